@@ -1,0 +1,141 @@
+/**
+ * Points in columns: a growable builder, and the way back to single points for tests, taps and small work.
+ * Invariant: a 64-bit pattern that goes in comes out; floats are written through a float view, never through BigInt maths.
+ */
+import {
+  type Kind,
+  kinds,
+  type Point,
+  type PointBatch,
+  type Quality,
+  type SeriesId,
+  type SeriesRef,
+  type Value,
+} from './model.ts'
+
+export interface BatchBuilder {
+  readonly count: () => number
+  readonly addFloat: (series: SeriesRef, timeUs: number, value: number, quality: Quality) => void
+  readonly addInt: (series: SeriesRef, timeUs: number, value: bigint, quality: Quality) => void
+  readonly addBool: (series: SeriesRef, timeUs: number, value: boolean, quality: Quality) => void
+  readonly addText: (series: SeriesRef, timeUs: number, value: string, quality: Quality) => void
+  readonly add: (series: SeriesRef, timeUs: number, value: Value, quality: Quality) => void
+  /** Hands the columns over (trimmed views of them) and starts afresh. */
+  readonly take: () => PointBatch
+}
+
+export const createBatchBuilder = (initialCapacity = 256): BatchBuilder => {
+  let capacity = initialCapacity
+  let count = 0
+  let series = new Uint32Array(capacity)
+  let timeUs = new Float64Array(capacity)
+  let kindColumn = new Uint8Array(capacity)
+  let qualities = new Uint8Array(capacity)
+  let bits = new BigUint64Array(capacity)
+  let floats = new Float64Array(bits.buffer)
+  let ints = new BigInt64Array(bits.buffer)
+  let words = new Uint32Array(bits.buffer)
+  let texts: string[] = []
+
+  const renew = (size: number, copy: boolean) => {
+    const old = { series, timeUs, kindColumn, qualities, bits }
+    capacity = size
+    series = new Uint32Array(size)
+    timeUs = new Float64Array(size)
+    kindColumn = new Uint8Array(size)
+    qualities = new Uint8Array(size)
+    bits = new BigUint64Array(size)
+    floats = new Float64Array(bits.buffer)
+    ints = new BigInt64Array(bits.buffer)
+    words = new Uint32Array(bits.buffer)
+    if (!copy) return
+    series.set(old.series)
+    timeUs.set(old.timeUs)
+    kindColumn.set(old.kindColumn)
+    qualities.set(old.qualities)
+    bits.set(old.bits)
+  }
+  const place = (ref: SeriesRef, time: number, kind: Kind, quality: Quality): number => {
+    if (count === capacity) renew(capacity * 2, true)
+    series[count] = ref
+    timeUs[count] = time
+    kindColumn[count] = kind
+    qualities[count] = quality
+    return count++
+  }
+  const self: BatchBuilder = {
+    count: () => count,
+    addFloat: (ref, time, value, quality) => {
+      floats[place(ref, time, kinds.float, quality)] = value
+    },
+    addInt: (ref, time, value, quality) => {
+      const at = place(ref, time, kinds.int, quality)
+      ints[at] = value
+    },
+    addBool: (ref, time, value, quality) => {
+      words[place(ref, time, kinds.bool, quality) * 2] = value ? 1 : 0
+    },
+    addText: (ref, time, value, quality) => {
+      words[place(ref, time, kinds.string, quality) * 2] = texts.length
+      texts.push(value)
+    },
+    add: (ref, time, value, quality) => {
+      if (typeof value === 'number') self.addFloat(ref, time, value, quality)
+      else if (typeof value === 'bigint') self.addInt(ref, time, value, quality)
+      else if (typeof value === 'boolean') self.addBool(ref, time, value, quality)
+      else self.addText(ref, time, value, quality)
+    },
+    take: () => {
+      const taken: PointBatch = {
+        count,
+        series: series.subarray(0, count),
+        timeUs: timeUs.subarray(0, count),
+        kinds: kindColumn.subarray(0, count),
+        qualities: qualities.subarray(0, count),
+        bits: bits.subarray(0, count),
+        texts,
+      }
+      texts = []
+      count = 0
+      renew(capacity, false)
+      return taken
+    },
+  }
+  return self
+}
+
+export const emptyBatch: PointBatch = {
+  count: 0,
+  series: new Uint32Array(0),
+  timeUs: new Float64Array(0),
+  kinds: new Uint8Array(0),
+  qualities: new Uint8Array(0),
+  bits: new BigUint64Array(0),
+  texts: [],
+}
+
+/** The value of point `at`; a NaN keeps its payload only in `bits`. */
+export const valueAt = (batch: PointBatch, at: number): Value => {
+  const { buffer, byteOffset } = batch.bits
+  switch (batch.kinds[at] as Kind) {
+    case kinds.float:
+      return new Float64Array(buffer, byteOffset + at * 8, 1)[0] as number
+    case kinds.int:
+      return new BigInt64Array(buffer, byteOffset + at * 8, 1)[0] as bigint
+    case kinds.bool:
+      return batch.bits[at] !== 0n
+    case kinds.string:
+      return batch.texts[Number(batch.bits[at])] as string
+  }
+}
+
+export function* pointsOf(batch: PointBatch, idOf: (ref: SeriesRef) => SeriesId): Generator<Point> {
+  for (let at = 0; at < batch.count; at++) {
+    yield {
+      series: idOf(batch.series[at] as number),
+      timeUs: batch.timeUs[at] as number,
+      value: valueAt(batch, at),
+      quality: batch.qualities[at] as number,
+    }
+  }
+}

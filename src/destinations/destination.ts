@@ -1,0 +1,26 @@
+/** What every destination type is made of: its config schema and a maker. `table.ts` is the visible list. */
+import type { z } from 'zod'
+import type { Host } from '../host.ts'
+import type { Destination, SpoolPort } from '../model.ts'
+
+export interface DestinationDeps {
+  readonly host: Host
+  /** The destination's name in the config: it *is* the reader's identity, a new endpoint keeps its cursors. */
+  readonly name: string
+  readonly agent: string
+  readonly spool: Pick<
+    SpoolPort,
+    'epoch' | 'spoolId' | 'dictionary' | 'epochs' | 'kept' | 'keep' | 'allowFormat'
+  >
+  /** The far side's idea of the time, for measuring the clock's offset. */
+  readonly farTime: (wallUs: number) => void
+}
+
+export interface DestinationType<Schema extends z.ZodType = z.ZodType> {
+  readonly type: string
+  readonly config: Schema
+  readonly create: (deps: DestinationDeps, config: z.output<Schema>) => Destination
+}
+export const defineDestination = <Schema extends z.ZodType>(
+  one: DestinationType<Schema>,
+): DestinationType<Schema> => one

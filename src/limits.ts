@@ -1,0 +1,57 @@
+/** Every bound of the system with its arithmetic: whatever grows has its ceiling here. Units last in each name. */
+
+const KiB = 1024
+const MiB = 1024 * KiB
+
+// ── segment ─────────────────────────────────────────────────────────────────────────────────────
+/** One minute of a 1,000-series gateway; research: 60 k points a segment cost 1.16 bytes a point. */
+export const segmentPointsMax = 60_000
+/** Stored size of one segment: far above 60 k points of any numbers (17 B raw), and room for strings. */
+export const segmentBytesMax = 4 * MiB
+/** Decompressed body: checked against the header before any decompression is tried. */
+export const segmentRawBytesMax = 32 * MiB
+/** A string value; longer ones are refused at the door. */
+export const textBytesMax = 64 * KiB
+export const segmentTextBytesMax = 16 * MiB
+
+// ── series ──────────────────────────────────────────────────────────────────────────────────────
+export const seriesMax = 200_000
+export const seriesNameBytesMax = 512
+export const seriesTagsMax = 32
+export const seriesKeyBytesMax = 4 * KiB
+
+// ── intake ──────────────────────────────────────────────────────────────────────────────────────
+/** One HTTP body or MQTT payload. */
+export const messageBytesMax = 8 * MiB
+/** Decompressed HTTP body. */
+export const messageRawBytesMax = 32 * MiB
+/** Points handed to the spool and not yet durable: 4 full segments of 26 bytes a point. */
+export const intakeBytesWaitingMax = 4 * 60_000 * 26
+export const quarantineSampleBytesMax = 4 * KiB
+export const quarantineRowsMax = 1_000
+
+// ── spool ───────────────────────────────────────────────────────────────────────────────────────
+export const laneIdMax = 511
+/** 2^44 seqs at 10 seals a second last 55,000 years; lane * 2^44 + seq stays below 2^53. */
+export const seqBits = 44
+export const gapRowsMax = 10_000
+export const keptBytesMax = 4 * MiB
+/** Inserts stop this far short of `max_page_count`; only gaps and cursors may use the rest. */
+export const spoolReserveBytes = 1 * MiB
+export const spoolBytesDefault = 1024 * MiB
+export const commitWindowMsDefault = 100
+export const maxDelayMsDefault = 1_000
+export const keepSentMsDefault = 24 * 3_600_000
+
+// ── relay ───────────────────────────────────────────────────────────────────────────────────────
+/** One request: NUMBERS: 256 KB bodies reach 261 MB/s, larger ones gain little. */
+export const relayBodyBytesMax = 8 * MiB
+export const relayBodyBytesDefault = 512 * KiB
+export const relayFramesMax = 1_024
+export const dictionaryEntriesPerRequestMax = 5_000
+export const requestsInFlightDefault = 4
+export const backoffMsMax = 60_000
+export const backoffMsMin = 250
+export const retryAfterMsMax = 900_000
+export const helloIdleMs = 60_000
+export const cloneSilenceMs = 600_000

@@ -1,0 +1,382 @@
+/**
+ * The vocabulary: every type that two rooms share, the system on one page. No behaviour lives here.
+ *
+ * The way of a point: source -> intake -> spool (open segment, journalled) -> seal -> segment in a lane
+ * -> forwarder -> destination. In the hot path points live in columns (`PointBatch`); `Point` is for tests and taps.
+ */
+
+/** Dense number of a series inside one agent process; meaningless elsewhere. */
+export type SeriesRef = number
+/** 63 bits of SHA-256 over (agent, name, sorted tags): the same on both sides of the wire. */
+export type SeriesId = bigint
+/** Position in a lane, from 1, without holes, going on over epochs; 0 is "before everything". */
+export type Seq = number
+/** 128 random bits in lower-case hex: one opening of a spool. */
+export type EpochId = string
+/** Ordered log's stable number inside one spool; never reused. From 1 to 511. */
+export type LaneId = number
+
+/** Type of one point's value; numbers stand in the segment format and in `points.kind`. */
+export const kinds = { float: 0, int: 1, bool: 2, string: 3 } as const
+export type Kind = (typeof kinds)[keyof typeof kinds]
+
+/** Severity in the two low bits, sub-code above them: one byte. */
+export type Quality = number
+export const quality = { good: 0, uncertain: 1, bad: 2 } as const
+/** Sub-codes, already shifted: `quality.bad | because.notANumber`. */
+export const because = {
+  unknown: 0,
+  stale: 1 << 2,
+  clockRebased: 2 << 2,
+  sensorFailure: 3 << 2,
+  outOfRange: 4 << 2,
+  notANumber: 5 << 2,
+  noCommunication: 6 << 2,
+  clockNeverTrusted: 7 << 2,
+} as const
+
+/** float64 as number, int64 as bigint, bool, string (any UTF-16 string; the doors refuse NUL and lone surrogates). */
+export type Value = number | bigint | boolean | string
+
+export interface SeriesKey {
+  readonly name: string
+  /** Sorted by tag name (UTF-16 code unit order), names unique, no empty name or value. */
+  readonly tags: readonly (readonly [string, string])[]
+}
+export interface SeriesEntry extends SeriesKey {
+  readonly id: SeriesId
+  readonly unit: string
+}
+
+export interface Point {
+  readonly series: SeriesId
+  /** Whole microseconds since 1970 UTC; exact in a number until 2255. */
+  readonly timeUs: number
+  readonly value: Value
+  readonly quality: Quality
+}
+
+/**
+ * Points in columns, in accept order. `bits` holds 64-bit patterns, one per point, whatever the kind:
+ * float = IEEE 754, int = two's complement, bool = 0 or 1, string = index into `texts`. Views of other
+ * types over `bits.buffer` are the way in and out (see `batch.ts`), so that NaN payloads survive.
+ */
+export interface PointBatch {
+  readonly count: number
+  readonly series: Uint32Array
+  readonly timeUs: Float64Array
+  readonly kinds: Uint8Array
+  readonly qualities: Uint8Array
+  readonly bits: BigUint64Array
+  readonly texts: readonly string[]
+}
+
+/** Whether `timeUs` may be trusted, and what else says when a point was taken. */
+export interface ClockReading {
+  readonly nowUs: number
+  /** Random per boot of the machine. */
+  readonly bootId: string
+  readonly monotonicUs: number
+  readonly trusted: boolean
+}
+
+/** Why points are gone, or never got in: a closed list, part of the relay protocol and of `gaps.reason`. */
+export const gapReasons = [
+  'quota', // drop_oldest made room
+  'damaged', // bytes on disk no longer match their checksum
+  'malformed', // a message the mapping could not read
+  'refused', // a value or name a door refuses (NUL, uint64 >= 2^63, too many series)
+  'rejected', // the region or a destination will never take it
+  'forgotten', // the region lost it and the agent no longer holds it
+  'anchor', // the database came back older than its anchor
+  'discarded', // an operator's own act
+] as const
+export type GapReason = (typeof gapReasons)[number]
+
+/** A recorded loss. It answers its seqs for ever, and is itself delivered. `count` is points (messages where `malformed`). */
+export interface Gap {
+  readonly reason: GapReason
+  readonly count: number
+  /** Source or series concerned, '' when many. */
+  readonly source: string
+  /** Earliest and latest point time, 0 when unknown. */
+  readonly timeUsMin: number
+  readonly timeUsMax: number
+}
+
+/** One stored or travelling segment: the bytes are made once and never changed. */
+export interface Segment {
+  readonly type: 'segment'
+  readonly seq: Seq
+  readonly epoch: EpochId
+  readonly pointCount: number
+  readonly timeUsMin: number
+  readonly timeUsMax: number
+  readonly bytes: Uint8Array
+}
+/** Seqs `seq..seqLast` of a lane answered by a loss instead of a segment. */
+export interface Tombstone {
+  readonly type: 'tombstone'
+  readonly seq: Seq
+  readonly seqLast: Seq
+  readonly epoch: EpochId
+  readonly gap: Gap
+}
+/** What a lane holds, in seq order, without holes between floor and head. */
+export type LaneItem = Segment | Tombstone
+
+// ── into the spool ──────────────────────────────────────────────────────────────────────────────
+
+/** A source's own memory (an MQTT packet-id window, a file offset), committed with the points it stands for. */
+export interface Kept {
+  readonly key: string
+  /** `null` deletes. */
+  readonly value: Uint8Array | null
+}
+/** Something a door could not take, recorded in the same commit. `sample` (bounded) goes to the quarantine. */
+export interface Loss {
+  readonly source: string
+  readonly reason: Extract<GapReason, 'malformed' | 'refused'>
+  readonly count: number
+  readonly text: string
+  readonly sample?: Uint8Array
+}
+export interface Intake {
+  readonly points: PointBatch
+  /** 'monotonic' when the clock is not trusted: `timeUs` is then the boot's monotonic time, waiting to be rebased. */
+  readonly timeBase?: 'wall' | 'monotonic'
+  readonly kept?: readonly Kept[]
+  readonly losses?: readonly Loss[]
+}
+/**
+ * Resolves once everything in the intake is durable (fsynced); that wait is the whole backpressure story.
+ * Rejects with a `Failure` only when nothing of it was stored, or when the process is about to end (exit 74).
+ */
+export type Emit = (intake: Intake) => Promise<void>
+
+export interface Source {
+  readonly name: string
+  /** Resolves when `signal` fires and the source has let go of everything; a rejection is restarted with backoff. */
+  readonly run: (emit: Emit, signal: AbortSignal) => Promise<void>
+}
+
+/** The agent's series, by dense number. A name resolves once; later look-ups are a map get. */
+export interface SeriesTable {
+  /** Throws Failure HF-I… when the series cap is reached or the name is refused. */
+  readonly ref: (
+    name: string,
+    tags: readonly (readonly [string, string])[],
+    unit?: string,
+  ) => SeriesRef
+  readonly entry: (ref: SeriesRef) => SeriesEntry
+  readonly count: () => number
+}
+
+// ── out of the spool ────────────────────────────────────────────────────────────────────────────
+
+/** Where a reader stands in a lane. Everything <= `backlog` is acked; when `live` is set, also (live.start, live.upTo]. */
+export interface Cursor {
+  readonly backlog: Seq
+  readonly live: { readonly start: Seq; readonly upTo: Seq } | null
+}
+export interface LaneStatus {
+  readonly lane: string
+  readonly id: LaneId
+  /** Highest seq sealed. */
+  readonly head: Seq
+  /** Seqs below this are gone (stubs and tombstones answer them). */
+  readonly floor: Seq
+  readonly accepted: number
+  readonly bytes: number
+  readonly readers: readonly ReaderStatus[]
+}
+export interface ReaderStatus {
+  readonly reader: string
+  readonly cursor: Cursor
+  readonly delivered: number
+  readonly declaredLost: number
+  readonly pending: number
+}
+/** One epoch that may still speak, with what it continues. `base` is its parent's last seq in the lane (0 for a first). */
+export interface EpochLink {
+  readonly epoch: EpochId
+  readonly parent: EpochId | null
+  readonly lanes: readonly {
+    readonly lane: LaneId
+    readonly base: Seq
+    readonly baseHash: string
+  }[]
+}
+
+/** Points moved between states by an ack; the spool books them in the same transaction as the cursor. */
+export interface Acked {
+  readonly which: 'backlog' | 'live'
+  readonly upTo: Seq
+}
+
+/**
+ * The spool as the main thread sees it (a worker owns the only connection; the simulation runs the same in-process).
+ * Every method may reject with Failure HF-S…; `HF-S074` means the process must end with exit code 74.
+ */
+export interface SpoolPort extends AsyncDisposable {
+  readonly epoch: EpochId
+  readonly spoolId: string
+  readonly append: (lane: string, intake: Intake) => Promise<void>
+  /** True while appends would wait for room (quota with policy `block`, free-disk floor, clock or disk trouble). */
+  readonly blocked: () => boolean
+  /** Bytes of points handed over and not yet durable. */
+  readonly bytesWaiting: () => number
+  /** Seal what is open now (flush), whatever its size. */
+  readonly seal: (lane: string) => Promise<void>
+
+  /** A destination is its name: an existing reader keeps its cursors, a new one starts at `from`. */
+  readonly openReader: (lane: string, reader: string, from: 'now' | 'oldest') => Promise<Cursor>
+  readonly closeReader: (lane: string, reader: string) => Promise<void>
+  /** Items after `after` in seq order, at least one if any exists, else as many as fit `bytesMax`. Never past `upTo`. */
+  readonly read: (
+    lane: string,
+    after: Seq,
+    bytesMax: number,
+    upTo?: Seq,
+  ) => Promise<readonly LaneItem[]>
+  /** Resolves with the head once it is > `after`. */
+  readonly whenPast: (lane: string, after: Seq, signal: AbortSignal) => Promise<Seq>
+  /** Start a live cursor at the present head; a no-op when one exists or there is no backlog. */
+  readonly startLive: (lane: string, reader: string) => Promise<Cursor>
+  readonly ack: (lane: string, reader: string, acked: Acked) => Promise<Cursor>
+  /** The region forgot: go back to `after`. Below the floor, `forgotten` tombstones are written and counts move to lost. */
+  readonly rewind: (lane: string, reader: string, after: Seq) => Promise<Cursor>
+  /** Replace one segment by a tombstone for one reader's sake (`rejected`), keeping its bytes in the quarantine. */
+  readonly quarantine: (lane: string, seq: Seq, reason: GapReason, text: string) => Promise<void>
+
+  readonly lanes: () => Promise<readonly LaneStatus[]>
+  /** Epochs that still hold anything, oldest ancestor first, the present one last. */
+  readonly epochs: () => Promise<readonly EpochLink[]>
+  /** The epoch's dictionary: entry i is the series that segments of that epoch call i. Bounded by `max`. */
+  readonly dictionary: (
+    epoch: EpochId,
+    first: number,
+    max: number,
+  ) => Promise<readonly SeriesEntry[]>
+  readonly kept: (key: string) => Promise<Uint8Array | null>
+  readonly keep: (kept: readonly Kept[]) => Promise<void>
+  /** Segment format version that may be sealed, as the last hello allowed; persisted. */
+  readonly allowFormat: (version: number) => Promise<void>
+  readonly stats: () => Promise<SpoolStats>
+  readonly gaps: (limit: number) => Promise<readonly GapRow[]>
+  readonly quarantined: (limit: number) => Promise<readonly QuarantineRow[]>
+  /** How much a replay of this range would send. */
+  readonly estimate: (lane: string, fromUs: number, toUs: number) => Promise<RangeEstimate>
+  /** Latest points of series whose name matches, for `tap` and `explain`; newest last. Purely a look. */
+  readonly tap: (listener: (points: readonly TapPoint[]) => void) => () => void
+}
+export interface SpoolStats {
+  readonly bytesUsed: number
+  readonly bytesMax: number
+  readonly diskFreeBytes: number
+  readonly commits: number
+  readonly commitMsP50: number
+  readonly commitMsP99: number
+  readonly bytesWritten: number
+  readonly seriesCount: number
+  readonly blockedReason: string | null
+  readonly fillBytesPerSecond: number
+  readonly quarantined: number
+  readonly waitingForClock: number
+}
+export interface GapRow extends Gap {
+  readonly lane: string
+  readonly seq: Seq
+  readonly seqLast: Seq
+}
+export interface QuarantineRow {
+  readonly id: number
+  readonly lane: string
+  readonly seq: Seq
+  readonly reason: GapReason
+  readonly source: string
+  readonly text: string
+  readonly atUs: number
+  readonly sample: Uint8Array
+}
+export interface RangeEstimate {
+  readonly segments: number
+  readonly points: number
+  readonly bytes: number
+  readonly seqFirst: Seq
+  readonly seqLast: Seq
+}
+export interface TapPoint {
+  readonly name: string
+  readonly tags: readonly (readonly [string, string])[]
+  readonly timeUs: number
+  readonly value: Value
+  readonly quality: Quality
+}
+
+/** What the forwarder hands to a destination in one send: one lane, seq order. */
+export interface SendBatch {
+  readonly lane: string
+  readonly laneId: LaneId
+  readonly items: readonly LaneItem[]
+  /** Highest seq known committed by the far side when this was sent; an answer behind it means the far side forgot. */
+  readonly ackedThrough: Seq
+  /** Sent again on purpose: bypasses the far side's "already have it". */
+  readonly replay: boolean
+}
+/** A segment the far side will never take, and why. */
+export interface Rejection {
+  readonly seq: Seq
+  readonly text: string
+}
+/** A destination only classifies; waiting, splitting, rewinding and giving up belong to the forwarder. */
+export type Outcome =
+  /** Committed: all items of the batch. `rejected` ones were refused for good. */
+  | { readonly kind: 'stored'; readonly rejected: readonly Rejection[] }
+  /** Transient: same bytes again later. */
+  | { readonly kind: 'later'; readonly text: string; readonly afterMs?: number }
+  /** Too big: fewer segments, learned limit if known. */
+  | { readonly kind: 'smaller'; readonly text: string; readonly bytesMax?: number }
+  /** The far side failed over or was restored: it holds everything only up to `after`. */
+  | { readonly kind: 'rewind'; readonly after: Seq }
+  /** Only a person can help (credentials, fenced, wrong database); probed once a minute, nothing is dropped. */
+  | {
+      readonly kind: 'blocked'
+      readonly code: string
+      readonly text: string
+      readonly hint: string
+    }
+
+/** Sending twice must be harmless. A rejection of the promise (not an Outcome) is a bug. */
+export interface Destination extends AsyncDisposable {
+  readonly name: string
+  readonly type: string
+  /** Say hello: learn where the far side stands, before the first send and once a minute when idle. */
+  readonly standing: (lanes: readonly LaneStanding[], signal: AbortSignal) => Promise<Standing>
+  readonly send: (batch: SendBatch, signal: AbortSignal) => Promise<Outcome>
+}
+export interface LaneStanding {
+  readonly lane: string
+  readonly laneId: LaneId
+  readonly cursor: Cursor
+  readonly floor: Seq
+}
+export type Standing =
+  | {
+      readonly kind: 'known'
+      /** Per lane id: everything <= contiguous is committed, plus these closed ranges above it. */
+      readonly lanes: ReadonlyMap<
+        LaneId,
+        { readonly contiguous: Seq; readonly above: readonly (readonly [Seq, Seq])[] }
+      >
+    }
+  /** The far side keeps no books (influx, file): cursors stand as they are. */
+  | { readonly kind: 'unknown' }
+  | Extract<Outcome, { kind: 'later' | 'blocked' }>
+
+// ── running ─────────────────────────────────────────────────────────────────────────────────────
+
+export interface Service {
+  readonly name: string
+  readonly run: (signal: AbortSignal) => Promise<void>
+}
