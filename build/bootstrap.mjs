@@ -12,7 +12,11 @@ if (!installed) {
   const npm = process.env.npm_execpath
   const [command, first] = npm?.endsWith('.js') ? [process.execPath, [npm]] : ['npm', []]
   process.stderr.write('holdfast: installing the locked packages (about 15 s, once)\n')
-  const result = spawnSync(command, [...first, 'ci', '--no-audit', '--no-fund', '--loglevel=error'], { stdio: ['ignore', 2, 2] })
+  const result = spawnSync(
+    command,
+    [...first, 'ci', '--no-audit', '--no-fund', '--loglevel=error'],
+    { stdio: ['ignore', 2, 2] },
+  )
   if (result.status !== 0) {
     process.stderr.write('holdfast: `npm ci` failed (see above); is the npm registry reachable?\n')
     process.exit(1)
@@ -22,6 +26,8 @@ if (!installed) {
 
 const version = execFileSync('node', ['-v'], { encoding: 'utf8' }).trim()
 if (Number(version.slice(1).split('.')[0]) < 24) {
-  process.stderr.write(`holdfast: scripts would run on Node ${version}, but 24 is needed.\n  The locked package "node" brings it on Linux, Windows and Intel Macs; elsewhere install Node 24 or later, and run npm with install scripts on.\n`)
+  process.stderr.write(
+    `holdfast: scripts would run on Node ${version}, but 24 is needed.\n  The locked package "node" brings it on Linux, Windows and Intel Macs; elsewhere install Node 24 or later, and run npm with install scripts on.\n`,
+  )
   process.exit(1)
 }
