@@ -1,6 +1,7 @@
 /**
- * Points in columns: a growable builder, and the way back to single points for tests, taps and small work.
- * Invariant: a 64-bit pattern that goes in comes out; floats are written through a float view, never through BigInt maths.
+ * Points in columns: a growable builder, and the way back to single points for tests and taps.
+ * Invariant: a 64-bit pattern that goes in comes out; floats are written through a float view,
+ * never through BigInt maths.
  */
 import {
   type Kind,

@@ -1,8 +1,10 @@
 /**
  * The vocabulary: every type that two rooms share, the system on one page. No behaviour lives here.
  *
- * The way of a point: source -> intake -> spool (open segment, journalled) -> seal -> segment in a lane
- * -> forwarder -> destination. In the hot path points live in columns (`PointBatch`); `Point` is for tests and taps.
+ * The way of a point: source -> intake -> spool (open segment, journalled) -> seal -> segment in a
+ * lane
+ * -> forwarder -> destination. In the hot path points live in columns (`PointBatch`); `Point` is
+ * for tests and taps.
  */
 
 /** Dense number of a series inside one agent process; meaningless elsewhere. */
@@ -35,7 +37,10 @@ export const because = {
   clockNeverTrusted: 7 << 2,
 } as const
 
-/** float64 as number, int64 as bigint, bool, string (any UTF-16 string; the doors refuse NUL and lone surrogates). */
+/**
+ * float64 as number, int64 as bigint, bool, string (any UTF-16 string; the doors refuse NUL and
+ * lone surrogates).
+ */
 export type Value = number | bigint | boolean | string
 
 export interface SeriesKey {
@@ -57,8 +62,10 @@ export interface Point {
 }
 
 /**
- * Points in columns, in accept order. `bits` holds 64-bit patterns, one per point, whatever the kind:
- * float = IEEE 754, int = two's complement, bool = 0 or 1, string = index into `texts`. Views of other
+ * Points in columns, in accept order. `bits` holds 64-bit patterns, one per point, whatever the
+ * kind:
+ * float = IEEE 754, int = two's complement, bool = 0 or 1, string = index into `texts`. Views of
+ * other
  * types over `bits.buffer` are the way in and out (see `batch.ts`), so that NaN payloads survive.
  */
 export interface PointBatch {
@@ -80,7 +87,10 @@ export interface ClockReading {
   readonly trusted: boolean
 }
 
-/** Why points are gone, or never got in: a closed list, part of the relay protocol and of `gaps.reason`. */
+/**
+ * Why points are gone, or never got in: a closed list, part of the relay protocol and of
+ * `gaps.reason`.
+ */
 export const gapReasons = [
   'quota', // drop_oldest made room
   'damaged', // bytes on disk no longer match their checksum
@@ -93,7 +103,10 @@ export const gapReasons = [
 ] as const
 export type GapReason = (typeof gapReasons)[number]
 
-/** A recorded loss. It answers its seqs for ever, and is itself delivered. `count` is points (messages where `malformed`). */
+/**
+ * A recorded loss. It answers its seqs for ever, and is itself delivered. `count` is points
+ * (messages where `malformed`).
+ */
 export interface Gap {
   readonly reason: GapReason
   readonly count: number
@@ -127,13 +140,19 @@ export type LaneItem = Segment | Tombstone
 
 // ── into the spool ──────────────────────────────────────────────────────────────────────────────
 
-/** A source's own memory (an MQTT packet-id window, a file offset), committed with the points it stands for. */
+/**
+ * A source's own memory (an MQTT packet-id window, a file offset), committed with the points it
+ * stands for.
+ */
 export interface Kept {
   readonly key: string
   /** `null` deletes. */
   readonly value: Uint8Array | null
 }
-/** Something a door could not take, recorded in the same commit. `sample` (bounded) goes to the quarantine. */
+/**
+ * Something a door could not take, recorded in the same commit. `sample` (bounded) goes to the
+ * quarantine.
+ */
 export interface Loss {
   readonly source: string
   readonly reason: Extract<GapReason, 'malformed' | 'refused'>
@@ -143,20 +162,28 @@ export interface Loss {
 }
 export interface Intake {
   readonly points: PointBatch
-  /** 'monotonic' when the clock is not trusted: `timeUs` is then the boot's monotonic time, waiting to be rebased. */
+  /**
+   * 'monotonic' when the clock is not trusted: `timeUs` is then the boot's monotonic time, waiting
+   * to be rebased.
+   */
   readonly timeBase?: 'wall' | 'monotonic'
   readonly kept?: readonly Kept[]
   readonly losses?: readonly Loss[]
 }
 /**
- * Resolves once everything in the intake is durable (fsynced); that wait is the whole backpressure story.
- * Rejects with a `Failure` only when nothing of it was stored, or when the process is about to end (exit 74).
+ * Resolves once everything in the intake is durable (fsynced); that wait is the whole backpressure
+ * story.
+ * Rejects with a `Failure` only when nothing of it was stored, or when the process is about to end
+ * (exit 74).
  */
 export type Emit = (intake: Intake) => Promise<void>
 
 export interface Source {
   readonly name: string
-  /** Resolves when `signal` fires and the source has let go of everything; a rejection is restarted with backoff. */
+  /**
+   * Resolves when `signal` fires and the source has let go of everything; a rejection is restarted
+   * with backoff.
+   */
   readonly run: (emit: Emit, signal: AbortSignal) => Promise<void>
 }
 
@@ -174,7 +201,10 @@ export interface SeriesTable {
 
 // ── out of the spool ────────────────────────────────────────────────────────────────────────────
 
-/** Where a reader stands in a lane. Everything <= `backlog` is acked; when `live` is set, also (live.start, live.upTo]. */
+/**
+ * Where a reader stands in a lane. Everything <= `backlog` is acked; when `live` is set, also
+ * (live.start, live.upTo].
+ */
 export interface Cursor {
   readonly backlog: Seq
   readonly live: { readonly start: Seq; readonly upTo: Seq } | null
@@ -197,7 +227,10 @@ export interface ReaderStatus {
   readonly declaredLost: number
   readonly pending: number
 }
-/** One epoch that may still speak, with what it continues. `base` is its parent's last seq in the lane (0 for a first). */
+/**
+ * One epoch that may still speak, with what it continues. `base` is its parent's last seq in the
+ * lane (0 for a first).
+ */
 export interface EpochLink {
   readonly epoch: EpochId
   readonly parent: EpochId | null
@@ -208,31 +241,44 @@ export interface EpochLink {
   }[]
 }
 
-/** Points moved between states by an ack; the spool books them in the same transaction as the cursor. */
+/**
+ * Points moved between states by an ack; the spool books them in the same transaction as the
+ * cursor.
+ */
 export interface Acked {
   readonly which: 'backlog' | 'live'
   readonly upTo: Seq
 }
 
 /**
- * The spool as the main thread sees it (a worker owns the only connection; the simulation runs the same in-process).
- * Every method may reject with Failure HF-S…; `HF-S074` means the process must end with exit code 74.
+ * The spool as the main thread sees it (a worker owns the only connection; the simulation runs the
+ * same in-process).
+ * Every method may reject with Failure HF-S…; `HF-S074` means the process must end with exit code
+ * 74.
  */
 export interface SpoolPort extends AsyncDisposable {
   readonly epoch: EpochId
   readonly spoolId: string
   readonly append: (lane: string, intake: Intake) => Promise<void>
-  /** True while appends would wait for room (quota with policy `block`, free-disk floor, clock or disk trouble). */
+  /**
+   * True while appends would wait for room (quota with policy `block`, free-disk floor, clock or
+   * disk trouble).
+   */
   readonly blocked: () => boolean
   /** Bytes of points handed over and not yet durable. */
   readonly bytesWaiting: () => number
   /** Seal what is open now (flush), whatever its size. */
   readonly seal: (lane: string) => Promise<void>
 
-  /** A destination is its name: an existing reader keeps its cursors, a new one starts at `from`. */
+  /**
+   * A destination is its name: an existing reader keeps its cursors, a new one starts at `from`.
+   */
   readonly openReader: (lane: string, reader: string, from: 'now' | 'oldest') => Promise<Cursor>
   readonly closeReader: (lane: string, reader: string) => Promise<void>
-  /** Items after `after` in seq order, at least one if any exists, else as many as fit `bytesMax`. Never past `upTo`. */
+  /**
+   * Items after `after` in seq order, at least one if any exists, else as many as fit `bytesMax`.
+   * Never past `upTo`.
+   */
   readonly read: (
     lane: string,
     after: Seq,
@@ -244,15 +290,24 @@ export interface SpoolPort extends AsyncDisposable {
   /** Start a live cursor at the present head; a no-op when one exists or there is no backlog. */
   readonly startLive: (lane: string, reader: string) => Promise<Cursor>
   readonly ack: (lane: string, reader: string, acked: Acked) => Promise<Cursor>
-  /** The region forgot: go back to `after`. Below the floor, `forgotten` tombstones are written and counts move to lost. */
+  /**
+   * The region forgot: go back to `after`. Below the floor, `forgotten` tombstones are written and
+   * counts move to lost.
+   */
   readonly rewind: (lane: string, reader: string, after: Seq) => Promise<Cursor>
-  /** Replace one segment by a tombstone for one reader's sake (`rejected`), keeping its bytes in the quarantine. */
+  /**
+   * Replace one segment by a tombstone for one reader's sake (`rejected`), keeping its bytes in the
+   * quarantine.
+   */
   readonly quarantine: (lane: string, seq: Seq, reason: GapReason, text: string) => Promise<void>
 
   readonly lanes: () => Promise<readonly LaneStatus[]>
   /** Epochs that still hold anything, oldest ancestor first, the present one last. */
   readonly epochs: () => Promise<readonly EpochLink[]>
-  /** The epoch's dictionary: entry i is the series that segments of that epoch call i. Bounded by `max`. */
+  /**
+   * The epoch's dictionary: entry i is the series that segments of that epoch call i. Bounded by
+   * `max`.
+   */
   readonly dictionary: (
     epoch: EpochId,
     first: number,
@@ -267,7 +322,10 @@ export interface SpoolPort extends AsyncDisposable {
   readonly quarantined: (limit: number) => Promise<readonly QuarantineRow[]>
   /** How much a replay of this range would send. */
   readonly estimate: (lane: string, fromUs: number, toUs: number) => Promise<RangeEstimate>
-  /** Latest points of series whose name matches, for `tap` and `explain`; newest last. Purely a look. */
+  /**
+   * Latest points of series whose name matches, for `tap` and `explain`; newest last. Purely a
+   * look.
+   */
   readonly tap: (listener: (points: readonly TapPoint[]) => void) => () => void
 }
 export interface SpoolStats {
@@ -319,7 +377,10 @@ export interface SendBatch {
   readonly lane: string
   readonly laneId: LaneId
   readonly items: readonly LaneItem[]
-  /** Highest seq known committed by the far side when this was sent; an answer behind it means the far side forgot. */
+  /**
+   * Highest seq known committed by the far side when this was sent; an answer behind it means the
+   * far side forgot.
+   */
   readonly ackedThrough: Seq
   /** Sent again on purpose: bypasses the far side's "already have it". */
   readonly replay: boolean
@@ -329,7 +390,10 @@ export interface Rejection {
   readonly seq: Seq
   readonly text: string
 }
-/** A destination only classifies; waiting, splitting, rewinding and giving up belong to the forwarder. */
+/**
+ * A destination only classifies; waiting, splitting, rewinding and giving up belong to the
+ * forwarder.
+ */
 export type Outcome =
   /** Committed: all items of the batch. `rejected` ones were refused for good. */
   | { readonly kind: 'stored'; readonly rejected: readonly Rejection[] }
@@ -339,7 +403,10 @@ export type Outcome =
   | { readonly kind: 'smaller'; readonly text: string; readonly bytesMax?: number }
   /** The far side failed over or was restored: it holds everything only up to `after`. */
   | { readonly kind: 'rewind'; readonly after: Seq }
-  /** Only a person can help (credentials, fenced, wrong database); probed once a minute, nothing is dropped. */
+  /**
+   * Only a person can help (credentials, fenced, wrong database); probed once a minute, nothing is
+   * dropped.
+   */
   | {
       readonly kind: 'blocked'
       readonly code: string
@@ -351,7 +418,9 @@ export type Outcome =
 export interface Destination extends AsyncDisposable {
   readonly name: string
   readonly type: string
-  /** Say hello: learn where the far side stands, before the first send and once a minute when idle. */
+  /**
+   * Say hello: learn where the far side stands, before the first send and once a minute when idle.
+   */
   readonly standing: (lanes: readonly LaneStanding[], signal: AbortSignal) => Promise<Standing>
   readonly send: (batch: SendBatch, signal: AbortSignal) => Promise<Outcome>
 }
