@@ -1,0 +1,59 @@
+/**
+ * A segment: points sealed into bytes that are made once, then stored, sent, checked and decoded as they are.
+ * Invariants: what opens is exactly what was sealed (every 64-bit pattern, every string), grouped by series index and
+ * within a series in accept order; anything else is a Failure HF-K…; pure: no clock, no I/O.
+ */
+import { createHash } from 'node:crypto'
+import type { PointBatch } from '../model.ts'
+import { decodeBody, encodeBody } from './body.ts'
+import { compress, uncompress } from './compress.ts'
+import {
+  type Compressor,
+  formatVersion as currentFormat,
+  readEnvelope,
+  type SealHeader,
+  type SegmentHeader,
+  writeSegment,
+} from './header.ts'
+
+export type { Compressor, SealHeader, SegmentHeader }
+export const formatVersion = currentFormat
+
+/** `points.series` holds dictionary indexes. Throws Failure HF-K005 (too big) or HF-K007 (a point out of range). */
+export const sealSegment = (
+  header: SealHeader,
+  points: PointBatch,
+  compressor: Compressor,
+): Uint8Array => {
+  const { raw, ...facts } = encodeBody(points)
+  const body = compress(raw, compressor)
+  return writeSegment(
+    {
+      ...header,
+      ...facts,
+      formatVersion,
+      frameKind: 1,
+      compressor,
+      pointCount: points.count,
+      rawBytes: raw.length,
+      bodyBytes: body.length,
+    },
+    body,
+  )
+}
+
+/** Checks magic, version, length, limits and the checksum over everything, without touching the body. */
+export const readHeader = (bytes: Uint8Array): SegmentHeader => readEnvelope(bytes).header
+
+/** Points come grouped by series index, ascending; within a series in accept order. */
+export const openSegment = (
+  bytes: Uint8Array,
+): { readonly header: SegmentHeader; readonly points: PointBatch } => {
+  const { header, body } = readEnvelope(bytes)
+  const points = decodeBody(uncompress(body, header.compressor, header.rawBytes), header)
+  return { header, points }
+}
+
+/** First 16 bytes of SHA-256 over the bytes, in hex. */
+export const segmentDigest = (bytes: Uint8Array): string =>
+  createHash('sha256').update(bytes).digest().toString('hex', 0, 16)
