@@ -1,0 +1,133 @@
+/**
+ * Log lines over pino, in the form the reader of stderr understands: plain on a terminal, `<priority>` for journald,
+ * JSON else. Level says who must act: warn recovers by itself, error needs a person.
+ *
+ * Invariants: one event is one line, whatever its fields hold; no secret leaves (see `redact.ts`); logging never throws.
+ */
+import { fstatSync, writeSync } from 'node:fs'
+import pino from 'pino'
+import type { Log, LogFields } from '../host.ts'
+import { createRedactor, type Redactor, withoutSecrets } from './redact.ts'
+
+export type LogKind = 'tty' | 'journald' | 'json'
+export const logLevels = ['debug', 'info', 'warn', 'error', 'silent'] as const
+export type LogLevel = (typeof logLevels)[number]
+
+export interface LogOptions {
+  readonly kind: LogKind
+  readonly level: LogLevel
+  /** Where lines go; stderr, written synchronously, unless given. */
+  readonly stream?: { readonly write: (line: string) => void }
+  readonly redactor?: Redactor
+  readonly color?: boolean
+  /** Wall clock in microseconds; the system's unless given. */
+  readonly nowUs: () => number
+}
+
+const lineCharsMax = 16_384
+const priorities: Readonly<Record<string, number>> = { debug: 7, info: 6, warn: 4, error: 3 }
+const colors: Readonly<Record<string, string>> = { debug: '2', info: '0', warn: '33', error: '31' }
+
+/** `stat` is fstat(2) of stderr: $JOURNAL_STREAM names the journal's socket, and stderr may have been redirected since. */
+export const logKindOf = (
+  isTty: boolean,
+  journalStream: string | undefined,
+  stat: () => { readonly dev: number; readonly ino: number } = () => fstatSync(2),
+): LogKind => {
+  if (isTty) return 'tty'
+  if (!journalStream) return 'json'
+  try {
+    const { dev, ino } = stat()
+    return journalStream === `${dev}:${ino}` ? 'journald' : 'json'
+  } catch {
+    return 'json'
+  }
+}
+
+const isControl = (code: number) => code < 32 || (code >= 127 && code < 160)
+/** Nothing a device sends may move the reader's cursor or forge a second line. */
+export const printable = (text: string): string => {
+  let out = ''
+  for (const char of text) {
+    const code = char.codePointAt(0) ?? 0
+    out += isControl(code) ? `\\x${code.toString(16).padStart(2, '0')}` : char
+  }
+  return out
+}
+const valueText = (value: unknown): string => {
+  if (typeof value === 'string')
+    return /^[^\s"=]+$/.test(value) ? printable(value) : JSON.stringify(printable(value))
+  return printable(JSON.stringify(value) ?? String(value))
+}
+type Line = Record<string, unknown> & { level: string; time: string; event: string }
+const plain = (line: Line, kind: 'tty' | 'journald', color: boolean): string => {
+  const { level, time, event, ...fields } = line
+  const rest = Object.entries(fields)
+    .map(([name, value]) => ` ${name}=${valueText(value)}`)
+    .join('')
+  if (kind === 'journald') return `<${priorities[level] ?? 6}>${printable(event)}${rest}`
+  const head = `${time.slice(11, 23)} ${level.toUpperCase().padEnd(5)}`
+  const shown = color ? `\x1b[${colors[level] ?? '0'}m${head}\x1b[0m` : head
+  return `${shown} ${printable(event)}${rest}`
+}
+
+const standardError = {
+  write: (line: string) => {
+    try {
+      writeSync(2, line)
+    } catch {
+      // stderr is closed or full: the agent's work goes on without its log.
+    }
+  },
+}
+
+const wrap = (logger: pino.Logger): Log => {
+  const at =
+    (level: 'debug' | 'info' | 'warn' | 'error') =>
+    (event: string, fields: LogFields = {}) => {
+      try {
+        logger[level](fields, '%s', event)
+      } catch {
+        // A field that cannot be printed must not stop the work that mentions it.
+      }
+    }
+  return {
+    debug: at('debug'),
+    info: at('info'),
+    warn: at('warn'),
+    error: at('error'),
+    child: (fields) => wrap(logger.child(withoutSecrets(fields) as Record<string, unknown>)),
+  }
+}
+
+export const createLog = (options: LogOptions): Log => {
+  const { kind, nowUs, stream = standardError, color = false } = options
+  const redactor = options.redactor ?? createRedactor()
+  const write = (json: string) => {
+    const line = JSON.parse(json) as Line
+    const text = redactor.hide(kind === 'json' ? json.trimEnd() : plain(line, kind, color))
+    if (text.length <= lineCharsMax) return stream.write(`${text}\n`)
+    const { level, time } = line
+    const start = text.slice(0, lineCharsMax)
+    stream.write(
+      kind === 'json'
+        ? `${JSON.stringify({ level, time, event: redactor.hide(line.event).slice(0, 200), cut: start })}\n`
+        : `${start}…\n`,
+    )
+  }
+  return wrap(
+    pino(
+      {
+        level: options.level,
+        base: null,
+        messageKey: 'event',
+        timestamp: () => `,"time":"${new Date(nowUs() / 1000).toISOString()}"`,
+        formatters: {
+          level: (level) => ({ level }),
+          log: (fields) => withoutSecrets(fields) as Record<string, unknown>,
+        },
+      },
+      { write },
+    ),
+  )
+}

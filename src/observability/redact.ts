@@ -1,0 +1,62 @@
+/**
+ * Keeps secrets out of everything printed: by field name, by known value, and in the user part of URLs.
+ * Invariant: what is hidden is hidden wherever it stands in the text, also when JSON has escaped it.
+ */
+
+export interface Redactor {
+  /** From now on this text never leaves. Shorter than 4 characters would blacken ordinary text, and is ignored. */
+  readonly add: (secret: string) => void
+  readonly hide: (text: string) => string
+}
+
+const mask = '[hidden]'
+const secretsMax = 1_000
+/** Field and config names whose values are secrets. */
+export const isSecretName = (name: string): boolean =>
+  /(^|[_.-]|[a-z](?=[A-Z]))(password|passphrase|passwd|secret|token|tokens|api_?key|authorization|cookie|psk)$/i.test(
+    name,
+  )
+// Every repetition is bounded: unbounded ones took minutes on one long field.
+const urlUser = /([a-z][a-z0-9+.-]{0,15}:\/\/)([^\s/@:"]{0,256}):([^\s/@"]{1,256})@/gi
+const bearer = /\b(Bearer|Basic|Token)\s+[A-Za-z0-9._~+/=-]{8,}/g
+
+export const createRedactor = (): Redactor => {
+  const secrets = new Set<string>()
+  const addOne = (text: string) => {
+    if (text.length >= 4 && secrets.size < secretsMax) secrets.add(text)
+  }
+  return {
+    add: (secret) => {
+      addOne(secret)
+      addOne(JSON.stringify(secret).slice(1, -1))
+      addOne(encodeURIComponent(secret.toWellFormed()))
+    },
+    hide: (text) => {
+      let out = text
+      // The longest first, so that a secret that contains another leaves no tail.
+      for (const secret of [...secrets].sort((a, b) => b.length - a.length))
+        if (out.includes(secret)) out = out.replaceAll(secret, mask)
+      return out.replace(urlUser, `$1$2:${mask}@`).replace(bearer, `$1 ${mask}`)
+    },
+  }
+}
+
+/** A copy of `value` with every secret-named field masked; depth, breadth and cycles are bounded. */
+export const withoutSecrets = (value: unknown, depthLeft = 6): unknown => {
+  if (typeof value !== 'object' || value === null) return value
+  if (value instanceof Error) {
+    const { code, hint } = value as { code?: unknown; hint?: unknown }
+    return { text: value.message, ...(code ? { code } : {}), ...(hint ? { hint } : {}) }
+  }
+  if (ArrayBuffer.isView(value)) return `${value.byteLength} bytes`
+  if (depthLeft === 0) return '…'
+  if (Array.isArray(value))
+    return value.slice(0, 100).map((one) => withoutSecrets(one, depthLeft - 1))
+  const out: Record<string, unknown> = {}
+  for (const [name, one] of Object.entries(value).slice(0, 100))
+    out[name] =
+      isSecretName(name) && one !== undefined && one !== null && one !== ''
+        ? mask
+        : withoutSecrets(one, depthLeft - 1)
+  return out
+}

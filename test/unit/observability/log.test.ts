@@ -1,0 +1,112 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import fc from 'fast-check'
+import { Failure } from '../../../src/errors.ts'
+import { createLog, type LogKind, logKindOf } from '../../../src/observability/log.ts'
+import { createRedactor, withoutSecrets } from '../../../src/observability/redact.ts'
+
+const opened = (kind: LogKind, level: 'debug' | 'info' = 'info') => {
+  const lines: string[] = []
+  const redactor = createRedactor()
+  const log = createLog({
+    kind,
+    level,
+    redactor,
+    nowUs: () => 1_700_000_000_123_000,
+    stream: { write: (line) => lines.push(line) },
+  })
+  return { log, lines, redactor }
+}
+
+test('one event in each form', () => {
+  for (const [kind, want] of [
+    [
+      'json',
+      '{"level":"warn","time":"2023-11-14T22:13:20.123Z","source":"mqtt","event":"link lost","inMs":250,"text":"a \\"b\\""}\n',
+    ],
+    ['journald', '<4>link lost source=mqtt inMs=250 text="a \\"b\\""\n'],
+    ['tty', '22:13:20.123 WARN  link lost source=mqtt inMs=250 text="a \\"b\\""\n'],
+  ] as const) {
+    const { log, lines } = opened(kind)
+    log.child({ source: 'mqtt' }).warn('link lost', { inMs: 250, text: 'a "b"' })
+    const same = kind === 'json' ? JSON.parse : (text: string) => text
+    assert.equal(lines.length, 1)
+    assert.deepEqual(same(lines[0] ?? ''), same(want))
+  }
+})
+
+test('journald priorities say who must act', () => {
+  const { log, lines } = opened('journald', 'debug')
+  log.debug('d')
+  log.info('i')
+  log.warn('w')
+  log.error('e')
+  assert.deepEqual(lines, ['<7>d\n', '<6>i\n', '<4>w\n', '<3>e\n'])
+})
+
+test('a level below the set one is not written', () => {
+  const { log, lines } = opened('json')
+  log.debug('quiet')
+  assert.deepEqual(lines, [])
+})
+
+test('the journal is recognised by the socket of stderr, not by the variable alone', () => {
+  const stat = () => ({ dev: 9, ino: 42 })
+  assert.equal(logKindOf(true, '9:42', stat), 'tty')
+  assert.equal(logKindOf(false, '9:42', stat), 'journald')
+  assert.equal(logKindOf(false, '9:43', stat), 'json')
+  assert.equal(logKindOf(false, undefined, stat), 'json')
+})
+
+test('any text is one line, and cannot move the cursor', () => {
+  fc.assert(
+    fc.property(
+      fc.constantFrom<LogKind>('tty', 'journald', 'json'),
+      fc.string({ unit: 'binary' }),
+      fc.dictionary(fc.string(), fc.string({ unit: 'binary' }), { maxKeys: 3 }),
+      (kind, event, fields) => {
+        const { log, lines } = opened(kind)
+        log.info(event, fields)
+        assert.equal(lines.length, 1)
+        // biome-ignore lint/suspicious/noControlCharactersInRegex: the point of the test
+        assert.match(lines[0] ?? '', /^[^\x00-\x1f]*\n$/)
+      },
+    ),
+    { numRuns: 200 },
+  )
+})
+
+test('no secret leaves: by name, by value, in a URL, in an error', () => {
+  const canary = 'c4nary-"quoted"/öä'
+  for (const kind of ['tty', 'journald', 'json'] as const) {
+    const { log, lines, redactor } = opened(kind)
+    redactor.add(canary)
+    log.child({ password: canary }).error(`login with ${canary} failed`, {
+      token: 'abc123',
+      nested: { apiKey: 'abc123', list: [{ clientSecret: 'abc123' }] },
+      url: `postgres://writer:abc123@db:5432/x?y=${encodeURIComponent(canary)}`,
+      header: 'Bearer abc123abc123',
+      error: new Failure('HF-N001', `refused ${canary}`, `try not ${canary}`),
+    })
+    const text = lines.join('')
+    assert.doesNotMatch(text, /abc123|c4nary/)
+    assert.match(text, /HF-N001/)
+    if (kind === 'json') JSON.parse(text)
+  }
+})
+
+test('a huge or cyclic field is bounded, and logging never throws', () => {
+  const cyclic: Record<string, unknown> = { big: 'x'.repeat(100_000), n: 1n, f: () => 1 }
+  cyclic.self = cyclic
+  for (const kind of ['tty', 'journald', 'json'] as const) {
+    const { log, lines } = opened(kind)
+    log.info('big', cyclic)
+    assert.equal(lines.length, 1)
+    assert.ok((lines[0]?.length ?? 0) < 40_000)
+    if (kind === 'json') JSON.parse(lines[0] ?? '')
+  }
+  assert.deepEqual(withoutSecrets({ bytes: new Uint8Array(3), password: '' }), {
+    bytes: '3 bytes',
+    password: '',
+  })
+})
