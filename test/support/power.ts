@@ -1,0 +1,75 @@
+/**
+ * A disk whose power can be cut: ext4 on a loop device inside a private mount namespace, shut down by the kernel's own
+ * FS_IOC_SHUTDOWN, which drops every dirty page and every journal transaction not yet flushed. Needs root.
+ */
+import { execFileSync } from 'node:child_process'
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { type Running, type StartOptions, start } from './processes.ts'
+import { temporaryFolder } from './temp.ts'
+
+export interface PowerCutDisk {
+  /** Where the filesystem is mounted, for processes started with `run`. */
+  readonly folder: string
+  readonly run: (command: string, args: readonly string[], options?: StartOptions) => Running
+  /** Runs to its end inside the namespace and returns stdout. */
+  readonly inside: (command: string, args: readonly string[]) => string
+  /** Power off. Processes on the disk see errors from now on: kill them, then `powerOn`. */
+  readonly cut: () => void
+  /** Mounts the disk again as the kernel finds it (journal replay). */
+  readonly powerOn: () => void
+  readonly dispose: () => Promise<void>
+}
+
+/** _IOR('X', 125, __u32) with flag 2 = NOLOGFLUSH. perl-base is on every Debian; Node has no ioctl. */
+const shutdownProgram =
+  'open(my $f, "<", $ARGV[0]) or die $!; my $flag = pack("I", 2); ioctl($f, 0x8004587d, $flag) or die $!'
+
+export const openPowerCutDisk = async (sizeMiB = 64): Promise<PowerCutDisk> => {
+  const base = temporaryFolder('pow')
+  const image = join(base, 'disk.img')
+  const folder = join(base, 'mnt')
+  mkdirSync(folder)
+  writeFileSync(image, '')
+  execFileSync('truncate', ['-s', `${sizeMiB}M`, image])
+  execFileSync('mkfs.ext4', ['-q', '-F', '-b', '4096', '-m', '0', image], {
+    env: { ...process.env, PATH: `${process.env.PATH}:/usr/sbin:/sbin` },
+  })
+  // The namespace lives as long as this process; with it go the mount and the loop device.
+  const keeper = start('unshare', [
+    '-m',
+    '--propagation',
+    'private',
+    'sh',
+    '-c',
+    'echo up; exec sleep infinity',
+  ])
+  await keeper.says('up')
+  const enter = ['-t', String(keeper.pid), '-m', '--']
+  const inside = (command: string, args: readonly string[]) =>
+    execFileSync('nsenter', [...enter, command, ...args], {
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'pipe'],
+    })
+  const powerOn = () => {
+    inside('mount', ['-o', 'loop,noatime', image, folder])
+  }
+  powerOn()
+  let on = true
+  return {
+    folder,
+    inside,
+    run: (command, args, options) => start('nsenter', [...enter, command, ...args], options),
+    cut: () => {
+      inside('perl', ['-e', shutdownProgram, folder])
+      on = false
+    },
+    powerOn: () => {
+      if (on) return
+      inside('umount', [folder])
+      powerOn()
+      on = true
+    },
+    dispose: () => keeper.kill(),
+  }
+}
