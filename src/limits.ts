@@ -55,3 +55,9 @@ export const backoffMsMin = 250
 export const retryAfterMsMax = 900_000
 export const helloIdleMs = 60_000
 export const cloneSilenceMs = 600_000
+
+// ── mapping ─────────────────────────────────────────────────────────────────────────────────────
+/** Containers inside containers of one JSON message; deeper parts are refused. */
+export const jsonDepthMax = 16
+/** Points of one message: one full segment. */
+export const messagePointsMax = 60_000
