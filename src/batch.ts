@@ -21,6 +21,12 @@ export interface BatchBuilder {
   readonly addBool: (series: SeriesRef, timeUs: number, value: boolean, quality: Quality) => void
   readonly addText: (series: SeriesRef, timeUs: number, value: string, quality: Quality) => void
   readonly add: (series: SeriesRef, timeUs: number, value: Value, quality: Quality) => void
+  /** An int within ±(2^53 − 1), without making a bigint. */
+  readonly addSafeInt: (series: SeriesRef, timeUs: number, value: number, quality: Quality) => void
+  /** Gives all points from `at` on the same time. */
+  readonly setTimeFrom: (at: number, timeUs: number) => void
+  /** Forgets the points from `to` on, with their texts. */
+  readonly truncate: (to: number) => void
   /** Hands the columns over (trimmed views of them) and starts afresh. */
   readonly take: () => PointBatch
 }
@@ -72,6 +78,24 @@ export const createBatchBuilder = (initialCapacity = 256): BatchBuilder => {
     addInt: (ref, time, value, quality) => {
       const at = place(ref, time, kinds.int, quality)
       ints[at] = value
+    },
+    addSafeInt: (ref, time, value, quality) => {
+      const at = place(ref, time, kinds.int, quality) * 2
+      words[at] = value
+      words[at + 1] = Math.floor(value / 4_294_967_296)
+    },
+    setTimeFrom: (at, time) => {
+      for (let i = at; i < count; i++) timeUs[i] = time
+    },
+    truncate: (to) => {
+      for (let at = to; at < count; at++) {
+        if (kindColumn[at] !== kinds.string) continue
+        texts.length = words[at * 2] as number
+        break
+      }
+      // What comes next writes only the low word of a bool or a text.
+      bits.fill(0n, to, count)
+      count = to
     },
     addBool: (ref, time, value, quality) => {
       words[place(ref, time, kinds.bool, quality) * 2] = value ? 1 : 0
