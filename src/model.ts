@@ -71,6 +71,7 @@ export interface Point {
 export interface PointBatch {
   readonly count: number
   readonly series: Uint32Array
+  /** NaN, between a source and the intake only: stamp it on arrival. */
   readonly timeUs: Float64Array
   readonly kinds: Uint8Array
   readonly qualities: Uint8Array
