@@ -1,0 +1,51 @@
+/**
+ * What stands between a source and its lane of the spool: stamps, quality marks, counts.
+ *
+ * Invariants: resolves only when all of it is durable; what a source keeps of its own (`kept`) and its losses go with
+ * the last part, so a failure in between means "send again", never "already have it"; counted only once durable.
+ */
+import type { Meter } from '../host.ts'
+import type { ClockReading, Emit, Intake, SpoolPort } from '../model.ts'
+import { type ArrivalStamps, createArrivalStamps, flagNotANumber, type Stamped } from './quality.ts'
+
+export interface IntakeParts {
+  readonly spool: Pick<SpoolPort, 'append'>
+  readonly lane: string
+  readonly source: string
+  readonly meter: Meter
+  readonly clock: () => ClockReading
+  /** Share one among all intakes of an agent: two sources may feed one series. */
+  readonly stamps?: ArrivalStamps
+}
+
+export const createIntake = (parts: IntakeParts): Emit => {
+  const { spool, lane, source, meter, clock, stamps = createArrivalStamps() } = parts
+  return async (intake) => {
+    const { points, kept = [], losses = [] } = intake
+    if (points.count === 0 && kept.length === 0 && losses.length === 0) return
+    flagNotANumber(points)
+    const reading = clock()
+    const stamped: readonly Stamped[] =
+      intake.timeBase === 'monotonic'
+        ? [{ points, timeBase: 'monotonic' }]
+        : stamps.stamp(points, reading)
+    for (const [at, part] of stamped.entries()) {
+      await spool.append(lane, at < stamped.length - 1 ? part : { ...part, kept, losses })
+    }
+    count(meter, source, intake, reading)
+  }
+}
+
+const count = (meter: Meter, source: string, intake: Intake, clock: ClockReading): void => {
+  if (intake.points.count > 0) {
+    meter.count('holdfast_points_received_total', intake.points.count, { source })
+    const gauge = 'holdfast_source_last_point_timestamp_seconds'
+    meter.gauge(gauge, clock.nowUs / 1e6, { source })
+  }
+  for (const { reason, count } of intake.losses ?? []) {
+    // A malformed message is counted in messages: nobody knows how many points it was.
+    const name =
+      reason === 'malformed' ? 'holdfast_messages_refused_total' : 'holdfast_points_refused_total'
+    meter.count(name, count, { source, reason })
+  }
+}

@@ -1,0 +1,107 @@
+/**
+ * What the intake adds to points before the spool: the time of arrival where a source knows none, and the mark of a
+ * float that is no number.
+ *
+ * Invariants: arrival times of one series increase strictly, in each time base, whatever the wall clock does; a time
+ * the source gave is never touched; a point with an arrival time taken from an untrusted clock is in a batch of its
+ * own, in monotonic time; values keep every bit.
+ */
+import { because, type ClockReading, kinds, type PointBatch, quality } from '../model.ts'
+
+export type TimeBase = 'wall' | 'monotonic'
+export interface Stamped {
+  readonly points: PointBatch
+  readonly timeBase: TimeBase
+}
+export interface ArrivalStamps {
+  /** The points in one batch, or in two when only some wait for a trusted clock. The columns are changed in place. */
+  readonly stamp: (points: PointBatch, clock: ClockReading) => readonly Stamped[]
+}
+
+/** One for the whole agent: two sources may feed one series. */
+export const createArrivalStamps = (): ArrivalStamps => {
+  const last = { wall: new Float64Array(256), monotonic: new Float64Array(256) }
+  const stampInto = (points: PointBatch, timeBase: TimeBase, nowUs: number): void => {
+    const { series, timeUs, count } = points
+    let latest = last[timeBase]
+    for (let at = 0; at < count; at++) {
+      if (!Number.isNaN(timeUs[at])) continue
+      const ref = series[at] as number
+      if (ref >= latest.length) {
+        const larger = new Float64Array(Math.max(latest.length * 2, ref + 1))
+        larger.set(latest)
+        latest = larger
+        last[timeBase] = larger
+      }
+      const stamp = Math.max(nowUs, (latest[ref] as number) + 1)
+      latest[ref] = stamp
+      timeUs[at] = stamp
+    }
+  }
+  return {
+    stamp: (points, clock) => {
+      const waiting = countUntimed(points)
+      if (waiting === 0) return [{ points, timeBase: 'wall' }]
+      if (clock.trusted) {
+        stampInto(points, 'wall', clock.nowUs)
+        return [{ points, timeBase: 'wall' }]
+      }
+      if (waiting === points.count) {
+        stampInto(points, 'monotonic', clock.monotonicUs)
+        return [{ points, timeBase: 'monotonic' }]
+      }
+      const timed = pick(points, points.count - waiting, (timeUs) => !Number.isNaN(timeUs))
+      const untimed = pick(points, waiting, Number.isNaN)
+      stampInto(untimed, 'monotonic', clock.monotonicUs)
+      return [
+        { points: timed, timeBase: 'wall' },
+        { points: untimed, timeBase: 'monotonic' },
+      ]
+    },
+  }
+}
+
+const countUntimed = ({ timeUs, count }: PointBatch): number => {
+  let untimed = 0
+  for (let at = 0; at < count; at++) if (Number.isNaN(timeUs[at])) untimed++
+  return untimed
+}
+
+/** A copy of the points whose time passes; texts are shared, their indexes stay true. */
+const pick = (from: PointBatch, count: number, wanted: (timeUs: number) => boolean): PointBatch => {
+  const to: PointBatch = {
+    count,
+    series: new Uint32Array(count),
+    timeUs: new Float64Array(count),
+    kinds: new Uint8Array(count),
+    qualities: new Uint8Array(count),
+    bits: new BigUint64Array(count),
+    texts: from.texts,
+  }
+  let next = 0
+  for (let at = 0; at < from.count; at++) {
+    if (!wanted(from.timeUs[at] as number)) continue
+    to.series[next] = from.series[at] as number
+    to.timeUs[next] = from.timeUs[at] as number
+    to.kinds[next] = from.kinds[at] as number
+    to.qualities[next] = from.qualities[at] as number
+    to.bits[next] = from.bits[at] as bigint
+    next++
+  }
+  return to
+}
+
+const severity = 3
+/** Marks floats that are NaN or infinite as bad, unless the source already called them bad for its own reason. */
+export const flagNotANumber = (points: PointBatch): void => {
+  const { bits, kinds: kindOf, qualities, count } = points
+  const words = new Uint32Array(bits.buffer, bits.byteOffset, count * 2)
+  for (let at = 0; at < count; at++) {
+    // All eleven bits of the exponent: the high word, as every platform Node runs on is little-endian.
+    if (((words[at * 2 + 1] as number) & 0x7ff0_0000) !== 0x7ff0_0000) continue
+    if (kindOf[at] !== kinds.float) continue
+    if (((qualities[at] as number) & severity) < quality.bad) {
+      qualities[at] = quality.bad | because.notANumber
+    }
+  }
+}
