@@ -1,0 +1,246 @@
+/**
+ * A YAML file becomes a `Config`, or all of its problems at once, each with its place.
+ *
+ * Stages: syntax, references, schema, meaning, surroundings (files, disk). A stage runs as far as the earlier ones let
+ * it. Invariants: a Config that is returned has no error left; nothing is changed on disk.
+ */
+import { createHash } from 'node:crypto'
+import { readFileSync, statSync } from 'node:fs'
+import { dirname, resolve } from 'node:path'
+import type { z } from 'zod'
+import { textOf } from '../errors.ts'
+import { isSecretName } from '../observability/redact.ts'
+import { checkMeaning, checkSurroundings } from './checks.ts'
+import { absolutePaths } from './paths.ts'
+import { type ConfigProblem, didYouMean } from './problems.ts'
+import {
+  type Catalog,
+  type Config,
+  type DestinationConfig,
+  destinationCommonSchema,
+  type LaneConfig,
+  laneSchema,
+  laterKeys,
+  type SourceConfig,
+  sourceCommonSchema,
+  topSchema,
+} from './schema.ts'
+import { type Environment, resolveSecrets } from './secrets.ts'
+import {
+  configBytesMax,
+  type Path,
+  parseSource,
+  type SourceText,
+  type Trouble,
+} from './source-text.ts'
+import { type Checked, validate } from './validate.ts'
+
+export interface LoadOptions {
+  readonly environment: Environment
+  readonly catalog: Catalog
+  /** Also look at files, folders and the disk; on unless told otherwise. */
+  readonly surroundings?: boolean
+}
+export type LoadResult<T> =
+  | { readonly ok: true; readonly config: T; readonly warnings: readonly ConfigProblem[] }
+  | { readonly ok: false; readonly problems: readonly ConfigProblem[] }
+
+const inFileOrder = (problems: readonly ConfigProblem[]) =>
+  problems.toSorted((a, b) => a.line - b.line || a.column - b.column)
+
+export interface Source {
+  readonly text: SourceText
+  readonly digest: string
+  readonly root: unknown
+  readonly secrets: readonly string[]
+  readonly troubles: readonly Trouble[]
+}
+/** File to values with references resolved; shared with the regional configuration. */
+export const openSource = (path: string, environment: Environment): Source | ConfigProblem[] => {
+  const at = { severity: 'error', file: path, line: 0, column: 0, excerpt: [] } as const
+  let bytes: Buffer
+  try {
+    if (statSync(path).size > configBytesMax)
+      return [{ ...at, code: 'HF-C001', text: 'the file is larger than 1 MiB', hint: '' }]
+    bytes = readFileSync(path)
+  } catch (error) {
+    const missing = (error as NodeJS.ErrnoException).code === 'ENOENT'
+    const text = missing ? 'no such file' : textOf(error)
+    const hint = missing ? 'make one with: holdfast init' : 'the agent must be able to read it'
+    return [{ ...at, code: 'HF-C001', text, hint }]
+  }
+  const text = parseSource(path, bytes.toString('utf8'))
+  if (text.syntax.length > 0) return inFileOrder(text.syntax)
+  const resolved = resolveSecrets(text.value ?? {}, environment)
+  for (const one of resolved.literal) text.maskAt(one)
+  const open = resolved.literal.length > 0 && (statSync(path).mode & 0o044) !== 0
+  const troubles: Trouble[] = [...resolved.troubles]
+  if (open)
+    troubles.push({
+      severity: 'warning',
+      code: 'HF-C043',
+      text: 'a secret stands in a file that others can read',
+      hint: `chmod 600 ${path}, or refer to it with \${file:/path}, \${env:NAME} or \${cred:NAME}`,
+      path: resolved.literal[0] ?? [],
+    })
+  return {
+    text,
+    digest: createHash('sha256').update(bytes).digest('hex'),
+    root: resolved.value,
+    secrets: resolved.secrets,
+    troubles,
+  }
+}
+export const isSecretPath = (path: Path): boolean =>
+  isSecretName(path.findLast((one) => typeof one === 'string')?.toString() ?? '')
+
+const isMap = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value)
+const split = (given: Record<string, unknown>, common: readonly string[]) => {
+  const entries = Object.entries(given)
+  return {
+    common: Object.fromEntries(entries.filter(([key]) => common.includes(key))),
+    own: Object.fromEntries(entries.filter(([key]) => !common.includes(key))),
+  }
+}
+interface TypeEntry {
+  readonly type: string
+  readonly config: z.ZodType
+}
+/** One entry of `sources` or `destinations`: the common keys by our schema, the rest by its type's. */
+const loadPart = <T extends TypeEntry, Common extends object>(
+  given: unknown,
+  path: Path,
+  types: readonly T[],
+  commonSchema: z.ZodObject & z.ZodType<Common>,
+): Checked<Common & { readonly type: string; readonly of: T; readonly settings: unknown }> => {
+  const names = types.map(({ type }) => type)
+  if (!isMap(given)) {
+    const text = `${String(path[0])}[${String(path[1])}] must be a map with name and type`
+    return { ok: false, troubles: [{ code: 'HF-C005', text, path, on: 'value' }] }
+  }
+  const { common, own } = split(given, Object.keys(commonSchema.shape))
+  const troubles: Trouble[] = []
+  const shared = validate(commonSchema, common, path, isSecretPath)
+  if (!shared.ok) troubles.push(...shared.troubles)
+  const of = types.find(({ type }) => type === own.type)
+  if (of === undefined) {
+    const meant = typeof own.type === 'string' ? didYouMean(own.type, names) : undefined
+    const text =
+      own.type === undefined
+        ? `missing key "type" in ${String(path[0])}[${String(path[1])}]`
+        : `unknown type ${JSON.stringify(own.type)}`
+    troubles.push({
+      code: own.type === undefined ? 'HF-C004' : 'HF-C008',
+      text,
+      ...(meant ? { remark: `did you mean "${meant}"?` } : {}),
+      hint: `types: ${names.join(', ')}`,
+      path: [...path, 'type'],
+      on: 'value',
+    })
+    return { ok: false, troubles }
+  }
+  const settings = validate(of.config, own, path, isSecretPath, Object.keys(commonSchema.shape))
+  if (!settings.ok) troubles.push(...settings.troubles)
+  if (!shared.ok || !settings.ok) return { ok: false, troubles }
+  return {
+    ok: true,
+    value: { ...shared.value, type: of.type, of, settings: settings.value },
+  }
+}
+
+interface Parts {
+  readonly sources: readonly SourceConfig[]
+  readonly destinations: readonly DestinationConfig[]
+  readonly lanes: readonly LaneConfig[]
+  readonly troubles: readonly Trouble[]
+}
+const lanesOf = (root: Record<string, unknown>): readonly LaneConfig[] => {
+  // Read on its own, so that a mistake elsewhere does not make every lane unknown.
+  const given = isMap(root.lanes) ? root.lanes : { raw: {} }
+  return Object.entries(given).map(([name, lane]) => {
+    const result = laneSchema.safeParse(lane ?? {})
+    return { name, ...(result.success ? result.data : laneSchema.parse({})) }
+  })
+}
+const loadParts = (root: Record<string, unknown>, catalog: Catalog): Parts => {
+  const lanes = lanesOf(root)
+  const troubles: Trouble[] = []
+  const gather = <T>(given: unknown, load: (one: unknown, index: number) => Checked<T>): T[] =>
+    (Array.isArray(given) ? given : []).flatMap((one, index) => {
+      const result = load(one, index)
+      if (result.ok) return [result.value]
+      troubles.push(...result.troubles)
+      return []
+    })
+  const sources = gather(root.sources, (one, index) =>
+    loadPart(one, ['sources', index], catalog.sources, sourceCommonSchema),
+  )
+  const destinations = gather(root.destinations, (one, index) =>
+    loadPart(one, ['destinations', index], catalog.destinations, destinationCommonSchema),
+  ).map((one) => ({
+    ...one,
+    lanes: one.lanes ?? lanes.map(({ name }) => name),
+    bandwidth: one.bandwidth ?? null,
+  }))
+  return { sources, destinations, lanes, troubles }
+}
+const isEmpty = (value: unknown) =>
+  value === undefined ||
+  value === null ||
+  (typeof value === 'object' && Object.keys(value).length === 0)
+
+/** A reference that could not be resolved leaves no value for the schema to complain about a second time. */
+const firstAtEachPlace = (troubles: readonly Trouble[]): Trouble[] => {
+  const unresolved = new Set(
+    troubles.filter(({ code }) => /^HF-C01[23]$/.test(code)).map(({ path }) => path?.join('\0')),
+  )
+  return troubles.filter(
+    ({ code, path }) => /^HF-C01[23]$/.test(code) || !unresolved.has(path?.join('\0')),
+  )
+}
+
+export const defaultStateDir = (environment: Environment): string =>
+  environment.STATE_DIRECTORY?.split(':')[0] || '/var/lib/holdfast'
+
+export const loadConfig = (path: string, options: LoadOptions): LoadResult<Config> => {
+  const { environment, catalog } = options
+  const opened = openSource(path, environment)
+  if (Array.isArray(opened)) return { ok: false, problems: opened }
+  const root = absolutePaths(opened.root, dirname(resolve(path)))
+  const troubles: Trouble[] = [...opened.troubles]
+  const top = validate(topSchema, root, [], isSecretPath)
+  if (!top.ok) troubles.push(...top.troubles)
+  const map = isMap(root) ? root : {}
+  const parts = loadParts(map, catalog)
+  troubles.push(...parts.troubles)
+  for (const key of laterKeys)
+    if (!isEmpty(map[key]))
+      troubles.push({
+        code: 'HF-C011',
+        text: `"${key}" is not part of this version of Holdfast`,
+        hint: 'remove it; nothing of it would have any effect',
+        path: [key],
+      })
+  troubles.push(...checkMeaning(map, parts))
+  const config: Config | undefined = top.ok
+    ? {
+        file: path,
+        digest: opened.digest,
+        agent: {
+          ...top.value.agent,
+          state_dir: top.value.agent.state_dir ?? defaultStateDir(environment),
+        },
+        lanes: parts.lanes,
+        spool: top.value.spool,
+        sources: parts.sources,
+        destinations: parts.destinations,
+        secrets: opened.secrets,
+      }
+    : undefined
+  if (config && options.surroundings !== false) troubles.push(...checkSurroundings(map, config))
+  const problems = inFileOrder(firstAtEachPlace(troubles).map(opened.text.problem))
+  if (config === undefined || problems.some((one) => one.severity === 'error'))
+    return { ok: false, problems }
+  return { ok: true, config, warnings: problems }
+}

@@ -1,0 +1,105 @@
+/**
+ * `${env:NAME}`, `${file:/path}`, `${cred:NAME}` in the fields that may hold a secret, and nowhere else.
+ * Invariants: what is resolved is returned as a secret, so that log and errors can hide it; a reference in any other
+ * field is an error, not text that travels on silently.
+ */
+import { readFileSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import { textOf } from '../errors.ts'
+import { isSecretName } from '../observability/redact.ts'
+import type { Path, Trouble } from './source-text.ts'
+
+export type Environment = Readonly<Record<string, string | undefined>>
+export interface Resolved {
+  readonly value: unknown
+  /** Resolved and literal secrets. */
+  readonly secrets: readonly string[]
+  /** Where secrets stand literally in the file. */
+  readonly literal: readonly Path[]
+  readonly troubles: readonly Trouble[]
+}
+
+const secretBytesMax = 64 * 1024
+const reference = /\$\{([^}]{0,512})\}/g
+/** `url` and `username` may refer to secrets, but a literal one there is none. */
+const mayRefer = (name: string) =>
+  isSecretName(name) || /^(url|urls|database|username|user)$/.test(name)
+
+const readSecret = (path: string): string => {
+  if (statSync(path).size > secretBytesMax) throw new Error(`${path} is larger than 64 KiB`)
+  return readFileSync(path, 'utf8').replace(/\r?\n$/, '')
+}
+const lookUp = (text: string, environment: Environment): string => {
+  const [, scheme, name = ''] = /^(env|file|cred):(.+)$/s.exec(text) ?? []
+  if (scheme === 'env') {
+    const value = environment[name]
+    if (value === undefined || value === '')
+      throw new Error(`environment variable ${name} is not set`)
+    return value
+  }
+  if (scheme === 'file') {
+    if (!name.startsWith('/')) throw new Error(`\${file:…} needs an absolute path, got "${name}"`)
+    return readSecret(name)
+  }
+  if (scheme === 'cred') {
+    const folder = environment.CREDENTIALS_DIRECTORY
+    if (!folder)
+      throw new Error(
+        '$CREDENTIALS_DIRECTORY is not set: not started by systemd with LoadCredential=',
+      )
+    if (!/^[A-Za-z0-9_.-]+$/.test(name) || name.startsWith('.'))
+      throw new Error(`"${name}" is no credential name`)
+    return readSecret(join(folder, name))
+  }
+  throw new Error(
+    `"\${${text}}" is no reference: use \${env:NAME}, \${file:/path} or \${cred:NAME}`,
+  )
+}
+
+const nameOf = (path: Path) => path.findLast((step) => typeof step === 'string')?.toString() ?? ''
+
+export const resolveSecrets = (root: unknown, environment: Environment): Resolved => {
+  const secrets: string[] = []
+  const literal: Path[] = []
+  const troubles: Trouble[] = []
+  const leaf = (text: string, path: Path): string => {
+    const name = nameOf(path)
+    if (!text.includes('${')) {
+      if (isSecretName(name) && text !== '') {
+        secrets.push(text)
+        literal.push(path)
+      }
+      return text
+    }
+    if (!mayRefer(name)) {
+      troubles.push({
+        code: 'HF-C013',
+        text: `"${name}" cannot refer to a secret or to the environment`,
+        hint: 'references are resolved only in passwords, tokens, user names and URLs',
+        path,
+        on: 'value',
+      })
+      return text
+    }
+    return text.replace(reference, (_, inner: string) => {
+      try {
+        const secret = lookUp(inner, environment)
+        secrets.push(secret)
+        return secret
+      } catch (error) {
+        troubles.push({ code: 'HF-C012', text: textOf(error), path, on: 'value' })
+        return ''
+      }
+    })
+  }
+  const walk = (value: unknown, path: Path): unknown => {
+    if (typeof value === 'string') return leaf(value, path)
+    if (typeof value === 'number' && isSecretName(nameOf(path))) literal.push(path)
+    if (Array.isArray(value)) return value.map((one, index) => walk(one, [...path, index]))
+    if (typeof value !== 'object' || value === null) return value
+    return Object.fromEntries(
+      Object.entries(value).map(([name, one]) => [name, walk(one, [...path, name])]),
+    )
+  }
+  return { value: walk(root, []), secrets, literal, troubles }
+}

@@ -1,0 +1,302 @@
+/**
+ * One zod schema over one part of a configuration, with messages for people: what is wrong, what is allowed, what was meant.
+ * Invariant: every issue of the schema becomes at least one trouble; keys that begin with `x-` are the user's own and pass.
+ */
+import { z } from 'zod'
+import { didYouMean } from './problems.ts'
+import type { Path, Trouble } from './source-text.ts'
+
+type JsonSchema = {
+  readonly properties?: Readonly<Record<string, JsonSchema>>
+  readonly items?: JsonSchema
+  readonly additionalProperties?: JsonSchema | boolean
+  readonly anyOf?: readonly JsonSchema[]
+  readonly oneOf?: readonly JsonSchema[]
+  readonly allOf?: readonly JsonSchema[]
+  readonly const?: unknown
+  readonly enum?: readonly unknown[]
+}
+export const jsonSchemaOf = (schema: z.ZodType): JsonSchema =>
+  z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any', reused: 'inline' }) as JsonSchema
+
+/** Words that other agents use for the same thing. */
+const aliases: Readonly<Record<string, string>> = {
+  uplink: 'destinations',
+  uplinks: 'destinations',
+  target: 'destinations',
+  targets: 'destinations',
+  outputs: 'destinations',
+  sinks: 'destinations',
+  inputs: 'sources',
+  buffer: 'spool',
+  queue: 'spool',
+  host: 'listen',
+  address: 'listen',
+  endpoint: 'url',
+  max_size: 'size_max',
+  retention: 'keep_sent',
+}
+
+const variants = (schema: JsonSchema): readonly JsonSchema[] => [
+  schema,
+  ...[...(schema.anyOf ?? []), ...(schema.oneOf ?? []), ...(schema.allOf ?? [])].flatMap(variants),
+]
+const step = (schemas: readonly JsonSchema[], key: string | number): readonly JsonSchema[] =>
+  schemas
+    .flatMap((one) => {
+      if (typeof key === 'number') return one.items ? [one.items] : []
+      const extra = typeof one.additionalProperties === 'object' ? [one.additionalProperties] : []
+      const own = one.properties?.[key]
+      return own ? [own] : extra
+    })
+    .flatMap(variants)
+const schemasAt = (schema: JsonSchema, path: Path) =>
+  path.reduce<readonly JsonSchema[]>(step, variants(schema))
+const allowedKeys = (schema: JsonSchema, path: Path): string[] => [
+  ...new Set(schemasAt(schema, path).flatMap((one) => Object.keys(one.properties ?? {}))),
+]
+const allowedValues = (schema: JsonSchema, path: Path): string[] => [
+  ...new Set(
+    schemasAt(schema, path).flatMap((one) =>
+      one.enum ? one.enum.map(String) : one.const === undefined ? [] : [String(one.const)],
+    ),
+  ),
+]
+
+const valueAt = (root: unknown, path: Path): unknown => {
+  let at = root
+  for (const one of path) {
+    if (typeof at !== 'object' || at === null || !Object.hasOwn(at, one)) return undefined
+    at = (at as Record<string | number, unknown>)[one]
+  }
+  return at
+}
+/** `spool`, `sources[0].tls`; '' is the file itself. */
+export const dotted = (path: Path): string =>
+  path.reduce<string>(
+    (text, one) => (typeof one === 'number' ? `${text}[${one}]` : text ? `${text}.${one}` : one),
+    '',
+  )
+const typeName = (value: unknown): string =>
+  value === null
+    ? 'nothing'
+    : Array.isArray(value)
+      ? 'a list'
+      : typeof value === 'object'
+        ? 'a map'
+        : typeof value === 'string'
+          ? 'text'
+          : `a ${typeof value}`
+const expectedName: Readonly<Record<string, string>> = {
+  string: 'text',
+  number: 'a number',
+  int: 'a whole number',
+  boolean: 'true or false',
+  array: 'a list',
+  object: 'a map',
+  record: 'a map',
+}
+const brief = (value: unknown) =>
+  typeof value === 'string' ? `"${value.slice(0, 60)}"` : String(value).slice(0, 60)
+
+interface Context {
+  readonly schema: JsonSchema
+  readonly value: unknown
+  readonly base: Path
+  readonly isSecret: (path: Path) => boolean
+  readonly alsoAllowed: readonly string[]
+}
+type Issue = z.core.$ZodIssue
+
+const unknownKeys = (
+  issue: Issue & { code: 'unrecognized_keys' },
+  path: Path,
+  context: Context,
+) => {
+  const allowed = [
+    ...(path.length === 0 ? context.alsoAllowed : []),
+    ...allowedKeys(context.schema, path),
+  ]
+  const place = dotted([...context.base, ...path])
+  return issue.keys.map((key): Trouble => {
+    const meant = didYouMean(key, allowed, aliases)
+    return {
+      code: 'HF-C003',
+      text: `unknown key "${key}"${place ? ` in ${place}` : ''}`,
+      ...(meant ? { remark: `did you mean "${meant}"?` } : {}),
+      hint: `allowed: ${allowed.join(', ')}`,
+      path: [...path, key],
+    }
+  })
+}
+const wrongValue = (issue: Issue, path: Path, context: Context): Trouble => {
+  const given = valueAt(context.value, path)
+  const allowed =
+    issue.code === 'invalid_value' ? issue.values.map(String) : allowedValues(context.schema, path)
+  const meant = typeof given === 'string' ? didYouMean(given, allowed, aliases) : undefined
+  const name = String(path.at(-1) ?? 'it')
+  return {
+    code: 'HF-C006',
+    text: `${name} must be ${allowed.length === 1 ? '' : 'one of '}${allowed.join(', ')} (got ${brief(given)})`,
+    ...(meant ? { remark: `did you mean "${meant}"?` } : {}),
+    path,
+    on: 'value',
+  }
+}
+const wrongType = (
+  issue: Issue & { code: 'invalid_type' },
+  path: Path,
+  context: Context,
+): Trouble => {
+  const given = valueAt(context.value, path)
+  const name = typeof path.at(-1) === 'number' ? dotted(path.slice(-2)) : String(path.at(-1) ?? '')
+  const expected = expectedName[issue.expected] ?? issue.expected
+  if (given === undefined && path.length > 0) {
+    const place = dotted([...context.base, ...path.slice(0, -1)])
+    return {
+      code: 'HF-C004',
+      text: `missing key "${name}"${place ? ` in ${place}` : ''} (${expected})`,
+      path,
+    }
+  }
+  const what = dotted([...context.base, ...path]) === '' ? 'the file' : name || 'it'
+  return {
+    code: 'HF-C005',
+    text: `${what} must be ${expected}, not ${typeName(given)}`,
+    path,
+    on: 'value',
+  }
+}
+const other = (issue: Issue, path: Path, context: Context): Trouble => {
+  const name = String(path.at(-1) ?? 'it')
+  const given = valueAt(context.value, path)
+  const shown = typeof given === 'object' || context.isSecret(path) ? '' : ` (got ${brief(given)})`
+  // Messages of our own schemas are written to follow the key's name, and say what they got where that helps.
+  const own = issue.code === 'custom' || /^(must|may|needs|is|cannot|has) /.test(issue.message)
+  const bound =
+    issue.code === 'too_small'
+      ? `must be at least ${issue.minimum}`
+      : issue.code === 'too_big'
+        ? `must be at most ${issue.maximum}`
+        : issue.message.toLowerCase()
+  const unit = 'origin' in issue && issue.origin === 'string' ? ' characters' : ''
+  return {
+    code: 'HF-C006',
+    text: own
+      ? `${name} ${context.isSecret(path) ? 'has a value that is not allowed' : issue.message}`
+      : `${name} ${bound}${unit}${shown}`,
+    path,
+    on: 'value',
+  }
+}
+
+const translate = (issue: Issue, context: Context): readonly Trouble[] => {
+  const path = issue.path.filter((one) => typeof one !== 'symbol')
+  if (issue.code === 'unrecognized_keys') return unknownKeys(issue, path, context)
+  if (issue.code === 'invalid_type') return [wrongType(issue, path, context)]
+  if (issue.code === 'invalid_value') return [wrongValue(issue, path, context)]
+  if (issue.code === 'invalid_key')
+    return issue.issues.map((one) => ({
+      code: 'HF-C006',
+      text: `name ${brief(path.at(-1))} ${one.message}`,
+      path,
+    }))
+  if (issue.code === 'invalid_union') {
+    if (issue.errors.length === 0)
+      return valueAt(context.value, path) === undefined
+        ? [
+            wrongType(
+              { ...issue, code: 'invalid_type', expected: 'string' } as never,
+              path,
+              context,
+            ),
+          ]
+        : [wrongValue(issue, path, context)]
+    if (
+      issue.errors.every((one) =>
+        one.every(({ code, path }) => code === 'invalid_value' && path.length === 0),
+      )
+    )
+      return [wrongValue(issue, path, context)]
+    // The branch that got furthest is the one that was meant.
+    const depth = (issues: readonly Issue[]) =>
+      Math.max(...issues.map((one) => one.path.length)) * 1_000 - issues.length
+    const best = issue.errors.toSorted((a, b) => depth(b) - depth(a))[0] ?? []
+    const ofType = issue.errors.every(
+      (one) => one.length === 1 && one[0]?.code === 'invalid_type' && one[0].path.length === 0,
+    )
+    if (ofType) {
+      const expected = issue.errors.map((one) =>
+        one[0]?.code === 'invalid_type' ? one[0].expected : '',
+      )
+      const words = [...new Set(expected.map((one) => expectedName[one] ?? one))].join(' or ')
+      return [
+        wrongType({ ...issue, code: 'invalid_type', expected: words } as never, path, context),
+      ]
+    }
+    return best.flatMap((one) =>
+      translate({ ...one, path: [...path, ...one.path] } as Issue, context),
+    )
+  }
+  return [other(issue, path, context)]
+}
+
+const isOwnKey = (key: string) => key.startsWith('x-')
+const dropOwnKeys = (root: unknown, issues: readonly Issue[]): boolean => {
+  let dropped = false
+  for (const issue of issues) {
+    if (issue.code === 'invalid_union')
+      for (const one of issue.errors)
+        dropped =
+          dropOwnKeys(
+            valueAt(
+              root,
+              issue.path.filter((step) => typeof step !== 'symbol'),
+            ),
+            one,
+          ) || dropped
+    if (issue.code !== 'unrecognized_keys') continue
+    const at = valueAt(
+      root,
+      issue.path.filter((one) => typeof one !== 'symbol'),
+    )
+    for (const key of issue.keys.filter(isOwnKey))
+      dropped =
+        (typeof at === 'object' && at !== null && delete (at as Record<string, unknown>)[key]) ||
+        dropped
+  }
+  return dropped
+}
+
+export type Checked<T> =
+  | { readonly ok: true; readonly value: T }
+  | { readonly ok: false; readonly troubles: readonly Trouble[] }
+
+/** Troubles carry paths from the file's root: `base` is where `value` stands. */
+export const validate = <Schema extends z.ZodType>(
+  schema: Schema,
+  given: unknown,
+  base: Path = [],
+  isSecret: (path: Path) => boolean = () => false,
+  /** Keys that belong here too and were taken out before. */
+  alsoAllowed: readonly string[] = [],
+): Checked<z.output<Schema>> => {
+  const value = structuredClone(given)
+  let result = schema.safeParse(value)
+  for (let round = 0; round < 8 && !result.success; round++) {
+    if (!dropOwnKeys(value, result.error.issues)) break
+    result = schema.safeParse(value)
+  }
+  if (result.success) return { ok: true, value: result.data }
+  const context: Context = {
+    schema: jsonSchemaOf(schema),
+    value,
+    base,
+    isSecret: (path) => isSecret([...base, ...path]),
+    alsoAllowed,
+  }
+  const troubles = result.error.issues
+    .flatMap((issue) => translate(issue, context))
+    .map((one) => ({ ...one, path: [...base, ...(one.path ?? [])] }))
+  return { ok: false, troubles }
+}
