@@ -1,0 +1,136 @@
+/**
+ * What a hello changes in the books: epochs get their ordinals, lanes their heads, and epochs that hold nothing
+ * any more are folded into sums.
+ *
+ * Invariants: saying hello twice changes nothing but `lastHeardUs`; an ancestor's ordinal is below its child's; a
+ * head that the database forgot starts at its epoch's base, so that what was lost is asked for again.
+ */
+import type { EpochLink, LaneId, Seq } from '../model.ts'
+import { type AgentBooks, chainOf, type EpochRow, type Head, headKey, headsAlong } from './books.ts'
+import { fencedRowsMax, letSpeak } from './fence.ts'
+import { positionOf } from './ledger.ts'
+import type { Hello, HelloLane, StoreTrouble } from './store.ts'
+
+const ancestorsKept = 16
+
+const baseIn = (link: EpochLink, lane: LaneId): { base: Seq; baseHash: string } =>
+  link.lanes.find((row) => row.lane === lane) ?? { base: 0, baseHash: '' }
+
+/**
+ * Openings that held nothing are never named, so a link's parent may be unknown here. Between two links of a hello
+ * the order says who descends from whom; before the first, the incumbent is taken for the ancestor when nothing
+ * it sent is missing from what the newcomer continues.
+ */
+const joined = (books: AgentBooks, hello: Hello): readonly EpochLink[] =>
+  hello.epochs.map((link, at) => {
+    const before = hello.epochs[at - 1]
+    if (before !== undefined) return { ...link, parent: before.epoch }
+    if (link.parent === null || books.speaker === '' || books.epochs.has(link.parent)) return link
+    const lanes = new Set([...books.heads.values()].map((head) => head.lane))
+    const continues = [...lanes].every((lane) => {
+      const { contiguous, above } = positionOf(books, books.speaker, lane)
+      return baseIn(link, lane).base >= (above.at(-1)?.[1] ?? contiguous)
+    })
+    return continues ? { ...link, parent: books.speaker } : link
+  })
+
+const addEpoch = (books: AgentBooks, hello: Hello, link: EpochLink, fenced: boolean): void => {
+  books.epochs.set(link.epoch, {
+    epoch: link.epoch,
+    parent: link.parent,
+    ordinal: 0,
+    fenced,
+    spoolId: hello.spoolId,
+    dictionaryLength: 0,
+    dirty: true,
+  })
+}
+
+const addFenced = (books: AgentBooks, hello: Hello): void => {
+  const link = hello.epochs.at(-1)
+  const known = [...books.epochs.values()].filter((row) => row.ordinal === 0)
+  if (link === undefined || books.epochs.has(link.epoch) || known.length >= fencedRowsMax) return
+  addEpoch(books, hello, link, true)
+}
+
+/** Ordinals ancestors first; an epoch that was fenced gets its own only now. */
+const letIn = (books: AgentBooks, hello: Hello): void => {
+  for (const link of hello.epochs) {
+    if (!books.epochs.has(link.epoch)) addEpoch(books, hello, link, false)
+  }
+  let highest = 0
+  for (const row of books.epochs.values()) highest = Math.max(highest, row.ordinal)
+  for (const row of chainOf(books, hello.epoch)) {
+    if (row.ordinal > 0) continue
+    row.ordinal = ++highest
+    row.dirty = true
+  }
+}
+
+/** Heads of one lane for every epoch named; those there already stay as they are. */
+const addHeads = (books: AgentBooks, hello: Hello, lane: HelloLane, foreign: boolean): void => {
+  hello.epochs.forEach((link, at) => {
+    const key = headKey(link.epoch, lane.lane)
+    if (books.heads.has(key)) return
+    const { base, baseHash } = baseIn(link, lane.lane)
+    const next = hello.epochs[at + 1]
+    const end = next === undefined ? Number.MAX_SAFE_INTEGER : baseIn(next, lane.lane).base
+    const contiguous = foreign ? Math.max(base, Math.min(lane.acked, end)) : base
+    const hash = contiguous === base ? baseHash : ''
+    const head: Head = {
+      epoch: link.epoch,
+      lane: lane.lane,
+      base,
+      contiguous,
+      hash,
+      points: 0,
+      lost: 0,
+      above: [],
+      dirty: true,
+      aboveDirty: false,
+    }
+    books.heads.set(key, head)
+  })
+}
+
+/**
+ * Ancestors the agent no longer names may go when every lane of them is complete; their sums stay. The latest
+ * are kept: a copied spool whose original still runs is recognised by them.
+ */
+const foldAncestors = (books: AgentBooks, hello: Hello): void => {
+  const named = new Set(hello.epochs.map((link) => link.epoch))
+  const chain = chainOf(books, hello.epoch)
+  for (let at = 0; at < chain.length - ancestorsKept; at++) {
+    const row = chain[at] as EpochRow
+    const heads = [...books.heads.values()].filter((head) => head.epoch === row.epoch)
+    const complete = heads.every((head) => {
+      const next = headsAlong(books, chain.slice(at + 1), head.lane)[0]
+      return next !== undefined && head.contiguous >= next.base
+    })
+    if (named.has(row.epoch) || !complete) return
+    for (const head of heads) {
+      books.pointsFolded += head.points
+      books.lostFolded += head.lost
+      books.heads.delete(headKey(head.epoch, head.lane))
+    }
+    books.epochs.delete(row.epoch)
+    books.forgotten.push(row.epoch)
+    books.dirty = true
+  }
+}
+
+/** Takes a hello into the books, or says why this epoch may not speak. */
+export const takeHello = (books: AgentBooks, said: Hello, region: string): StoreTrouble | null => {
+  if (said.epochs.at(-1)?.epoch !== said.epoch)
+    return { kind: 'fork', text: 'the last epoch of a hello must be the one that speaks' }
+  const hello = { ...said, epochs: joined(books, said) }
+  const trouble = letSpeak(books, hello.epoch, [], 0, hello.epochs)
+  if (trouble !== null) {
+    addFenced(books, hello)
+    return trouble
+  }
+  letIn(books, hello)
+  for (const lane of hello.lanes) addHeads(books, hello, lane, hello.lastRegion !== region)
+  foldAncestors(books, hello)
+  return null
+}
