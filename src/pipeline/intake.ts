@@ -19,28 +19,25 @@ export interface IntakeParts {
 }
 
 export const createIntake = (parts: IntakeParts): Emit => {
-  const { spool, lane, source, meter, clock, stamps = createArrivalStamps() } = parts
+  const { spool, lane, source, meter, clock, stamps = createArrivalStamps(clock) } = parts
   return async (intake) => {
     const { points, kept = [], losses = [] } = intake
     if (points.count === 0 && kept.length === 0 && losses.length === 0) return
     flagNotANumber(points)
-    const reading = clock()
     const stamped: readonly Stamped[] =
-      intake.timeBase === 'monotonic'
-        ? [{ points, timeBase: 'monotonic' }]
-        : stamps.stamp(points, reading)
+      intake.timeBase === 'monotonic' ? [{ points, timeBase: 'monotonic' }] : stamps.stamp(points)
     for (const [at, part] of stamped.entries()) {
       await spool.append(lane, at < stamped.length - 1 ? part : { ...part, kept, losses })
     }
-    count(meter, source, intake, reading)
+    count(meter, source, intake, clock().nowUs)
   }
 }
 
-const count = (meter: Meter, source: string, intake: Intake, clock: ClockReading): void => {
+const count = (meter: Meter, source: string, intake: Intake, nowUs: number): void => {
   if (intake.points.count > 0) {
     meter.count('holdfast_points_received_total', intake.points.count, { source })
     const gauge = 'holdfast_source_last_point_timestamp_seconds'
-    meter.gauge(gauge, clock.nowUs / 1e6, { source })
+    meter.gauge(gauge, nowUs / 1e6, { source })
   }
   for (const { reason, count } of intake.losses ?? []) {
     // A malformed message is counted in messages: nobody knows how many points it was.

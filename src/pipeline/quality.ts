@@ -7,6 +7,7 @@
  * own, in monotonic time; values keep every bit.
  */
 import { because, type ClockReading, kinds, type PointBatch, quality } from '../model.ts'
+import { createStamper } from './stamp.ts'
 
 export type TimeBase = 'wall' | 'monotonic'
 export interface Stamped {
@@ -15,44 +16,29 @@ export interface Stamped {
 }
 export interface ArrivalStamps {
   /** The points in one batch, or in two when only some wait for a trusted clock. The columns are changed in place. */
-  readonly stamp: (points: PointBatch, clock: ClockReading) => readonly Stamped[]
+  readonly stamp: (points: PointBatch) => readonly Stamped[]
 }
 
 /** One for the whole agent: two sources may feed one series. */
-export const createArrivalStamps = (): ArrivalStamps => {
-  const last = { wall: new Float64Array(256), monotonic: new Float64Array(256) }
-  const stampInto = (points: PointBatch, timeBase: TimeBase, nowUs: number): void => {
-    const { series, timeUs, count } = points
-    let latest = last[timeBase]
+export const createArrivalStamps = (clock: () => ClockReading): ArrivalStamps => {
+  const stamper = createStamper(clock)
+  const stampAll = ({ series, timeUs, count }: PointBatch): void => {
     for (let at = 0; at < count; at++) {
-      if (!Number.isNaN(timeUs[at])) continue
-      const ref = series[at] as number
-      if (ref >= latest.length) {
-        const larger = new Float64Array(Math.max(latest.length * 2, ref + 1))
-        larger.set(latest)
-        latest = larger
-        last[timeBase] = larger
-      }
-      const stamp = Math.max(nowUs, (latest[ref] as number) + 1)
-      latest[ref] = stamp
-      timeUs[at] = stamp
+      if (Number.isNaN(timeUs[at])) timeUs[at] = stamper.stampUs(series[at] as number)
     }
   }
   return {
-    stamp: (points, clock) => {
+    stamp: (points) => {
       const waiting = countUntimed(points)
       if (waiting === 0) return [{ points, timeBase: 'wall' }]
-      if (clock.trusted) {
-        stampInto(points, 'wall', clock.nowUs)
-        return [{ points, timeBase: 'wall' }]
-      }
-      if (waiting === points.count) {
-        stampInto(points, 'monotonic', clock.monotonicUs)
-        return [{ points, timeBase: 'monotonic' }]
+      const trusted = stamper.look()
+      if (trusted || waiting === points.count) {
+        stampAll(points)
+        return [{ points, timeBase: trusted ? 'wall' : 'monotonic' }]
       }
       const timed = pick(points, points.count - waiting, (timeUs) => !Number.isNaN(timeUs))
       const untimed = pick(points, waiting, Number.isNaN)
-      stampInto(untimed, 'monotonic', clock.monotonicUs)
+      stampAll(untimed)
       return [
         { points: timed, timeBase: 'wall' },
         { points: untimed, timeBase: 'monotonic' },
