@@ -1,0 +1,202 @@
+/**
+ * The relay's JSON messages: what they hold, their bounds, both ways. Pure.
+ * Invariants: series ids travel as decimal text; lists are bounded; a field this version does not know is dropped.
+ */
+import { z } from 'zod'
+import {
+  dictionaryEntriesPerRequestMax,
+  helloEpochsMax,
+  laneIdMax,
+  relayFramesMax,
+  seriesNameBytesMax,
+  seriesTagsMax,
+} from '../limits.ts'
+import type { EpochId, EpochLink, LaneId, Seq, SeriesEntry } from '../model.ts'
+import { fields, messageOf } from './relay.ts'
+
+/** Of one lane; the ranges are closed, ascending, above `contiguous`. */
+export interface LanePositionMessage {
+  readonly lane: LaneId
+  readonly contiguous: Seq
+  readonly above: readonly (readonly [Seq, Seq])[]
+}
+/** Who answers. Another `region` is another database; a grown `timeline` may have forgotten. */
+export interface RegionMessage {
+  readonly region: string
+  readonly timeline: number
+}
+export interface HelloRequest {
+  readonly spoolId: string
+  readonly epoch: EpochId
+  readonly epochs: readonly EpochLink[]
+  readonly lanes: readonly {
+    readonly lane: LaneId
+    readonly name: string
+    readonly acked: Seq
+    readonly floor: Seq
+  }[]
+  readonly lastRegion: string
+  readonly formats: readonly number[]
+}
+export interface HelloAnswer extends RegionMessage {
+  /** Segment format versions the region reads. */
+  readonly formats: readonly number[]
+  readonly lanes: readonly LanePositionMessage[]
+}
+export interface SeriesRequest {
+  readonly epoch: EpochId
+  readonly first: number
+  readonly entries: readonly SeriesEntry[]
+}
+export interface SeriesAnswer {
+  readonly epoch: EpochId
+  /** Entries of that epoch's dictionary that are stored now. */
+  readonly known: number
+}
+export interface FrameResultMessage {
+  readonly lane: LaneId
+  readonly epoch: EpochId
+  readonly seq: Seq
+  readonly seqLast: Seq
+  readonly digest: string
+  readonly status: 'committed' | 'duplicate'
+}
+export interface SegmentsAnswer extends RegionMessage {
+  readonly results: readonly FrameResultMessage[]
+  readonly lanes: readonly LanePositionMessage[]
+}
+export const errorCodes = [
+  'need-series',
+  'need-hello',
+  'fork',
+  'fenced',
+  'not-allowed',
+  'bad-frame',
+  'bad-request',
+  'too-big',
+  'busy',
+  'unavailable',
+  'blocked',
+  'not-found',
+] as const
+export type ErrorCode = (typeof errorCodes)[number]
+export interface RelayError {
+  readonly code: ErrorCode
+  readonly text: string
+  readonly hint?: string | undefined
+  /** need-series: the dictionary of `epoch` is known only below `first`. */
+  readonly epoch?: EpochId | undefined
+  readonly first?: number | undefined
+  /** bad-frame: which segment; absent when the frames themselves do not read. */
+  readonly lane?: LaneId | undefined
+  readonly seq?: Seq | undefined
+  /** too-big. */
+  readonly bytesMax?: number | undefined
+  readonly afterMs?: number | undefined
+}
+
+const { seq, lane, hex32 } = fields
+const lanesMax = laneIdMax + 1
+const shortText = z.string().max(200)
+const index = z.number().int().min(0).max(0xffff_ffff)
+const formats = z.array(z.number().int().min(1).max(255)).max(255)
+const position = z.object({
+  lane,
+  contiguous: seq,
+  above: z.array(z.tuple([seq, seq])).max(256),
+})
+const regionFields = { region: z.string().min(1).max(200), timeline: seq }
+
+export const helloRequest = messageOf<HelloRequest>(
+  z.object({
+    spoolId: shortText,
+    epoch: hex32,
+    epochs: z
+      .array(
+        z.object({
+          epoch: hex32,
+          parent: hex32.nullable(),
+          lanes: z
+            .array(z.object({ lane, base: seq, baseHash: z.string().regex(/^(?:[0-9a-f]{32})?$/) }))
+            .max(lanesMax),
+        }),
+      )
+      .min(1)
+      .max(helloEpochsMax),
+    lanes: z
+      .array(z.object({ lane, name: shortText.min(1), acked: seq, floor: seq }))
+      .max(lanesMax),
+    lastRegion: shortText,
+    formats,
+  }),
+)
+export const helloAnswer = messageOf<HelloAnswer>(
+  z.object({ ...regionFields, formats, lanes: z.array(position).max(lanesMax) }),
+)
+
+const int63Max = 0x7fff_ffff_ffff_ffffn
+const seriesId = z
+  .string()
+  .regex(/^\d{1,19}$/)
+  .transform(BigInt)
+  .refine((id) => id <= int63Max, 'is no 63-bit number')
+/** Texts are measured in UTF-16 units here, never more than their bytes. NUL and lone surrogates break databases. */
+const cleanText = z
+  .string()
+  .max(seriesNameBytesMax)
+  .refine((text) => text.isWellFormed() && !text.includes('\0'), 'is no clean Unicode')
+export const seriesRequest = messageOf<SeriesRequest>(
+  z.object({
+    epoch: hex32,
+    first: index,
+    entries: z
+      .array(
+        z.object({
+          id: seriesId,
+          name: cleanText.min(1),
+          tags: z.array(z.tuple([cleanText.min(1), cleanText.min(1)])).max(seriesTagsMax),
+          unit: cleanText,
+        }),
+      )
+      .max(dictionaryEntriesPerRequestMax),
+  }),
+  ({ epoch, first, entries }) => ({
+    epoch,
+    first,
+    entries: entries.map(({ id, name, tags, unit }) => ({ id: String(id), name, tags, unit })),
+  }),
+)
+export const seriesAnswer = messageOf<SeriesAnswer>(z.object({ epoch: hex32, known: index }))
+export const segmentsAnswer = messageOf<SegmentsAnswer>(
+  z.object({
+    ...regionFields,
+    results: z
+      .array(
+        z.object({
+          lane,
+          epoch: hex32,
+          seq,
+          seqLast: seq,
+          digest: z.string().max(64),
+          status: z.enum(['committed', 'duplicate']),
+        }),
+      )
+      .max(relayFramesMax),
+    lanes: z.array(position).max(lanesMax),
+  }),
+)
+export const errorAnswer = messageOf<{ readonly error: RelayError }>(
+  z.object({
+    error: z.object({
+      code: z.enum(errorCodes),
+      text: z.string().max(2000),
+      hint: z.string().max(2000).optional(),
+      epoch: hex32.optional(),
+      first: index.optional(),
+      lane: lane.optional(),
+      seq: seq.optional(),
+      bytesMax: seq.optional(),
+      afterMs: seq.optional(),
+    }),
+  }),
+)
