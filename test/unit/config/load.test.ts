@@ -285,7 +285,7 @@ test('surroundings: unreadable files, a state folder that cannot be, a disk too 
     .replace('8443"}', '8443", tls: {ca: ca.pem, cert: no.pem, key: /no/key.pem}}')
     .replace(`${folder}/state`, `${folder}/ca.pem/state`)
   assert.deepEqual(short(problemsOf(withTls, {}, true)), [
-    `1:31 HF-C016 ${folder}/ca.pem/state does not exist, and ${folder}/ca.pem cannot be written`,
+    `1:32 HF-C016 ${folder}/ca.pem/state does not exist, and ${folder}/ca.pem cannot be written`,
     `5:83 HF-C015 ${folder}/no.pem does not exist`,
     '5:96 HF-C015 /no/key.pem does not exist',
   ])

@@ -1,0 +1,77 @@
+/**
+ * What a running agent shows of itself and lets a technician do: implemented by `agent.ts`, served by `socket.ts`,
+ * read by the command line and the console.
+ * Invariant: everything here is a look, except `replay`, `discard`, `reload` and `seal`, which say what they did.
+ */
+import type {
+  GapRow,
+  LaneStatus,
+  QuarantineRow,
+  RangeEstimate,
+  SpoolStats,
+  TapPoint,
+} from '../model.ts'
+import type {
+  ClockStatus,
+  DestinationStatus,
+  SourceStatus,
+  Verdict,
+} from '../observability/health.ts'
+
+export interface AgentStatus {
+  readonly version: string
+  readonly agent: string
+  readonly epoch: string
+  readonly spoolId: string
+  readonly nowUs: number
+  readonly upForUs: number
+  readonly config: { readonly file: string; readonly digest: string }
+  readonly verdict: Verdict
+  readonly clock: ClockStatus
+  /** Null while the spool does not answer. */
+  readonly spool: SpoolStats | null
+  readonly sources: readonly SourceStatus[]
+  readonly lanes: readonly LaneStatus[]
+  readonly destinations: readonly DestinationStatus[]
+}
+export interface ReplayRequest {
+  readonly fromUs: number
+  /** Not included. */
+  readonly toUs: number
+  /** Null: all lanes, all destinations. */
+  readonly lane: string | null
+  readonly destination: string | null
+  readonly dryRun: boolean
+}
+export interface ReplayPart extends RangeEstimate {
+  readonly lane: string
+  readonly destination: string
+}
+export interface ReplayAnswer {
+  /** Names the replay, '' for a dry run. */
+  readonly id: string
+  readonly parts: readonly ReplayPart[]
+}
+export interface ReloadAnswer {
+  readonly changed: boolean
+  readonly text: string
+}
+export interface AgentView {
+  readonly status: () => Promise<AgentStatus>
+  readonly lanes: () => Promise<readonly LaneStatus[]>
+  /** Newest first. */
+  readonly gaps: (limit: number) => Promise<readonly GapRow[]>
+  readonly quarantined: (limit: number) => Promise<readonly QuarantineRow[]>
+  /** False when there is no such row. */
+  readonly discard: (id: number) => Promise<boolean>
+  /** Prometheus text. */
+  readonly metrics: () => Promise<string>
+  /** Points as they become durable; the returned function ends it. */
+  readonly tap: (listener: (points: readonly TapPoint[]) => void) => () => void
+  /** Rejects with a Failure when a name is unknown or the range is empty. */
+  readonly replay: (request: ReplayRequest) => Promise<ReplayAnswer>
+  readonly cancelReplay: (id: string) => Promise<boolean>
+  readonly reload: () => Promise<ReloadAnswer>
+  /** Seal every lane's open segment now. */
+  readonly seal: () => Promise<void>
+}
