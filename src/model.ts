@@ -170,6 +170,8 @@ export interface Intake {
   readonly timeBase?: 'wall' | 'monotonic'
   readonly kept?: readonly Kept[]
   readonly losses?: readonly Loss[]
+  /** Commit now instead of at the end of the window: the sender is stalled until it hears of the commit. */
+  readonly urgent?: boolean
 }
 /**
  * Resolves once everything in the intake is durable (fsynced); that wait is the whole backpressure
