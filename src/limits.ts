@@ -50,7 +50,8 @@ export const relayBodyBytesDefault = 512 * KiB
 export const relayFramesMax = 1_024
 export const dictionaryEntriesPerRequestMax = 5_000
 export const requestsInFlightDefault = 4
-export const backoffMsMax = 60_000
+/** A link that is back is used within 30 s, whatever the length of the outage (invariant I7). */
+export const backoffMsMax = 20_000
 export const backoffMsMin = 250
 export const retryAfterMsMax = 900_000
 export const helloIdleMs = 60_000
