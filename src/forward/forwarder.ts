@@ -1,0 +1,237 @@
+/**
+ * The log on its way to one destination: the one loop that waits, splits, rewinds, quarantines and gives up nothing.
+ * The destination only classifies (`Outcome`); a destination *is its name*, which is also its reader's name in every lane.
+ *
+ * ## greeting
+ * Ask the far side where it stands. Known: cursors go back to it (rewind) or on to it (an answer was lost). Then:
+ * ## sending
+ * Every lane runs its pumps (`lane.ts`), replays run behind them (`replay.ts`), and after a minute without an answer
+ * the far side is asked again, so that a failover is found with nothing left to send. The first setback ends the session:
+ * nothing more is sent, what is out has a moment to be answered, the rest is let go.
+ * ## waiting / blocked
+ * Later: full jitter, or what the far side asked for. Blocked: a person's matter, looked at once a minute, nothing is
+ * dropped. Rewind: the cursor goes back, and at once to greeting.
+ * ## stopped
+ * The signal fired. What was out and not answered is sent again at the next start: harmless.
+ */
+import type { Host } from '../host.ts'
+import { helloIdleMs } from '../limits.ts'
+import type {
+  Cursor,
+  Destination,
+  LaneStanding,
+  LaneStatus,
+  SendBatch,
+  Seq,
+  Service,
+  SpoolPort,
+  Standing,
+} from '../model.ts'
+import {
+  firstSetback,
+  follow,
+  type Setback,
+  sessionsUntil,
+  settled,
+  textOfSetback,
+  waitMsAfter,
+} from './backoff.ts'
+import { createBandwidth } from './bandwidth.ts'
+import { createForwardLane, type ForwardLane, type LaneOptions } from './lane.ts'
+import { createReplays, type ReplayStatus, type Replays } from './replay.ts'
+import { createProgress, type ForwarderStatus } from './status.ts'
+
+export type { ForwarderStatus, ReplayStatus }
+
+export interface ForwarderOptions extends LaneOptions {
+  /** Where a destination that was never seen before starts. */
+  readonly from: 'now' | 'oldest'
+  readonly bandwidthBytesPerSecond?: number
+}
+export interface ForwarderParts {
+  readonly spool: SpoolPort
+  readonly destination: Destination
+  readonly lanes: readonly string[]
+  readonly options: ForwarderOptions
+  readonly host: Host
+}
+export interface Forwarder extends Service {
+  readonly status: () => ForwarderStatus
+  /** Send what is still held of `fromUs <= time < toUs` again, once in effect. */
+  readonly replay: (lane: string, fromUs: number, toUs: number) => Promise<ReplayStatus>
+  readonly replays: () => readonly ReplayStatus[]
+  readonly cancelReplay: (id: number) => Promise<boolean>
+}
+
+/** How long requests that are out may still be answered once a session ends. */
+const answerGraceMs = 2_000
+
+export const createForwarder = (parts: ForwarderParts): Forwarder => {
+  const { spool, destination, host, options } = parts
+  const reader = destination.name
+  const lanes = new Map<string, ForwardLane>()
+  const progress = createProgress(host, reader)
+  const bandwidth = createBandwidth(host.clock, options.bandwidthBytesPerSecond)
+  const learned = { bytesMax: options.bodyBytesMax, rejecting: 0 }
+  const replays: Replays = createReplays({
+    spool,
+    destination,
+    bandwidth,
+    host,
+    lane: (name) => lanes.get(name),
+    bytesMax: () => learned.bytesMax,
+    share: Math.max(0.01, 1 - options.liveShare),
+  })
+  /** Setbacks since the last committed answer. */
+  let failures = 0
+
+  const onStored = (lane: string, batch: SendBatch) => {
+    failures = 0
+    progress.stored(lane, batch.items)
+  }
+  const openLanes = async () => {
+    const known = await spool.lanes()
+    for (const name of parts.lanes) {
+      const cursor = await spool.openReader(name, reader, options.from)
+      const id = (known.find((one) => one.lane === name) ?? (await laneNamed(spool, name))).id
+      const laneParts = { spool, destination, bandwidth, host, options, learned, onStored }
+      lanes.set(name, createForwardLane(laneParts, name, id, cursor))
+    }
+    await replays.load()
+  }
+
+  const ask = async (statuses: readonly LaneStatus[], signal: AbortSignal): Promise<Standing> => {
+    const standings = [...lanes.values()].map(
+      (one): LaneStanding => ({
+        lane: one.lane,
+        laneId: one.laneId,
+        cursor: one.cursor(),
+        floor: statuses.find((status) => status.id === one.laneId)?.floor ?? 0,
+      }),
+    )
+    return await destination.standing(standings, signal)
+  }
+  /** The far side was asked with nothing in flight: its word stands, in both directions. */
+  const greet = async (signal: AbortSignal): Promise<Setback | undefined> => {
+    const statuses = await spool.lanes()
+    progress.pending(statuses)
+    const standing = await ask(statuses, signal)
+    if (standing.kind === 'later' || standing.kind === 'blocked') return standing
+    if (standing.kind === 'unknown') return undefined
+    for (const lane of lanes.values()) {
+      const far = standing.lanes.get(lane.laneId)
+      const head = statuses.find((one) => one.id === lane.laneId)?.head ?? 0
+      if (far !== undefined) lane.moveTo(await agree(lane, far.contiguous, head))
+    }
+    return undefined
+  }
+  const agree = async (lane: ForwardLane, contiguous: Seq, head: Seq): Promise<Cursor> => {
+    let cursor = lane.cursor()
+    if (contiguous < cursor.backlog) {
+      progress.rewound(lane.lane, cursor.backlog, contiguous)
+      return await spool.rewind(lane.lane, reader, contiguous)
+    }
+    if (contiguous > head)
+      host.log.warn('far_side_ahead', { destination: reader, lane: lane.lane, contiguous, head })
+    const known = Math.min(contiguous, head)
+    while (cursor.backlog < known) {
+      const upTo = Math.min(known, cursor.live?.start ?? known)
+      cursor = await spool.ack(lane.lane, reader, { which: 'backlog', upTo })
+    }
+    return cursor
+  }
+  /** With nothing to send nobody would notice a failover: ask once a minute. */
+  const heartbeat = async (stop: AbortSignal): Promise<Setback | undefined> => {
+    while (!stop.aborted) {
+      const idleMs = progress.sinceHeardMs()
+      if (idleMs < helloIdleMs) {
+        await host.clock.sleep(helloIdleMs - idleMs, stop)
+        continue
+      }
+      const statuses = await spool.lanes()
+      progress.pending(statuses)
+      const before = new Map([...lanes.values()].map((one) => [one.laneId, one.cursor().backlog]))
+      const standing = await ask(statuses, stop)
+      if (stop.aborted) return undefined
+      if (standing.kind === 'later' || standing.kind === 'blocked') return standing
+      progress.heard()
+      if (standing.kind === 'unknown') continue
+      for (const lane of lanes.values()) {
+        const far = standing.lanes.get(lane.laneId)
+        if (far !== undefined && far.contiguous < (before.get(lane.laneId) ?? 0))
+          return { kind: 'rewind', lane: lane.lane, after: far.contiguous }
+      }
+    }
+    return undefined
+  }
+
+  const session = async (signal: AbortSignal): Promise<Setback | undefined> => {
+    progress.phase('greeting')
+    const refused = await greet(signal)
+    if (refused !== undefined || signal.aborted) return refused
+    progress.sending()
+    const stop = follow(signal)
+    const cut = follow()
+    const works = [
+      ...[...lanes.values()].map((one) => () => one.run(stop.signal, cut.signal)),
+      () => replays.run(stop.signal, cut.signal),
+      () => heartbeat(stop.signal),
+    ]
+    const ended = Promise.all(
+      works.map(async (work) => {
+        const end = await settled(work())
+        stop.abort()
+        return end
+      }),
+    )
+    await aborted(stop.signal)
+    const grace = new AbortController()
+    await Promise.race([ended, host.clock.sleep(answerGraceMs, grace.signal)])
+    grace.abort()
+    cut.abort()
+    const ends = await ended
+    stop.release()
+    const setback = firstSetback(ends)
+    const lane = setback?.kind === 'rewind' ? lanes.get(setback.lane) : undefined
+    if (setback?.kind === 'rewind' && lane !== undefined && setback.after < lane.cursor().backlog) {
+      progress.rewound(lane.lane, lane.cursor().backlog, setback.after)
+      lane.moveTo(await spool.rewind(lane.lane, reader, setback.after))
+    }
+    return setback
+  }
+  const pause = async (setback: Setback, signal: AbortSignal): Promise<void> => {
+    const waitMs = waitMsAfter(setback, failures, host.random)
+    failures++
+    progress.setback(setback, textOfSetback(setback), waitMs)
+    progress.pending(await spool.lanes())
+    await host.clock.sleep(waitMs, signal)
+  }
+
+  return {
+    name: `forwarder ${reader}`,
+    run: async (signal) => {
+      await openLanes()
+      await sessionsUntil(
+        signal,
+        () => session(signal),
+        (setback) => pause(setback, signal),
+      )
+      progress.phase('stopped')
+    },
+    status: progress.status,
+    replay: replays.start,
+    replays: replays.list,
+    cancelReplay: replays.cancel,
+  }
+}
+
+const laneNamed = async (spool: SpoolPort, name: string): Promise<LaneStatus> => {
+  const found = (await spool.lanes()).find((one) => one.lane === name)
+  if (found === undefined) throw new Error(`the spool has no lane "${name}"`)
+  return found
+}
+const aborted = (signal: AbortSignal): Promise<void> =>
+  new Promise((resolve) => {
+    if (signal.aborted) resolve()
+    else signal.addEventListener('abort', () => resolve(), { once: true })
+  })

@@ -1,0 +1,218 @@
+/**
+ * A range sent again on purpose: its own small reader, one request in flight, behind the lanes' own traffic.
+ * Invariants: adds nothing to accepted or delivered and moves no cursor; only what the far side has already acked is sent
+ * again (the rest is on its way anyway); jobs and their progress are kept in the spool, so a restart goes on.
+ */
+import { Failure } from '../errors.ts'
+import type { Host } from '../host.ts'
+import type { Destination, LaneItem, Outcome, Seq, SpoolPort } from '../model.ts'
+import type { Setback } from './backoff.ts'
+import type { Bandwidth } from './bandwidth.ts'
+import type { ForwardLane } from './lane.ts'
+import { pointsIn, runPump, seqLastOf, type Verdict } from './pump.ts'
+
+export interface ReplayStatus {
+  readonly id: number
+  readonly lane: string
+  readonly fromUs: number
+  readonly toUs: number
+  readonly state: 'waiting' | 'running' | 'done' | 'cancelled'
+  readonly seqFirst: Seq
+  readonly seqLast: Seq
+  /** Everything <= this is sent. */
+  readonly seqDone: Seq
+  readonly segmentsSent: number
+  readonly pointsSent: number
+  /** What the range held when the replay was asked for. */
+  readonly points: number
+  readonly segments: number
+}
+export interface Replays {
+  readonly load: () => Promise<void>
+  readonly list: () => readonly ReplayStatus[]
+  readonly start: (lane: string, fromUs: number, toUs: number) => Promise<ReplayStatus>
+  readonly cancel: (id: number) => Promise<boolean>
+  /** Works through the waiting jobs until `stop`. */
+  readonly run: (stop: AbortSignal, cut: AbortSignal) => Promise<Setback | undefined>
+}
+export interface ReplayParts {
+  readonly spool: SpoolPort
+  readonly destination: Destination
+  readonly bandwidth: Bandwidth
+  readonly host: Pick<Host, 'clock' | 'log' | 'meter'>
+  readonly lane: (name: string) => ForwardLane | undefined
+  readonly bytesMax: () => number
+  readonly share: number
+}
+
+const jobsMax = 32
+/** A restart sends at most so many batches of a replay once more. */
+const batchesBetweenSaves = 8
+
+const open = (job: ReplayStatus) => job.state === 'waiting' || job.state === 'running'
+
+/** The jobs as they are kept: a small JSON list under one key a destination. */
+const createJobs = (spool: SpoolPort, key: string) => {
+  let jobs: ReplayStatus[] = []
+  let idNext = 1
+  const save = () =>
+    spool.keep([{ key, value: new TextEncoder().encode(JSON.stringify({ idNext, jobs })) }])
+  return {
+    list: () => jobs,
+    load: async () => {
+      const kept = await spool.kept(key)
+      if (kept === null) return
+      const state = JSON.parse(new TextDecoder().decode(kept)) as {
+        idNext: number
+        jobs: ReplayStatus[]
+      }
+      idNext = state.idNext
+      jobs = state.jobs
+    },
+    add: async (job: Omit<ReplayStatus, 'id'>): Promise<ReplayStatus> => {
+      const added = { id: idNext++, ...job }
+      jobs = [...jobs.filter(open), ...jobs.filter((one) => !open(one)).slice(-jobsMax / 2), added]
+      await save()
+      return added
+    },
+    change: (id: number, change: Partial<ReplayStatus>) => {
+      jobs = jobs.map((one) => (one.id === id ? { ...one, ...change } : one))
+    },
+    get: (id: number) => jobs.find((one) => one.id === id),
+    save,
+  }
+}
+
+export const createReplays = (parts: ReplayParts): Replays => {
+  const { spool, destination } = parts
+  const jobs = createJobs(spool, `forward/${destination.name}/replays`)
+  /** Wakes the runner: a new job, or the one in work was cancelled. */
+  let changed = new AbortController()
+  const wake = () => {
+    changed.abort()
+    changed = new AbortController()
+  }
+
+  const inRange = (item: LaneItem, job: ReplayStatus) =>
+    item.type === 'segment' && item.timeUsMax >= job.fromUs && item.timeUsMin < job.toUs
+
+  const runJob = async (
+    job: ReplayStatus,
+    stop: AbortSignal,
+    cut: AbortSignal,
+  ): Promise<Setback | undefined> => {
+    const lane = parts.lane(job.lane)
+    const upTo = Math.min(job.seqLast, lane?.cursor().backlog ?? 0)
+    jobs.change(job.id, { state: 'running' })
+    let batches = 0
+    const settle = async (
+      batch: { readonly items: readonly LaneItem[]; readonly ackedThrough: Seq },
+      after: Seq,
+      outcome: Outcome,
+    ): Promise<Verdict<Setback | 'cancelled'>> => {
+      const now = jobs.get(job.id)
+      if (now === undefined || !open(now)) return { kind: 'end', end: 'cancelled' }
+      if (outcome.kind === 'rewind')
+        return outcome.after < batch.ackedThrough
+          ? { kind: 'end', end: { ...outcome, lane: job.lane } }
+          : { kind: 'end', end: { kind: 'later', text: 'a rewind that nothing explains' } }
+      if (outcome.kind === 'later' || outcome.kind === 'blocked')
+        return { kind: 'end', end: outcome }
+      // One item a request: too big or refused now is passed over; it was accepted once, and is still held.
+      const given = outcome.kind === 'smaller' || outcome.rejected.length > 0
+      if (given) parts.host.log.warn('replay_refused', { lane: job.lane, after })
+      const sent = given ? [] : batch.items
+      jobs.change(job.id, {
+        seqDone: Math.max(now.seqDone, ...batch.items.map(seqLastOf)),
+        segmentsSent: now.segmentsSent + sent.length,
+        pointsSent: now.pointsSent + pointsIn(sent),
+      })
+      if (++batches % batchesBetweenSaves === 0) await jobs.save()
+      return { kind: 'taken' }
+    }
+    const end = await runPump<Setback | 'cancelled'>(
+      parts,
+      {
+        lane: job.lane,
+        pump: 'replay',
+        after: job.seqDone,
+        upTo,
+        head: upTo,
+        requestsMax: 1,
+        share: () => parts.share,
+        bytesMax: () => 1,
+        batchOf: (items) => ({
+          lane: job.lane,
+          laneId: lane?.laneId ?? 0,
+          items: items.filter((item) => inRange(item, job)),
+          ackedThrough: lane?.cursor().backlog ?? 0,
+          replay: true,
+        }),
+        settle,
+      },
+      stop,
+      cut,
+    )
+    if (end === undefined && !stop.aborted) jobs.change(job.id, { state: 'done', seqDone: upTo })
+    await jobs.save()
+    return end === 'cancelled' ? undefined : end
+  }
+
+  return {
+    load: jobs.load,
+    list: jobs.list,
+    start: async (lane, fromUs, toUs) => {
+      if (parts.lane(lane) === undefined)
+        throw new Failure('HF-F003', `${destination.name} does not send lane "${lane}"`)
+      if (jobs.list().filter(open).length >= jobsMax)
+        throw new Failure('HF-F004', `${jobsMax} replays are waiting already`, 'Cancel some first.')
+      const range = await spool.estimate(lane, fromUs, toUs)
+      const job = await jobs.add({
+        lane,
+        fromUs,
+        toUs,
+        state: range.segments === 0 ? 'done' : 'waiting',
+        seqFirst: range.seqFirst,
+        seqLast: range.seqLast,
+        seqDone: Math.max(0, range.seqFirst - 1),
+        segmentsSent: 0,
+        pointsSent: 0,
+        points: range.points,
+        segments: range.segments,
+      })
+      wake()
+      return job
+    },
+    cancel: async (id) => {
+      const job = jobs.get(id)
+      if (job === undefined || !open(job)) return false
+      jobs.change(id, { state: 'cancelled' })
+      await jobs.save()
+      wake()
+      return true
+    },
+    run: async (stop, cut) => {
+      while (!stop.aborted) {
+        const job = jobs.list().find(open)
+        if (job !== undefined) {
+          const setback = await runJob(job, stop, cut)
+          if (setback !== undefined) return setback
+          continue
+        }
+        await aborted(stop, changed.signal)
+      }
+      return undefined
+    },
+  }
+}
+
+/** Resolves when one of the signals fires; leaves no listener behind. */
+const aborted = (...signals: readonly AbortSignal[]): Promise<void> =>
+  new Promise((resolve) => {
+    if (signals.some((one) => one.aborted)) return resolve()
+    const done = () => {
+      for (const one of signals) one.removeEventListener('abort', done)
+      resolve()
+    }
+    for (const one of signals) one.addEventListener('abort', done, { once: true })
+  })
