@@ -58,9 +58,9 @@ export const helloIdleMs = 60_000
 export const cloneSilenceMs = 600_000
 /** Epochs that still hold something: one restart every 5 minutes for a month offline; 8 MiB hold 400 bytes each. */
 export const helloEpochsMax = 16_384
-/** Decoded points of one request (26 bytes each and their texts), and of all requests at work in one regional node. */
-export const requestPointsMax = 2_000_000
-export const regionalPointsMax = 6_000_000
+/** Decoded points of one request and of all at work in one regional node: 26 bytes each, and the raw bodies. */
+export const requestDecodedBytesMax = 96 * MiB
+export const regionalDecodedBytesMax = 384 * MiB
 /** Bodies held by one regional node, and requests at work: each holds a database connection while it commits. */
 export const regionalBytesMax = 128 * MiB
 export const regionalRequestsMax = 64
