@@ -62,6 +62,7 @@ export const createBatchBuilder = (initialCapacity = 256): BatchBuilder => {
     qualities.set(old.qualities)
     bits.set(old.bits)
   }
+  /** May renew the columns: take the place first, then the column to write to. */
   const place = (ref: SeriesRef, time: number, kind: Kind, quality: Quality): number => {
     if (count === capacity) renew(capacity * 2, true)
     series[count] = ref
@@ -73,7 +74,8 @@ export const createBatchBuilder = (initialCapacity = 256): BatchBuilder => {
   const self: BatchBuilder = {
     count: () => count,
     addFloat: (ref, time, value, quality) => {
-      floats[place(ref, time, kinds.float, quality)] = value
+      const at = place(ref, time, kinds.float, quality)
+      floats[at] = value
     },
     addInt: (ref, time, value, quality) => {
       const at = place(ref, time, kinds.int, quality)
@@ -98,10 +100,12 @@ export const createBatchBuilder = (initialCapacity = 256): BatchBuilder => {
       count = to
     },
     addBool: (ref, time, value, quality) => {
-      words[place(ref, time, kinds.bool, quality) * 2] = value ? 1 : 0
+      const at = place(ref, time, kinds.bool, quality)
+      words[at * 2] = value ? 1 : 0
     },
     addText: (ref, time, value, quality) => {
-      words[place(ref, time, kinds.string, quality) * 2] = texts.length
+      const at = place(ref, time, kinds.string, quality)
+      words[at * 2] = texts.length
       texts.push(value)
     },
     add: (ref, time, value, quality) => {
