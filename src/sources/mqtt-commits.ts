@@ -1,0 +1,191 @@
+/**
+ * From gathered messages to acks: emits what has come in, and acks it in the order of arrival once it is durable.
+ *
+ * Invariants: nothing is acked before everything of its message is durable; acks keep the order of arrival though
+ * commits may end in another; messages are handed on `tickMs * ticksMax` after they came at the latest, unless every
+ * slot of the redelivery window is taken.
+ */
+import { emptyBatch } from '../batch.ts'
+import type { Host } from '../host.ts'
+import type { Emit, Intake } from '../model.ts'
+import type { Gather } from './mqtt-gather.ts'
+import type { Redelivery } from './mqtt-redelivery.ts'
+import type { Wire } from './mqtt-wire.ts'
+
+/** Short beside a commit window, long beside a message. */
+const tickMs = 4
+/** Ticks after which messages are handed on though more keep coming. */
+const ticksMax = 2
+/** Points and payloads handed on or gathered: beyond it the socket is not read. */
+const bytesWaitingMax = 2 * 1024 * 1024
+
+interface Commit {
+  readonly packetIds: readonly number[]
+  readonly number: number
+  readonly bytes: number
+  durable: boolean
+}
+export interface Commits {
+  /** Messages were gathered just now. */
+  readonly arrived: () => void
+  /** Makes durable that no earlier connection's messages can come again: its session is gone. */
+  readonly forgetBefore: () => Promise<void>
+  /** Hands on what has gathered and resolves when nothing is under way any more. */
+  readonly settle: () => Promise<void>
+}
+export interface CommitsParts {
+  readonly host: Host
+  readonly source: string
+  readonly emit: Emit
+  readonly gather: Gather
+  readonly redelivery: Redelivery
+  readonly wire: Pick<Wire, 'ack' | 'probe' | 'hold'>
+  /** Messages not yet known to be acked at the broker: beyond it the socket is not read. */
+  readonly messagesWaitingMax: number
+  readonly failed: (error: unknown) => void
+}
+
+export const createCommits = (parts: CommitsParts): Commits => {
+  const { host, gather, redelivery, wire } = parts
+  const labels = { source: parts.source }
+  const queue: Commit[] = []
+  const running = new Set<Promise<void>>()
+  const stall = createStallWatch(() => host.clock.monotonicMs())
+  let bytesWaiting = 0
+  let unacked = 0
+  let settling = false
+
+  const ackDurable = () => {
+    const packetIds: number[] = []
+    let number = -1
+    while (queue[0]?.durable) {
+      const done = queue.shift() as Commit
+      for (const id of done.packetIds) packetIds.push(id)
+      number = done.number
+    }
+    if (number < 0) return
+    unacked -= packetIds.length
+    if (packetIds.length > 0) {
+      wire.ack(packetIds)
+      stall.acked()
+    }
+    wire.probe(() => {
+      redelivery.confirmed(number)
+      regulate()
+      if (gather.messages() > 0) startTick()
+    })
+  }
+  const emit = async (intakes: readonly Intake[], commit?: Commit) => {
+    try {
+      await Promise.all(intakes.map((intake) => parts.emit(intake)))
+      if (commit === undefined) return
+      commit.durable = true
+      redelivery.committed(commit.number)
+      bytesWaiting -= commit.bytes
+      ackDurable()
+      regulate()
+    } catch (error) {
+      parts.failed(error)
+    }
+  }
+  const start = (intakes: readonly Intake[], commit?: Commit): Promise<void> => {
+    const work = emit(intakes, commit)
+    running.add(work)
+    return work.finally(() => running.delete(work))
+  }
+  const flush = (urgent: boolean) => {
+    if (gather.messages() === 0 || !redelivery.free()) return
+    const { number, kept } = redelivery.seal()
+    const { intakes, packetIds, messages, bytes } = gather.take([kept], urgent)
+    host.meter.count('holdfast_messages_received_total', messages, labels)
+    host.meter.count('holdfast_bytes_received_total', bytes, labels)
+    const commit = { packetIds, number, bytes, durable: false }
+    queue.push(commit)
+    bytesWaiting += bytes
+    unacked += packetIds.length
+    void start(intakes, commit)
+  }
+  const regulate = () => {
+    if (settling) return
+    const bytes = bytesWaiting + gather.bytes()
+    const messages = redelivery.size()
+    if (bytes > bytesWaitingMax || messages > parts.messagesWaitingMax) wire.hold(true)
+    else if (bytes < bytesWaitingMax / 2 && messages < parts.messagesWaitingMax) wire.hold(false)
+  }
+
+  let ticking = false
+  let arrivals = 0
+  let ticks = 0
+  const tick = () => {
+    ticking = false
+    const quiet = arrivals === 0
+    arrivals = 0
+    ticks++
+    const urgent = quiet && stall.stalled(unacked + gather.messages())
+    if (quiet || ticks >= ticksMax) {
+      ticks = 0
+      flush(urgent)
+    }
+    if (urgent && gather.messages() === 0) void start([{ points: emptyBatch, urgent }])
+    if (!quiet) startTick()
+  }
+  const startTick = () => {
+    if (ticking) return
+    ticking = true
+    host.clock.after(tickMs, tick)
+  }
+  return {
+    arrived: () => {
+      arrivals++
+      stall.arrived()
+      regulate()
+      startTick()
+    },
+    forgetBefore: () => {
+      const { number, kept } = redelivery.seal()
+      const commit = { packetIds: [], number, bytes: 0, durable: false }
+      queue.push(commit)
+      return start([{ points: emptyBatch, kept: [kept], urgent: true }], commit)
+    },
+    settle: async () => {
+      settling = true
+      wire.hold(true)
+      flush(true)
+      // Without a free slot it stays unacked, and comes again.
+      gather.take([], false)
+      while (running.size > 0) await Promise.all(running)
+    },
+  }
+}
+
+/** Below this many unacked messages silence says nothing: no known broker's window is smaller. */
+const windowMin = 10
+/** A stalled broker goes on within a round trip of the acks. */
+const goesOnMsMax = 50
+
+/**
+ * Tells a broker that waits for acks (mosquitto: 20 messages under way) from one that has nothing to send, so that the
+ * first gets an early commit and the second none: silence at `n` unacked that the acks did not end proves that the
+ * window is larger than `n`.
+ */
+export const createStallWatch = (monotonicMs: () => number) => {
+  let window = windowMin
+  let asked = 0
+  let ackedMs: number | undefined
+  return {
+    stalled: (unacked: number): boolean => {
+      if (unacked < window) return false
+      asked = unacked
+      return true
+    },
+    acked: () => {
+      if (asked > 0) ackedMs ??= monotonicMs()
+    },
+    arrived: () => {
+      if (ackedMs === undefined) return
+      if (monotonicMs() - ackedMs > goesOnMsMax) window = asked + 1
+      asked = 0
+      ackedMs = undefined
+    },
+  }
+}
