@@ -5,8 +5,9 @@
  */
 import { createHash } from 'node:crypto'
 import type { PointBatch } from '../model.ts'
-import { decodeBody, encodeBody } from './body.ts'
-import { compress, uncompress } from './compress.ts'
+import { packStreams, unpackStreams } from './compress.ts'
+import { decodeBody } from './decode.ts'
+import { encodeBody } from './encode.ts'
 import {
   type Compressor,
   formatVersion as currentFormat,
@@ -15,6 +16,8 @@ import {
   type SegmentHeader,
   writeSegment,
 } from './header.ts'
+import { timeRange } from './layout.ts'
+import { malformed } from './streams.ts'
 
 export type { Compressor, SealHeader, SegmentHeader }
 export const formatVersion = currentFormat
@@ -25,17 +28,19 @@ export const sealSegment = (
   points: PointBatch,
   compressor: Compressor,
 ): Uint8Array => {
-  const { raw, ...facts } = encodeBody(points)
-  const body = compress(raw, compressor)
+  const { streams, runCount, timeUsMin, timeUsMax } = encodeBody(points)
+  const { body, rawBytes } = packStreams(streams, compressor)
   return writeSegment(
     {
       ...header,
-      ...facts,
+      timeUsMin,
+      timeUsMax,
+      seriesCount: runCount,
       formatVersion,
       frameKind: 1,
       compressor,
       pointCount: points.count,
-      rawBytes: raw.length,
+      rawBytes,
       bodyBytes: body.length,
     },
     body,
@@ -50,7 +55,12 @@ export const openSegment = (
   bytes: Uint8Array,
 ): { readonly header: SegmentHeader; readonly points: PointBatch } => {
   const { header, body } = readEnvelope(bytes)
-  const points = decodeBody(uncompress(body, header.compressor, header.rawBytes), header)
+  const streams = unpackStreams(body, header.compressor, header.rawBytes)
+  const points = decodeBody(streams, header.pointCount, header.seriesCount)
+  const { timeUsMin, timeUsMax } = timeRange(points.timeUs)
+  if (timeUsMin !== header.timeUsMin || timeUsMax !== header.timeUsMax) {
+    throw malformed('its times are not as announced')
+  }
   return { header, points }
 }
 

@@ -1,0 +1,72 @@
+/**
+ * Which points form a run: all of one series (segment), or neighbours of one series (journal).
+ * Invariant: within a run, accept order.
+ */
+import type { PointBatch } from '../model.ts'
+import type { Runs } from './encode.ts'
+
+/** Above this many counters per point a comparison sort is cheaper than counting. */
+const sparseness = 16
+
+const runsOf = (points: PointBatch, order: Uint32Array): Runs => {
+  const { count } = points
+  const series = new Float64Array(count)
+  const counts = new Float64Array(count)
+  let runCount = 0
+  let before = -1
+  for (let i = 0; i < count; i++) {
+    const index = points.series[order[i] as number] as number
+    if (index !== before) {
+      series[runCount++] = index
+      before = index
+    }
+    counts[runCount - 1] = (counts[runCount - 1] as number) + 1
+  }
+  return { order, series, counts, runCount }
+}
+
+const countingOrder = (points: PointBatch, least: number, most: number): Uint32Array => {
+  const starts = new Uint32Array(most - least + 2)
+  const { series, count } = points
+  for (let i = 0; i < count; i++) {
+    const slot = (series[i] as number) - least + 1
+    starts[slot] = (starts[slot] as number) + 1
+  }
+  for (let slot = 1; slot < starts.length; slot++) {
+    starts[slot] = (starts[slot] as number) + (starts[slot - 1] as number)
+  }
+  const order = new Uint32Array(count)
+  for (let i = 0; i < count; i++) {
+    const slot = (series[i] as number) - least
+    const place = starts[slot] as number
+    order[place] = i
+    starts[slot] = place + 1
+  }
+  return order
+}
+
+/** One run a series, ascending. */
+export const groupBySeries = (points: PointBatch): Runs => {
+  const { series, count } = points
+  let least = 0xffff_ffff
+  let most = 0
+  for (let i = 0; i < count; i++) {
+    const index = series[i] as number
+    if (index < least) least = index
+    if (index > most) most = index
+  }
+  if (count > 0 && most - least <= sparseness * count + 1024) {
+    return runsOf(points, countingOrder(points, least, most))
+  }
+  const order = new Uint32Array(count)
+  for (let i = 0; i < count; i++) order[i] = i
+  order.sort((a, b) => (series[a] as number) - (series[b] as number) || a - b)
+  return runsOf(points, order)
+}
+
+/** Accept order kept; neighbours of one series form a run. */
+export const groupNeighbours = (points: PointBatch): Runs => {
+  const order = new Uint32Array(points.count)
+  for (let i = 0; i < points.count; i++) order[i] = i
+  return runsOf(points, order)
+}
