@@ -166,7 +166,7 @@ export const createEmbeddedStore = (options: EmbeddedOptions): EmbeddedStore => 
   const dictionary = (books: AgentBooks, epoch: EpochId): Dictionary => {
     const length = books.epochs.get(epoch)?.dictionaryLength ?? 0
     const cached = cache.get(books.agent, epoch)
-    if (cached?.ids.length === length) return cached
+    if (cached !== undefined && cached.ids.length === length) return cached
     return cache.put(books.agent, epoch, ready().ids.all(books.agent, epoch).flatMap(unpackIds))
   }
   const rowsFor = (books: AgentBooks, segments: readonly SegmentFrame[]) => {

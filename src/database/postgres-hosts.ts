@@ -1,0 +1,147 @@
+/**
+ * Connections to a PostgreSQL cluster: several addresses, one of which is the primary; a bounded pool for each.
+ *
+ * Invariants: TLS verifies chain and host name unless it is switched off by name; a host that does not answer or
+ * turns out to be a standby is left for the next one; one operation asks each host at most once.
+ */
+import pg from 'pg'
+import { textOf } from '../errors.ts'
+import type { Host } from '../host.ts'
+import { codeOf, isStandby, troubleOf } from './postgres-trouble.ts'
+import type { StoreTrouble } from './store.ts'
+
+export interface PostgresTls {
+  /** PEM. Without it, the system's roots. */
+  readonly ca?: string
+  /** Client certificate and key, PEM. */
+  readonly cert?: string
+  readonly key?: string
+  /** Name in the server's certificate, where it differs from the address. */
+  readonly serverName?: string
+}
+export interface PostgresHostsOptions {
+  /** `postgresql://user@host:port/database`, tried in order. A password in it is used unless `password` is given. */
+  readonly urls: readonly string[]
+  /** 'off' is for a Unix socket or a loopback address only; everything else is verified in full. */
+  readonly tls: PostgresTls | 'off'
+  /** Asked for each new connection, so that a rotated secret is picked up. */
+  readonly password?: () => string | Promise<string>
+  readonly poolMax?: number
+  readonly connectTimeoutMs?: number
+  readonly statementTimeoutMs?: number
+  readonly host: Pick<Host, 'log'>
+}
+export const statementTimeoutMsDefault = 30_000
+const poolMaxDefault = 8
+const connectTimeoutMsDefault = 5_000
+const idleTimeoutMs = 60_000
+/** A client gives up this much later than the server should have. */
+const statementGraceMs = 5_000
+
+export type Work<T> = (client: pg.PoolClient) => Promise<T>
+export interface PostgresHosts {
+  /** Runs `work` on the primary. Troubles of connecting are answered; what `work` throws is thrown. */
+  readonly use: <T>(work: Work<T>, signal?: AbortSignal) => Promise<T | StoreTrouble>
+  readonly close: () => Promise<void>
+}
+
+/** Thrown by `work` to say that this host is a standby. */
+export const standbyError = (): Error =>
+  Object.assign(new Error('this server is a standby (read-only)'), { code: '25006' })
+
+const poolFor = (text: string, options: PostgresHostsOptions): pg.Pool => {
+  const url = new URL(text)
+  const { tls, password } = options
+  const hostname = decodeURIComponent(url.hostname)
+  const statementTimeoutMs = options.statementTimeoutMs ?? statementTimeoutMsDefault
+  const secure =
+    tls === 'off'
+      ? false
+      : {
+          rejectUnauthorized: true,
+          minVersion: 'TLSv1.2' as const,
+          host: tls.serverName ?? hostname,
+          ...(tls.serverName === undefined ? {} : { servername: tls.serverName }),
+          ...(tls.ca === undefined ? {} : { ca: tls.ca }),
+          ...(tls.cert === undefined ? {} : { cert: tls.cert }),
+          ...(tls.key === undefined ? {} : { key: tls.key }),
+        }
+  const pool = new pg.Pool({
+    // A Unix socket's folder comes as ?host=/run/postgresql.
+    host: url.searchParams.get('host') ?? hostname,
+    port: url.port === '' ? 5432 : Number(url.port),
+    user: decodeURIComponent(url.username),
+    password: password ?? decodeURIComponent(url.password),
+    database: decodeURIComponent(url.pathname.slice(1)),
+    ssl: secure,
+    max: options.poolMax ?? poolMaxDefault,
+    connectionTimeoutMillis: options.connectTimeoutMs ?? connectTimeoutMsDefault,
+    idleTimeoutMillis: idleTimeoutMs,
+    // Only the client's own patience: a server-side setting at start-up is refused by PgBouncer.
+    query_timeout: statementTimeoutMs + statementGraceMs,
+    keepAlive: true,
+    application_name: 'holdfast',
+  })
+  pool.on('error', (error) => {
+    options.host.log.debug('database connection lost while idle', { text: textOf(error) })
+  })
+  return pool
+}
+
+const broken = new Set(['57P01', '57P02', '57P03', '25006'])
+
+export const createPostgresHosts = (options: PostgresHostsOptions): PostgresHosts => {
+  const { host } = options
+  const pools = options.urls.map((url) => poolFor(url, options))
+  let current = 0
+
+  const useOn = async <T>(pool: pg.Pool, work: Work<T>, signal?: AbortSignal): Promise<T> => {
+    const client = await pool.connect()
+    let released = false
+    const release = (destroy: boolean) => {
+      if (!released) client.release(destroy)
+      released = true
+    }
+    // An abandoned transaction must not keep its locks: the connection goes with it.
+    const onAbort = () => {
+      release(true)
+    }
+    try {
+      const result = await work(client)
+      release(false)
+      return result
+    } catch (error) {
+      // Unless the server itself answered in good order, nobody knows the connection's state.
+      release(!/^[0-9A-Z]{5}$/.test(codeOf(error)) || broken.has(codeOf(error)))
+      throw error
+    } finally {
+      signal?.removeEventListener('abort', onAbort)
+    }
+  }
+
+  return {
+    use: async (work, signal) => {
+      let trouble: StoreTrouble = { kind: 'later', text: 'no database address is configured' }
+      for (let tries = 0; tries < pools.length && !signal?.aborted; tries++) {
+        const at = current
+        try {
+          return await useOn(pools[at] as pg.Pool, work, signal)
+        } catch (error) {
+          trouble = troubleOf(error)
+          const elsewhere = isStandby(error) || (trouble.kind === 'later' && !reached(error))
+          if (!elsewhere) throw error
+          host.log.debug('database host left', { at, text: textOf(error) })
+          if (current === at) current = (at + 1) % pools.length
+        }
+      }
+      return signal?.aborted ? { kind: 'later', text: 'given up by the caller' } : trouble
+    },
+    close: async () => {
+      await Promise.all(pools.map((pool) => pool.end()))
+    },
+  }
+}
+
+/** Did a primary answer, with trouble that another host would answer as well? */
+const reached = (error: unknown): boolean =>
+  /^[0-9A-Z]{5}$/.test(codeOf(error)) && !/^(08|57P0|53300)/.test(codeOf(error))

@@ -1,0 +1,71 @@
+/**
+ * Bringing PostgreSQL's schema up to date, or saying precisely what is missing.
+ *
+ * Invariant: any number of regional nodes may prepare at once: one migrates, the others find it done.
+ */
+import type pg from 'pg'
+import { lookIdentity } from './postgres-books.ts'
+import { codeOf } from './postgres-trouble.ts'
+import { migrationLock, migrationSql, postgresMigrations, rightsNeeded } from './schema-postgres.ts'
+import type { StoreAnswer } from './store.ts'
+
+const versionOf = async (client: pg.ClientBase): Promise<number> => {
+  const there = await client.query<{ found: string | null }>(
+    `select to_regclass('schema_version')::text as found`,
+  )
+  if (there.rows[0]?.found === null) return 0
+  const { rows } = await client.query<{ version: number }>(
+    'select coalesce(max(version), 0) as version from schema_version',
+  )
+  return rows[0]?.version ?? 0
+}
+
+const missingRights = async (client: pg.ClientBase): Promise<readonly string[]> => {
+  const { rows } = await client.query<{ missing: string }>({
+    text: `select r || ' on ' || t as missing from unnest($1::text[], $2::text[]) as need (t, r)
+      where not has_table_privilege(t, r)`,
+    values: [rightsNeeded.map(([table]) => table), rightsNeeded.map(([, right]) => right)],
+  })
+  return rows.map((row) => row.missing)
+}
+
+const missingText = (version: number): string =>
+  `the schema is at version ${version} of ${postgresMigrations.length}: missing ${postgresMigrations
+    .slice(version)
+    .map((_, at) => `migration ${version + at + 1}`)
+    .join(', ')}`
+
+const hint =
+  'As the owner of the database run the plan: holdfast plan postgres --role ROLE | psql DATABASE'
+
+export const prepareSchema = async (
+  client: pg.ClientBase,
+  onMigrated: (version: number) => void,
+): Promise<StoreAnswer<object>> => {
+  const latest = postgresMigrations.length
+  let version = await versionOf(client)
+  if (version < latest) {
+    try {
+      await client.query('begin')
+      await client.query(`select pg_advisory_xact_lock(${migrationLock})`)
+      version = await versionOf(client)
+      if (version < latest) await client.query(migrationSql(version))
+      await client.query('commit')
+      if (version < latest) onMigrated(latest)
+      version = latest
+    } catch (error) {
+      await client.query('rollback')
+      if (codeOf(error) !== '42501') throw error
+      return { kind: 'blocked', code: 'HF-D024', text: missingText(version), hint }
+    }
+  }
+  if (version > latest) {
+    const text = `the database has schema ${version}, this version knows up to ${latest}`
+    const newer = 'Start the newer version again: a schema does not go back.'
+    return { kind: 'blocked', code: 'HF-D002', text, hint: newer }
+  }
+  await lookIdentity(client)
+  const missing = await missingRights(client)
+  if (missing.length === 0) return { kind: 'ok' }
+  return { kind: 'blocked', code: 'HF-D023', text: `missing rights: ${missing.join(', ')}`, hint }
+}

@@ -1,0 +1,57 @@
+/** What PostgreSQL, PgBouncer, TLS and the network say, sorted by who must act: nobody (`later`) or a person (`blocked`). */
+import { textOf } from '../errors.ts'
+import type { StoreTrouble } from './store.ts'
+
+/** An error's SQLSTATE, or Node's own code. */
+export const codeOf = (error: unknown): string => {
+  if (typeof error !== 'object' || error === null || !('code' in error)) return ''
+  return typeof error.code === 'string' ? error.code : ''
+}
+
+/** The server is a standby: another host may be the primary. */
+export const isStandby = (error: unknown): boolean => codeOf(error) === '25006'
+export const isDuplicateKey = (error: unknown): boolean => codeOf(error) === '23505'
+/** The same transaction may succeed at once. */
+export const isConflict = (error: unknown): boolean =>
+  ['40001', '40P01', '55P03'].includes(codeOf(error))
+
+const blocked: readonly (readonly [pattern: RegExp, code: string, hint: string])[] = [
+  [/^28/, 'HF-D020', 'Check user and password, and pg_hba.conf on the server.'],
+  [/^3D000$/, 'HF-D020', 'The database does not exist: create it, or correct the name.'],
+  [/^42501$/, 'HF-D023', 'Run the plan (`holdfast plan postgres`) as the owner of the tables.'],
+  [/^(42P01|42703|3F000|42883)$/, 'HF-D024', 'Run the plan (`holdfast plan postgres`).'],
+  [/^53100$/, 'HF-D010', 'The database’s disk is full: free space; sending goes on by itself.'],
+  [/^22/, 'HF-D022', 'A value cannot be stored; look at the series named in the server’s log.'],
+  [/^0A/, 'HF-D025', 'The database refuses this kind of write; check extensions and policies.'],
+  [/^(XX|58P0)/, 'HF-D011', 'The database reports damage: look into its log at once.'],
+  [
+    /^(CERT_|ERR_TLS|UNABLE_TO_|SELF_SIGNED|DEPTH_ZERO|HOSTNAME_MISMATCH|ERR_SSL|ERR_OSSL)/,
+    'HF-D021',
+    'Check the CA file, the host name in the address, and the server’s certificate.',
+  ],
+]
+
+export const troubleOf = (error: unknown): StoreTrouble => {
+  const sqlstate = codeOf(error)
+  const text = sqlstate === '' ? textOf(error) : `${textOf(error)} (${sqlstate})`
+  const row = blocked.find(([pattern]) => pattern.test(sqlstate))
+  if (row !== undefined) return { kind: 'blocked', code: row[1], text, hint: row[2] }
+  if (/does not support SSL/.test(text)) {
+    const hint = 'Turn TLS on in the server (ssl = on), or in PgBouncer (client_tls_sslmode).'
+    return { kind: 'blocked', code: 'HF-D021', text, hint }
+  }
+  if (/SASL|password must be a string/.test(text)) {
+    const hint = 'Check the password, and that the server uses SCRAM.'
+    return { kind: 'blocked', code: 'HF-D020', text, hint }
+  }
+  return { kind: 'later', text }
+}
+
+/**
+ * Is this something the outside said (an answer), or a bug of ours (to be thrown on)? Everything with a code comes
+ * from the server or from Node's network; pg's own messages about lost connections carry none.
+ */
+export const isExpected = (error: unknown): boolean =>
+  codeOf(error) !== '' ||
+  (error instanceof Error &&
+    !(error instanceof TypeError || error instanceof RangeError || error instanceof ReferenceError))
