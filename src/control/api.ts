@@ -1,0 +1,224 @@
+/**
+ * The routes of the control API: one table from which the server, its checks and the OpenAPI document are all made.
+ * Invariant: what is not in this table is not served.
+ */
+import { z } from 'zod'
+import { Failure } from '../errors.ts'
+import { version } from '../release.ts'
+import type { AgentView } from './view.ts'
+import { quarantineJson } from './wire.ts'
+
+const text = z.string().min(1).max(512)
+const limitQuery = z.strictObject({
+  limit: z.coerce.number().int().min(1).max(10_000).default(100),
+})
+const replayBody = z.strictObject({
+  from_us: z.int().describe('First point time, microseconds since 1970'),
+  to_us: z.int().describe('Not included'),
+  lane: text.nullable().default(null),
+  destination: text.nullable().default(null),
+  dry_run: z.boolean().default(false),
+})
+const nothing = z.strictObject({})
+
+export interface Route {
+  readonly method: 'get' | 'post'
+  /** OpenAPI form: `/v1/quarantine/{id}/discard`. */
+  readonly path: string
+  readonly summary: string
+  readonly params: z.ZodObject
+  readonly query: z.ZodObject
+  readonly body: z.ZodObject
+  readonly answer: 'json' | 'text' | 'ndjson'
+  readonly describes: string
+  /** Null for those that stream. */
+  readonly work: ((view: AgentView, given: Given) => Promise<unknown>) | null
+}
+export interface Given {
+  readonly params: Readonly<Record<string, unknown>>
+  readonly query: Readonly<Record<string, unknown>>
+  readonly body: Readonly<Record<string, unknown>>
+}
+type RouteDraft = Pick<Route, 'method' | 'path' | 'summary' | 'describes' | 'work'> & Partial<Route>
+const route = (draft: RouteDraft): Route => ({
+  params: nothing,
+  query: nothing,
+  body: nothing,
+  answer: 'json',
+  ...draft,
+})
+const notFound = (what: string) => new Failure('HF-X404', `there is no ${what}`)
+
+export const routes: readonly Route[] = [
+  route({
+    method: 'get',
+    path: '/v1/status',
+    summary: 'Verdict, sources, lanes, destinations, spool, clock',
+    describes: 'AgentStatus of src/control/view.ts',
+    work: (view) => view.status(),
+  }),
+  route({
+    method: 'get',
+    path: '/v1/lanes',
+    summary: 'Every lane with its readers',
+    describes: '{lanes: LaneStatus[]}',
+    work: async (view) => ({ lanes: await view.lanes() }),
+  }),
+  route({
+    method: 'get',
+    path: '/v1/gaps',
+    summary: 'Recorded losses, newest first',
+    describes: '{gaps: GapRow[]}',
+    query: limitQuery,
+    work: async (view, { query }) => ({ gaps: await view.gaps(Number(query.limit)) }),
+  }),
+  route({
+    method: 'get',
+    path: '/v1/quarantine',
+    summary: 'What could not be taken or delivered, newest first',
+    describes: '{quarantine: QuarantineRow[]}, samples in base64',
+    query: limitQuery,
+    work: async (view, { query }) => ({
+      quarantine: (await view.quarantined(Number(query.limit))).map(quarantineJson),
+    }),
+  }),
+  route({
+    method: 'post',
+    path: '/v1/quarantine/{id}/discard',
+    summary: 'Forget one quarantined sample for good; its gap record stays',
+    describes: '{discarded: true}',
+    params: z.strictObject({ id: z.coerce.number().int().min(0) }),
+    work: async (view, { params }) => {
+      if (!(await view.discard(Number(params.id))))
+        throw notFound(`row ${params.id} in the quarantine`)
+      return { discarded: true }
+    },
+  }),
+  route({
+    method: 'get',
+    path: '/v1/metrics',
+    summary: 'Prometheus text',
+    describes: 'Names are listed in src/observability/meters.ts',
+    answer: 'text',
+    work: (view) => view.metrics(),
+  }),
+  route({
+    method: 'get',
+    path: '/v1/tap',
+    summary: 'Points as they become durable, one JSON object a line, until the caller hangs up',
+    describes:
+      '{series, tags, time, kind, value, quality} or {skipped: N} where the reader was too slow',
+    answer: 'ndjson',
+    query: z.strictObject({ series: text.default('*').describe('Name with * and ?') }),
+    work: null,
+  }),
+  route({
+    method: 'post',
+    path: '/v1/replay',
+    summary: 'Send a range of time again, or say how much that would be',
+    describes: '{id, parts: [{lane, destination, segments, points, bytes, seqFirst, seqLast}]}',
+    body: replayBody,
+    work: (view, { body }) => {
+      const given = replayBody.parse(body)
+      const { from_us: fromUs, to_us: toUs, dry_run: dryRun, lane, destination } = given
+      if (toUs <= fromUs)
+        throw new Failure('HF-X006', 'the range is empty', '"to" must be later than "from"')
+      return view.replay({ fromUs, toUs, lane, destination, dryRun })
+    },
+  }),
+  route({
+    method: 'post',
+    path: '/v1/replay/cancel',
+    summary: 'End a replay; what it has sent stays sent',
+    describes: '{cancelled: true}',
+    body: z.strictObject({ id: text }),
+    work: async (view, { body }) => {
+      if (!(await view.cancelReplay(String(body.id)))) throw notFound(`replay ${body.id}`)
+      return { cancelled: true }
+    },
+  }),
+  route({
+    method: 'post',
+    path: '/v1/reload',
+    summary: 'Read the configuration again; an invalid one changes nothing',
+    describes: '{changed, text}',
+    work: (view) => view.reload(),
+  }),
+  route({
+    method: 'post',
+    path: '/v1/seal',
+    summary: 'Seal the open segment of every lane now',
+    describes: '{sealed: true}',
+    work: async (view) => {
+      await view.seal()
+      return { sealed: true }
+    },
+  }),
+  route({
+    method: 'get',
+    path: '/openapi.json',
+    summary: 'This document',
+    describes: 'OpenAPI 3.1',
+    work: async () => openApiDocument(),
+  }),
+]
+
+const schemaOf = (schema: z.ZodType) => {
+  const { $schema: _, ...rest } = z.toJSONSchema(schema, { io: 'input' })
+  return rest
+}
+const parameters = (schema: z.ZodObject, place: 'path' | 'query') =>
+  Object.entries(schema.shape).map(([name, one]) => ({
+    name,
+    in: place,
+    required: place === 'path',
+    schema: schemaOf(one as z.ZodType),
+  }))
+const mediaTypes = { json: 'application/json', text: 'text/plain', ndjson: 'application/x-ndjson' }
+const operation = (one: Route) => {
+  const given = [...parameters(one.params, 'path'), ...parameters(one.query, 'query')]
+  const hasBody = Object.keys(one.body.shape).length > 0
+  return {
+    summary: one.summary,
+    ...(given.length > 0 ? { parameters: given } : {}),
+    ...(hasBody
+      ? {
+          requestBody: {
+            required: true,
+            content: { 'application/json': { schema: schemaOf(one.body) } },
+          },
+        }
+      : {}),
+    responses: {
+      200: { description: one.describes, content: { [mediaTypes[one.answer]]: {} } },
+      default: { $ref: '#/components/responses/error' },
+    },
+  }
+}
+/** OpenAPI 3.1, made from the table. */
+export const openApiDocument = (): Record<string, unknown> => {
+  const paths: Record<string, Record<string, unknown>> = {}
+  for (const one of routes) paths[one.path] = { ...paths[one.path], [one.method]: operation(one) }
+  const error = z.object({
+    error: z.object({ code: z.string(), text: z.string(), hint: z.string() }),
+  })
+  return {
+    openapi: '3.1.0',
+    info: {
+      title: 'Holdfast control API',
+      version,
+      description:
+        'Served by a running agent on a Unix socket; who may open the socket may use all of it.',
+    },
+    paths,
+    components: {
+      responses: {
+        error: {
+          description:
+            '400 wrong question, 404 no such thing, 409 refused, 503 the spool does not answer',
+          content: { 'application/json': { schema: schemaOf(error) } },
+        },
+      },
+    },
+  }
+}
