@@ -323,6 +323,8 @@ export interface SpoolPort extends AsyncDisposable {
   readonly stats: () => Promise<SpoolStats>
   readonly gaps: (limit: number) => Promise<readonly GapRow[]>
   readonly quarantined: (limit: number) => Promise<readonly QuarantineRow[]>
+  /** False when there is no such row; its gap record stays. */
+  readonly discardQuarantined: (id: number) => Promise<boolean>
   /** How much a replay of this range would send. */
   readonly estimate: (lane: string, fromUs: number, toUs: number) => Promise<RangeEstimate>
   /**

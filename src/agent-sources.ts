@@ -1,0 +1,119 @@
+/**
+ * Sources as services: each gets its intake into its lane, and a face for status. What a source says of itself it says
+ * by meter and log like everything else; this listens in, so that no source needs a second way to report.
+ */
+import type { SourceConfig } from './config/schema.ts'
+import { textOf } from './errors.ts'
+import type { Host, Log, LogFields, Meter } from './host.ts'
+import type { ClockReading, Emit, SeriesTable, Service, SpoolPort } from './model.ts'
+import type { SourceStatus } from './observability/health.ts'
+import { createIntake } from './pipeline/intake.ts'
+import type { ArrivalStamps } from './pipeline/quality.ts'
+
+export interface AgentSource extends Service {
+  readonly status: () => SourceStatus
+}
+export interface AgentSourceParts {
+  readonly host: Host
+  readonly agent: string
+  readonly spool: Pick<SpoolPort, 'append' | 'kept' | 'blocked'>
+  readonly series: SeriesTable
+  readonly clock: () => ClockReading
+  readonly stamps: ArrivalStamps
+}
+
+/** Points a second as an exponential mean over about ten seconds. */
+const rateWindowMs = 10_000
+
+export const createAgentSource = (parts: AgentSourceParts, config: SourceConfig): AgentSource => {
+  const { host, agent, spool, series, clock, stamps } = parts
+  const { name, type, lane } = config
+  let state: SourceStatus['state'] = 'starting'
+  let sinceUs = host.clock.nowUs()
+  let text = ''
+  let [points, lastPointUs, rate, rateAtMs] = [0, 0, 0, host.clock.monotonicMs()]
+
+  const become = (next: SourceStatus['state'], why = '') => {
+    if (next !== state) sinceUs = host.clock.nowUs()
+    state = next
+    text = why
+  }
+  const meter: Meter = {
+    ...host.meter,
+    gauge: (meterName, value, labels) => {
+      if (meterName === 'holdfast_source_up')
+        become(value === 1 ? 'running' : 'restarting', value === 1 ? '' : text)
+      host.meter.gauge(meterName, value, labels)
+    },
+  }
+  const hearing = (log: Log): Log => {
+    const keep = (event: string, fields: LogFields = {}) => {
+      const why = fields.why ?? fields.error ?? fields.text
+      text = why === undefined ? event : `${event}: ${textOf(why)}`
+    }
+    return {
+      ...log,
+      warn: (event, fields) => {
+        keep(event, fields)
+        log.warn(event, fields)
+      },
+      error: (event, fields) => {
+        keep(event, fields)
+        log.error(event, fields)
+      },
+      child: (fields) => hearing(log.child(fields)),
+    }
+  }
+  const moveRate = (added: number) => {
+    const nowMs = host.clock.monotonicMs()
+    rate = rate * Math.exp((rateAtMs - nowMs) / rateWindowMs) + (added / rateWindowMs) * 1000
+    rateAtMs = nowMs
+  }
+  const intake = createIntake({ spool, lane, source: name, meter: host.meter, clock, stamps })
+  const emit: Emit = async (one) => {
+    await intake(one)
+    points += one.points.count
+    if (one.points.count > 0) lastPointUs = host.clock.nowUs()
+    moveRate(one.points.count)
+  }
+  const source = config.of.create(
+    {
+      host: { ...host, log: hearing(host.log), meter },
+      name,
+      agent,
+      series,
+      clock,
+      kept: spool.kept,
+      blocked: spool.blocked,
+    },
+    config.settings,
+  )
+  return {
+    name: `source ${name}`,
+    run: async (signal) => {
+      try {
+        await source.run(emit, signal)
+      } catch (error) {
+        become('restarting', textOf(error))
+        host.meter.count('holdfast_source_restarts_total', 1, { source: name })
+        throw error
+      }
+    },
+    status: () => {
+      moveRate(0)
+      return {
+        name,
+        type,
+        lane,
+        state,
+        code: state === 'running' ? '' : 'HF-H005',
+        text: state === 'running' ? '' : text,
+        hint: '',
+        sinceUs,
+        points,
+        pointsPerSecond: rate,
+        lastPointUs,
+      }
+    },
+  }
+}

@@ -1,0 +1,203 @@
+/**
+ * What the running agent shows of itself and lets a technician do (`control/view.ts`), put together from its parts.
+ * Invariant: a spool that does not answer makes a red status, never a hanging one.
+ */
+import type { AgentSource } from './agent-sources.ts'
+import type { Config, DestinationConfig } from './config/schema.ts'
+import type {
+  AgentStatus,
+  AgentView,
+  ReloadAnswer,
+  ReplayAnswer,
+  ReplayPart,
+} from './control/view.ts'
+import { Failure } from './errors.ts'
+import type { Forwarder, ForwarderStatus } from './forward/forwarder.ts'
+import type { Host } from './host.ts'
+import type { LaneStatus, SpoolPort, SpoolStats } from './model.ts'
+import type { CertificateStatus, DestinationStatus } from './observability/health.ts'
+import { spoolSilentMsMax, verdict } from './observability/health.ts'
+import type { AgentClock } from './pipeline/clock.ts'
+import { version } from './release.ts'
+
+export interface AgentDestination {
+  readonly config: DestinationConfig
+  readonly forwarder: Forwarder
+}
+export interface AgentViewParts {
+  readonly host: Host
+  readonly config: Config
+  readonly spool: SpoolPort
+  readonly clock: AgentClock
+  readonly sources: readonly AgentSource[]
+  readonly destinations: readonly AgentDestination[]
+  readonly metrics: () => Promise<string>
+  readonly reload: () => Promise<ReloadAnswer>
+  readonly certificates: () => readonly CertificateStatus[]
+}
+
+const stateOf: Readonly<Record<ForwarderStatus['phase'], DestinationStatus['state']>> = {
+  starting: 'connecting',
+  greeting: 'connecting',
+  sending: 'up',
+  waiting: 'retrying',
+  blocked: 'blocked',
+  stopped: 'connecting',
+}
+
+/** When each destination's state began: status says "since", the forwarder knows only "now". */
+const createSince = (host: Pick<Host, 'clock'>) => {
+  const seen = new Map<string, { state: DestinationStatus['state']; sinceUs: number }>()
+  return (name: string, state: DestinationStatus['state']): number => {
+    const before = seen.get(name)
+    if (before?.state === state) return before.sinceUs
+    const sinceUs = host.clock.nowUs()
+    seen.set(name, { state, sinceUs })
+    return sinceUs
+  }
+}
+
+const destinationStatus = (
+  { config, forwarder }: AgentDestination,
+  lanes: readonly LaneStatus[],
+  since: ReturnType<typeof createSince>,
+): DestinationStatus => {
+  const status = forwarder.status()
+  const readers = lanes.flatMap((lane) => lane.readers.filter((one) => one.reader === config.name))
+  const pending = readers.reduce((sum, one) => sum + one.pending, 0)
+  const behindMs = Math.max(0, ...status.lanes.map((lane) => lane.backlogAgeMs))
+  const state = stateOf[status.phase]
+  return {
+    name: config.name,
+    type: config.type,
+    state,
+    code: status.code,
+    text: status.text,
+    hint: status.hint,
+    sinceUs: since(config.name, state),
+    lastAckUs: status.lastAckUs,
+    points: status.pointsSent,
+    pointsPerSecond: status.pointsPerSecond,
+    pending,
+    oldestUnackedUs: pending === 0 || behindMs === 0 ? 0 : status.lastAckUs - behindMs * 1000,
+  }
+}
+
+/** Points that quotas, damage or a forgetful region cost in the last hour, from counts a minute apart. */
+const createLossMemory = (host: Pick<Host, 'clock'>) => {
+  const hourMs = 3_600_000
+  const samples: { atMs: number; lost: number }[] = []
+  return (lanes: readonly LaneStatus[]): number => {
+    const atMs = host.clock.monotonicMs()
+    const lost = lanes
+      .flatMap((lane) => lane.readers)
+      .reduce((sum, reader) => sum + reader.declaredLost, 0)
+    if (atMs - (samples.at(-1)?.atMs ?? Number.NEGATIVE_INFINITY) >= 60_000)
+      samples.push({ atMs, lost })
+    while (samples.length > 1 && atMs - (samples[0]?.atMs ?? 0) > hourMs) samples.shift()
+    return lost - (samples[0]?.lost ?? lost)
+  }
+}
+
+export const createAgentView = (parts: AgentViewParts): AgentView => {
+  const { host, config, spool, clock, sources, destinations } = parts
+  const startedMs = host.clock.monotonicMs()
+  const since = createSince(host)
+  const lostLastHour = createLossMemory(host)
+  let answeredMs = startedMs
+
+  /** The spool's word, or null when it takes longer than a status may. */
+  const ask = async (): Promise<{ stats: SpoolStats; lanes: readonly LaneStatus[] } | null> => {
+    const waiting = new AbortController()
+    const late = host.clock.sleep(spoolSilentMsMax, waiting.signal).then(() => null)
+    const answer = Promise.all([spool.stats(), spool.lanes()]).then(
+      ([stats, lanes]) => ({ stats, lanes }),
+      () => null,
+    )
+    const got = await Promise.race([answer, late])
+    waiting.abort()
+    if (got !== null) answeredMs = host.clock.monotonicMs()
+    return got
+  }
+  const status = async (): Promise<AgentStatus> => {
+    const answer = await ask()
+    const lanes = answer?.lanes ?? []
+    const nowUs = host.clock.nowUs()
+    const upForUs = (host.clock.monotonicMs() - startedMs) * 1000
+    const shared = {
+      nowUs,
+      upForUs,
+      spool: answer?.stats ?? null,
+      lanes,
+      sources: sources.map((one) => one.status()),
+      destinations: destinations.map((one) => destinationStatus(one, lanes, since)),
+      clock: { trusted: clock.reading().trusted, offsetUs: clock.farOffsetUs() ?? null },
+    }
+    return {
+      version,
+      agent: config.agent.name,
+      epoch: spool.epoch,
+      spoolId: spool.spoolId,
+      config: { file: config.file, digest: config.digest },
+      verdict: verdict({
+        ...shared,
+        silentMs: answer === null ? host.clock.monotonicMs() - answeredMs : 0,
+        certificates: parts.certificates(),
+        lostLastHour: lostLastHour(lanes),
+      }),
+      ...shared,
+    }
+  }
+  const replay: AgentView['replay'] = async (request): Promise<ReplayAnswer> => {
+    const { fromUs, toUs, dryRun } = request
+    if (!(fromUs < toUs))
+      throw new Failure('HF-X006', 'the range is empty', 'give --from before --to')
+    const chosen = destinations.filter(
+      ({ config: one }) => (request.destination ?? one.name) === one.name,
+    )
+    if (chosen.length === 0)
+      throw new Failure(
+        'HF-X404',
+        `there is no destination "${request.destination}"`,
+        `there are: ${destinations.map((one) => one.config.name).join(', ')}`,
+      )
+    const wanted = chosen.flatMap(({ config: one, forwarder }) =>
+      one.lanes
+        .filter((lane) => (request.lane ?? lane) === lane)
+        .map((lane) => ({ lane, destination: one.name, forwarder })),
+    )
+    if (wanted.length === 0)
+      throw new Failure('HF-X404', `no destination sends lane "${request.lane}"`)
+    const replays: ReplayPart[] = []
+    const ids: string[] = []
+    for (const { lane, destination, forwarder } of wanted) {
+      replays.push({ lane, destination, ...(await spool.estimate(lane, fromUs, toUs)) })
+      if (!dryRun) ids.push(`${destination}:${(await forwarder.replay(lane, fromUs, toUs)).id}`)
+    }
+    return { id: ids.join(','), parts: replays }
+  }
+  const cancelReplay = async (id: string): Promise<boolean> => {
+    let cancelled = false
+    for (const one of id.split(',')) {
+      const [name, number] = one.split(':')
+      const found = destinations.find(({ config: { name: other } }) => other === name)
+      if (found && (await found.forwarder.cancelReplay(Number(number)))) cancelled = true
+    }
+    return cancelled
+  }
+  return {
+    status,
+    lanes: spool.lanes,
+    gaps: spool.gaps,
+    quarantined: spool.quarantined,
+    discard: spool.discardQuarantined,
+    metrics: parts.metrics,
+    tap: spool.tap,
+    replay,
+    cancelReplay,
+    reload: parts.reload,
+    seal: async () => {
+      for (const lane of config.lanes) await spool.seal(lane.name)
+    },
+  }
+}
