@@ -1,0 +1,113 @@
+/**
+ * The open segment of a lane: points in growable columns, series already numbered by the epoch's dictionary.
+ *
+ * Invariants: points stay in accept order; a string's bits index `texts` of this object; `truncate` undoes appends.
+ */
+import { kinds, type PointBatch } from '../model.ts'
+
+export interface OpenColumns {
+  readonly count: () => number
+  /** UTF-8 bytes of the strings (at most three a UTF-16 unit): an upper bound, cheap. */
+  readonly textBytes: () => number
+  /** Appends a batch; `numbers` maps its series to dictionary indexes. */
+  readonly append: (batch: PointBatch, number: (series: number) => number) => void
+  /** Points `from..to-1`, as views where possible. */
+  readonly slice: (from: number, to: number) => PointBatch
+  readonly truncate: (count: number) => void
+  /** The end (exclusive) of the longest run from `from` within both limits; at least one point. */
+  readonly fit: (from: number, pointsMax: number, textBytesMax: number) => number
+}
+
+const textCost = (text: string): number => text.length * 3 + 4
+
+export const createOpenColumns = (): OpenColumns => {
+  let capacity = 1024
+  let count = 0
+  let textBytes = 0
+  let series = new Uint32Array(capacity)
+  let timeUs = new Float64Array(capacity)
+  let kindColumn = new Uint8Array(capacity)
+  let qualities = new Uint8Array(capacity)
+  let bits = new BigUint64Array(capacity)
+  let texts: string[] = []
+
+  const reserve = (needed: number) => {
+    if (needed <= capacity) return
+    while (capacity < needed) capacity *= 2
+    const old = { series, timeUs, kindColumn, qualities, bits }
+    series = new Uint32Array(capacity)
+    timeUs = new Float64Array(capacity)
+    kindColumn = new Uint8Array(capacity)
+    qualities = new Uint8Array(capacity)
+    bits = new BigUint64Array(capacity)
+    series.set(old.series.subarray(0, count))
+    timeUs.set(old.timeUs.subarray(0, count))
+    kindColumn.set(old.kindColumn.subarray(0, count))
+    qualities.set(old.qualities.subarray(0, count))
+    bits.set(old.bits.subarray(0, count))
+  }
+  const isText = (at: number): boolean => kindColumn[at] === kinds.string
+  const textAt = (at: number): string => texts[Number(bits[at])] as string
+  return {
+    count: () => count,
+    textBytes: () => textBytes,
+    append: (batch, number) => {
+      const start = count
+      reserve(count + batch.count)
+      for (let at = 0; at < batch.count; at++) {
+        series[start + at] = number(batch.series[at] as number)
+      }
+      timeUs.set(batch.timeUs, start)
+      kindColumn.set(batch.kinds, start)
+      qualities.set(batch.qualities, start)
+      bits.set(batch.bits, start)
+      count += batch.count
+      if (batch.texts.length === 0) return
+      for (let at = start; at < count; at++) {
+        if (!isText(at)) continue
+        const text = batch.texts[Number(bits[at])] as string
+        bits[at] = BigInt(texts.length)
+        texts.push(text)
+        textBytes += textCost(text)
+      }
+    },
+    slice: (from, to) => {
+      const plain = {
+        count: to - from,
+        series: series.subarray(from, to),
+        timeUs: timeUs.subarray(from, to),
+        kinds: kindColumn.subarray(from, to),
+        qualities: qualities.subarray(from, to),
+      }
+      if (texts.length === 0) return { ...plain, bits: bits.subarray(from, to), texts: [] }
+      const own = bits.slice(from, to)
+      const ownTexts: string[] = []
+      for (let at = from; at < to; at++) {
+        if (!isText(at)) continue
+        own[at - from] = BigInt(ownTexts.length)
+        ownTexts.push(textAt(at))
+      }
+      return { ...plain, bits: own, texts: ownTexts }
+    },
+    truncate: (to) => {
+      let firstText = texts.length
+      for (let at = to; at < count && texts.length > 0; at++) {
+        if (isText(at)) firstText = Math.min(firstText, Number(bits[at]))
+      }
+      texts = texts.slice(0, firstText)
+      textBytes = texts.reduce((sum, text) => sum + textCost(text), 0)
+      count = to
+    },
+    fit: (from, pointsMax, textBytesMax) => {
+      const end = Math.min(count, from + pointsMax)
+      if (texts.length === 0) return end
+      let room = textBytesMax
+      for (let at = from; at < end; at++) {
+        if (!isText(at)) continue
+        room -= textCost(textAt(at))
+        if (room < 0 && at > from) return at
+      }
+      return end
+    },
+  }
+}

@@ -1,0 +1,66 @@
+/**
+ * The present epoch's dictionary: series to small numbers, in order of first use.
+ *
+ * Invariants: entry i never changes; new entries are written in the transaction that first uses them; `truncate` undoes
+ * entries of a transaction that failed; every hash of the running chain is kept so that undoing needs no recomputation.
+ */
+import { dictionaryHashStart, extendDictionaryHash } from '../codec/series-id.ts'
+import type { SeriesEntry, SeriesId, SeriesRef } from '../model.ts'
+
+export interface Dictionary {
+  readonly length: () => number
+  readonly hash: () => string
+  /** The number of a series by its process-wide ref. */
+  readonly ofRef: (ref: SeriesRef) => number
+  readonly ofEntry: (entry: SeriesEntry) => number
+  readonly entries: (from: number) => readonly SeriesEntry[]
+  readonly truncate: (length: number) => void
+}
+
+const none = 0xffffffff
+
+export const createDictionary = (entryOf: (ref: SeriesRef) => SeriesEntry): Dictionary => {
+  const entries: SeriesEntry[] = []
+  const hashes: string[] = [dictionaryHashStart]
+  const byId = new Map<SeriesId, number>()
+  let byRef = new Uint32Array(1024).fill(none)
+
+  const ofEntry = (entry: SeriesEntry): number => {
+    const known = byId.get(entry.id)
+    if (known !== undefined) return known
+    const at = entries.length
+    entries.push(entry)
+    hashes.push(extendDictionaryHash(hashes[at] as string, entry.id))
+    byId.set(entry.id, at)
+    return at
+  }
+  const learn = (ref: SeriesRef): number => {
+    if (ref >= byRef.length) {
+      const grown = new Uint32Array(Math.max(ref + 1, byRef.length * 2)).fill(none)
+      grown.set(byRef)
+      byRef = grown
+    }
+    const at = ofEntry(entryOf(ref))
+    byRef[ref] = at
+    return at
+  }
+  return {
+    length: () => entries.length,
+    hash: () => hashes[entries.length] as string,
+    ofRef: (ref) => {
+      const at = ref < byRef.length ? (byRef[ref] as number) : none
+      return at === none ? learn(ref) : at
+    },
+    ofEntry,
+    entries: (from) => entries.slice(from),
+    truncate: (length) => {
+      if (length === entries.length) return
+      for (const entry of entries.splice(length)) byId.delete(entry.id)
+      hashes.length = length + 1
+      for (let ref = 0; ref < byRef.length; ref++) {
+        const at = byRef[ref] as number
+        if (at !== none && at >= length) byRef[ref] = none
+      }
+    },
+  }
+}

@@ -1,0 +1,151 @@
+/**
+ * Epochs: each opening of the spool is one, with its own dictionary, continuing its parent's lanes.
+ *
+ * Invariants: an epoch's seqs in a lane are (its base, the next epoch's base]; a dictionary stays as long as a segment,
+ * a journal row or waiting points of its epoch do.
+ */
+import type { EpochId, EpochLink, LaneId, Seq, SeriesEntry } from '../model.ts'
+import type { EpochRow, LaneState, SpoolState } from './state.ts'
+
+const dictionarySpan = 2 ** 24
+/** Ordinals kept beyond what is held, so that a rewind far back can still name the epoch. */
+const epochsKept = 1_024
+
+export const loadEpochs = (sql: SpoolState['sql']): EpochRow[] => {
+  const rows = sql('SELECT ordinal, epoch, parent FROM epochs ORDER BY ordinal').all() as Omit<
+    EpochRow,
+    'bases'
+  >[]
+  const epochs = rows.map((row) => ({ ...row, bases: new Map() }) as EpochRow)
+  const byOrdinal = new Map(epochs.map((row) => [row.ordinal, row]))
+  const bases = sql('SELECT key, base, base_hash AS baseHash FROM epoch_lanes').all() as {
+    key: number
+    base: Seq
+    baseHash: string
+  }[]
+  for (const { key, base, baseHash } of bases) {
+    byOrdinal.get(Math.floor(key / 512))?.bases.set(key % 512, { base, baseHash })
+  }
+  return epochs
+}
+
+/** Inside a transaction: the lane's base in an epoch. */
+export const putBase = (
+  sql: SpoolState['sql'],
+  row: EpochRow,
+  lane: LaneId,
+  now: { head: Seq; hash: string },
+) => {
+  row.bases.set(lane, { base: now.head, baseHash: now.hash })
+  sql('INSERT OR REPLACE INTO epoch_lanes VALUES (?, ?, ?)').run(
+    row.ordinal * 512 + lane,
+    now.head,
+    now.hash,
+  )
+}
+
+export const epochNamed = (state: SpoolState, ordinal: number): EpochId => {
+  for (let at = state.epochs.length - 1; at >= 0; at--) {
+    const row = state.epochs[at]
+    if (row !== undefined && row.ordinal <= ordinal) return row.epoch
+  }
+  return state.epochs[0]?.epoch ?? state.epoch
+}
+
+/** The oldest epoch that still holds something: its successor's base in some lane is at or above the floor. */
+const oldestHolding = (state: SpoolState): number => {
+  for (let at = 0; at < state.epochs.length - 1; at++) {
+    const next = state.epochs[at + 1] as EpochRow
+    for (const lane of state.lanes.values()) {
+      if ((next.bases.get(lane.id)?.base ?? 0) >= lane.now.floor) return at
+    }
+  }
+  return state.epochs.length - 1
+}
+
+export const epochLinks = (state: SpoolState): readonly EpochLink[] =>
+  state.epochs.slice(oldestHolding(state)).map(({ epoch, parent, bases }) => ({
+    epoch,
+    parent,
+    lanes: [...bases].map(([lane, base]) => ({ lane, ...base })),
+  }))
+
+/** Inside the opening transaction: forgets epochs and dictionaries that nothing refers to. */
+export const pruneEpochs = (state: SpoolState): void => {
+  const holding = state.epochs[oldestHolding(state)]?.ordinal ?? state.ordinal
+  const used = state
+    .sql(
+      `SELECT min(least) FROM (SELECT min(epoch) AS least FROM journal
+       UNION ALL SELECT min(epoch) FROM waiting)`,
+    )
+    .pluck()
+    .get() as number | null
+  const oldest = Math.min(holding, used ?? holding)
+  state.sql('DELETE FROM dictionary WHERE key < ?').run(oldest * dictionarySpan)
+  const surplus = state.epochs.findIndex((row) => row.ordinal >= oldest) - epochsKept
+  if (surplus <= 0) return
+  const first = state.epochs[surplus]?.ordinal ?? 0
+  state.epochs.splice(0, surplus)
+  state.sql('DELETE FROM epochs WHERE ordinal < ?').run(first)
+  state.sql('DELETE FROM epoch_lanes WHERE key < ?').run(first * 512)
+}
+
+interface SeriesRow {
+  readonly id: bigint
+  readonly name: string
+  readonly tags: string
+  readonly unit: string
+}
+const entryOf = (row: SeriesRow): SeriesEntry => ({
+  id: row.id,
+  name: row.name,
+  tags: JSON.parse(row.tags) as SeriesEntry['tags'],
+  unit: row.unit,
+})
+
+export const dictionaryEntries = (
+  state: SpoolState,
+  epoch: EpochId,
+  first: number,
+  max: number,
+): readonly SeriesEntry[] => {
+  if (epoch === state.epoch) return state.dictionary.entries(first).slice(0, max)
+  const row = state.epochs.find((one) => one.epoch === epoch)
+  if (row === undefined) return []
+  const start = row.ordinal * dictionarySpan
+  const rows = state
+    .sql(
+      `SELECT s.id, s.name, s.tags, s.unit FROM dictionary d JOIN series s ON s.id = d.series
+       WHERE d.key >= ? AND d.key < ? ORDER BY d.key LIMIT ?`,
+    )
+    .safeIntegers()
+    .all(start + first, start + dictionarySpan, max) as SeriesRow[]
+  return rows.map(entryOf)
+}
+
+/** From an older epoch's dictionary indexes to this one's. Throws when an index is unknown (the row is damaged). */
+export const renumber = (state: SpoolState, ordinal: number): ((index: number) => number) => {
+  if (ordinal === state.ordinal) return (index) => index
+  const known = new Map<number, number>()
+  return (index) => {
+    const before = known.get(index)
+    if (before !== undefined) return before
+    const row = state
+      .sql(
+        `SELECT s.id, s.name, s.tags, s.unit FROM dictionary d JOIN series s ON s.id = d.series
+         WHERE d.key = ?`,
+      )
+      .safeIntegers()
+      .get(ordinal * dictionarySpan + index) as SeriesRow | undefined
+    if (row === undefined) throw new Error(`no series ${index} in epoch ${ordinal}`)
+    const number = state.dictionary.ofEntry(entryOf(row))
+    known.set(index, number)
+    return number
+  }
+}
+
+export const seriesCount = (state: SpoolState): number =>
+  state.sql('SELECT count(*) FROM series').pluck().get() as number
+
+export const laneBase = (state: SpoolState, lane: LaneState): Seq =>
+  state.epochs[state.epochs.length - 1]?.bases.get(lane.id)?.base ?? 0

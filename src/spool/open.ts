@@ -1,0 +1,241 @@
+/**
+ * Opening the file: settings asserted, one process at a time, newer versions refused untouched, a damaged file set aside.
+ *
+ * Invariants: synchronous is FULL on every connection and checked after the first write (better-sqlite3 is built with
+ * NORMAL for write-ahead logs); nothing is opened twice; a file set aside is renamed, never deleted.
+ */
+import { existsSync, renameSync, rmSync, statfsSync, writeFileSync } from 'node:fs'
+import { dirname } from 'node:path'
+import Database from 'better-sqlite3'
+import { Failure, isFailure, textOf } from '../errors.ts'
+import type { Host } from '../host.ts'
+import type { SeriesTable } from '../model.ts'
+import { type AnchorFile, createMemoryAnchor, openAnchor, openAnchorFile } from './anchor.ts'
+import { createDictionary } from './dictionary.ts'
+import { loadEpochs } from './epochs.ts'
+import { beginEpoch, createLanes, loadLanes } from './recover.ts'
+import { ballastPath, pageBytes } from './room.ts'
+import { migrate, refuseNewer } from './schema.ts'
+import { asFailure, type EpochRow, type SpoolOptions, type SpoolState } from './state.ts'
+
+export interface SpoolParts {
+  /** A file, or a database image kept in memory (null: an empty one). */
+  readonly at: { readonly path: string } | { readonly image: Uint8Array | null }
+  readonly host: Pick<Host, 'clock' | 'randomBytes' | 'bootId' | 'log'>
+  readonly series: Pick<SeriesTable, 'entry'>
+  readonly options: SpoolOptions
+  /** In place of the file beside the database. */
+  readonly anchorFile?: AnchorFile
+  readonly diskFreeBytes?: () => number
+  /** Called at named points; the simulation crashes by throwing from it. */
+  readonly failpoint?: (name: string) => void
+}
+
+const walAutocheckpointPages = 256
+const walBytesMax = 2 * 1024 * 1024
+/** Larger than the write-ahead log's cap: deleting it lets a full disk delete again. */
+const ballastBytes = 4 * 1024 * 1024
+
+const isDamage = (error: unknown): boolean => isFailure(error, 'HF-S005')
+
+const connect = (path: string): Database.Database => {
+  let db: Database.Database | null = null
+  try {
+    db = new Database(path, { timeout: 0 })
+    db.pragma('locking_mode = EXCLUSIVE')
+    db.pragma(`page_size = ${pageBytes}`)
+    db.pragma('auto_vacuum = NONE')
+    if (db.pragma('journal_mode = WAL', { simple: true }) !== 'wal') {
+      throw new Failure('HF-S001', `the disk under ${path} takes no write-ahead log`)
+    }
+    db.pragma('synchronous = FULL')
+    db.pragma('fullfsync = ON')
+    db.pragma('checkpoint_fullfsync = ON')
+    db.pragma(`wal_autocheckpoint = ${walAutocheckpointPages}`)
+    db.pragma(`journal_size_limit = ${walBytesMax}`)
+    db.pragma('temp_store = MEMORY')
+    migrate(db, path)
+    // A write of our own: it takes the lock for good, and shows a read-only disk now rather than later.
+    db.transaction(() => db?.exec('UPDATE meta SET value = value WHERE 0')).immediate()
+    db.prepare('SELECT count(*) FROM lanes').get()
+    return db
+  } catch (error) {
+    db?.close()
+    const code = (error as { code?: string }).code ?? ''
+    if (code === 'SQLITE_BUSY' || code === 'SQLITE_LOCKED') {
+      throw new Failure(
+        'HF-S002',
+        `another process has the spool ${path} open`,
+        'One agent per spool: stop the other one, or give this one a path of its own.',
+      )
+    }
+    if (code === 'SQLITE_CANTOPEN' || code === 'ENOENT') {
+      throw new Failure(
+        'HF-S001',
+        `spool ${path} cannot be opened: ${textOf(error)}`,
+        'Check the folder and its owner.',
+      )
+    }
+    throw asFailure({ path }, error)
+  }
+}
+
+const assertDurable = (db: Database.Database) => {
+  const found = db.pragma('synchronous', { simple: true })
+  if (found !== 2) {
+    throw new Failure(
+      'HF-S006',
+      `SQLite runs with synchronous=${found}: an ack would not be durable`,
+    )
+  }
+}
+
+/** The damaged file and its log keep their bytes under a new name. */
+const setAside = (path: string, suffix: string) => {
+  for (const part of ['', '-wal']) {
+    if (existsSync(path + part)) renameSync(path + part, `${path}.damaged-${suffix}${part}`)
+  }
+  rmSync(`${path}-shm`, { force: true })
+}
+
+const openFile = (path: string, parts: SpoolParts) => {
+  refuseNewer(path)
+  try {
+    return { db: connect(path), wasSetAside: false }
+  } catch (error) {
+    if (!isDamage(error)) throw error
+    const suffix = Buffer.from(parts.host.randomBytes(4)).toString('hex')
+    parts.host.log.error('the spool is damaged and was set aside', {
+      path: `${path}.damaged-${suffix}`,
+      text: textOf(error),
+    })
+    setAside(path, suffix)
+    return { db: connect(path), wasSetAside: true }
+  }
+}
+
+const openImage = (image: Uint8Array | null) => {
+  const bytes = image === null ? null : Buffer.from(image)
+  // An image taken from a file in write-ahead mode: in memory there is no such log.
+  if (bytes !== null && bytes.length > 20) bytes[18] = bytes[19] = 1
+  const db = bytes === null || bytes.length === 0 ? new Database(':memory:') : new Database(bytes)
+  db.pragma(`page_size = ${pageBytes}`)
+  migrate(db, 'image')
+  return { db, wasSetAside: false }
+}
+
+const prepareBallast = (path: string) => {
+  if (existsSync(ballastPath(path))) return
+  try {
+    writeFileSync(ballastPath(path), Buffer.alloc(ballastBytes), { flush: true })
+  } catch {
+    // No room for it now; it is made again at a later opening.
+    rmSync(ballastPath(path), { force: true })
+  }
+}
+
+const statements = (db: Database.Database): SpoolState['sql'] => {
+  const known = new Map<string, Database.Statement>()
+  return (text) => {
+    let statement = known.get(text)
+    if (statement === undefined) {
+      statement = db.prepare(text)
+      known.set(text, statement)
+    }
+    return statement
+  }
+}
+
+const identityOf = (sql: SpoolState['sql'], host: SpoolParts['host']) => {
+  const found = sql("SELECT value FROM meta WHERE key = 'spoolId'").pluck().get() as
+    | string
+    | undefined
+  if (found !== undefined) return { spoolId: found, isNew: false }
+  const spoolId = Buffer.from(host.randomBytes(16)).toString('hex')
+  sql("INSERT INTO meta VALUES ('spoolId', ?)").run(spoolId)
+  return { spoolId, isNew: true }
+}
+
+const buildState = (
+  parts: SpoolParts,
+  path: string,
+  db: Database.Database,
+  anchorFile: AnchorFile,
+) => {
+  const { host, options } = parts
+  const sql = statements(db)
+  const { spoolId, isNew } = db
+    .transaction(() => {
+      createLanes(sql, options.lanes)
+      return identityOf(sql, host)
+    })
+    .immediate()
+  db.pragma(`max_page_count = ${Math.max(256, Math.floor(options.bytesMax / pageBytes))}`)
+  const loaded = loadLanes(sql, options.lanes)
+  const epochs = loadEpochs(sql)
+  const parent = epochs[epochs.length - 1]
+  const row: EpochRow = {
+    ordinal: (parent?.ordinal ?? 0) + 1,
+    epoch: Buffer.from(host.randomBytes(16)).toString('hex'),
+    parent: parent?.epoch ?? null,
+    bases: new Map(),
+  }
+  const state: SpoolState = {
+    db,
+    path,
+    host,
+    series: parts.series,
+    anchor: openAnchor(anchorFile),
+    spoolId,
+    epoch: row.epoch,
+    ordinal: row.ordinal,
+    dictionary: createDictionary(parts.series.entry),
+    lanes: loaded.lanes,
+    sql,
+    diskFreeBytes: parts.diskFreeBytes ?? diskFreeUnder(path),
+    failpoint: parts.failpoint ?? (() => {}),
+    uptimeBeforeMs: loaded.uptimeMs,
+    openedMs: host.clock.monotonicMs(),
+    options,
+    now: loaded.totals,
+    clock: { nowUs: 0, bootId: host.bootId, monotonicUs: 0, trusted: false },
+    lastWallUs: loaded.wallUs,
+    stampedBoots: new Map(),
+    dead: null,
+    filePages: db.pragma('page_count', { simple: true }) as number,
+    epochs: [...epochs, row],
+    commitMs: [],
+    commits: 0,
+    bytesWritten: 0,
+    fillBytesPerSecond: 0,
+  }
+  return { state, row, isNew }
+}
+
+const diskFreeUnder = (path: string) => (): number => {
+  if (path === '') return Number.MAX_SAFE_INTEGER
+  const { bavail, bsize } = statfsSync(dirname(path))
+  return bavail * bsize
+}
+
+/** Opens, repairs, begins an epoch. Throws a Failure HF-S001…S006, HF-S074. */
+export const openState = (parts: SpoolParts): SpoolState => {
+  const path = 'path' in parts.at ? parts.at.path : ''
+  const { db, wasSetAside } =
+    'path' in parts.at ? openFile(parts.at.path, parts) : openImage(parts.at.image)
+  const anchorFile =
+    parts.anchorFile ?? (path === '' ? createMemoryAnchor() : openAnchorFile(`${path}-anchor`))
+  try {
+    const { state, row, isNew } = buildState(parts, path, db, anchorFile)
+    beginEpoch(state, row, wasSetAside ? 'set-aside' : isNew ? 'new' : 'no')
+    if (path !== '') {
+      assertDurable(db)
+      prepareBallast(path)
+    }
+    return state
+  } catch (error) {
+    anchorFile.close()
+    db.close()
+    throw asFailure({ path }, error)
+  }
+}

@@ -1,0 +1,75 @@
+/** What could not be taken or delivered, kept for a person to look at. Bounded by rows and by bytes a sample. */
+import { quarantineRowsMax, quarantineSampleBytesMax } from '../limits.ts'
+import type { GapReason, LaneId, Loss, QuarantineRow, Seq } from '../model.ts'
+import { segmentsToGaps } from './gaps.ts'
+import { keyOf, type LaneState, type SpoolState } from './state.ts'
+import { write } from './write.ts'
+
+/** Whole segments kept for a person; older ones give way. */
+const quarantineSegmentsMax = 16
+const listedBytesMax = 64 * 1024
+
+const add = (
+  state: SpoolState,
+  lane: LaneId,
+  seq: Seq,
+  row: { reason: GapReason; source: string; text: string; sample: Uint8Array },
+) => {
+  const text = row.text.slice(0, 1_000)
+  const nowUs = Math.floor(state.host.clock.nowUs())
+  const { lastInsertRowid } = state
+    .sql(
+      `INSERT INTO quarantine (lane, seq, reason, source, text, at_us, sample)
+       VALUES (?, ?, ?, ?, ?, ?, ?)`,
+    )
+    .run(lane, seq, row.reason, row.source, text, nowUs, row.sample)
+  const id = Number(lastInsertRowid)
+  state.sql('DELETE FROM quarantine WHERE id <= ?').run(id - quarantineRowsMax)
+  if (row.sample.length <= quarantineSampleBytesMax) return
+  // Of big samples only the latest few stay whole.
+  state
+    .sql(
+      `UPDATE quarantine SET sample = substr(sample, 1, ?) WHERE length(sample) > ? AND id NOT IN
+       (SELECT id FROM quarantine WHERE length(sample) > ? ORDER BY id DESC LIMIT ?)`,
+    )
+    .run(
+      ...[quarantineSampleBytesMax, quarantineSampleBytesMax],
+      ...[quarantineSampleBytesMax, quarantineSegmentsMax],
+    )
+}
+
+/** Inside a transaction. */
+export const keepSample = (state: SpoolState, lane: LaneState, loss: Loss): void => {
+  const sample = (loss.sample ?? new Uint8Array(0)).subarray(0, quarantineSampleBytesMax)
+  add(state, lane.id, lane.now.head, { ...loss, sample })
+}
+
+/** The segment's place is taken by a tombstone; its bytes stay in the quarantine. A seq that is no segment is left alone. */
+export const quarantineSegment = (
+  state: SpoolState,
+  lane: LaneState,
+  seq: Seq,
+  reason: GapReason,
+  text: string,
+): void => {
+  const bytes = state
+    .sql('SELECT bytes FROM segments WHERE key = ?')
+    .pluck()
+    .get(keyOf(lane.id, seq)) as Uint8Array | undefined
+  if (bytes === undefined) return
+  write(state, 'write', () => {
+    add(state, lane.id, seq, { reason, source: '', text, sample: bytes })
+    segmentsToGaps(state, lane, seq, seq, reason)
+  })
+}
+
+export const quarantined = (state: SpoolState, limit: number): readonly QuarantineRow[] => {
+  const names = new Map([...state.lanes.values()].map((lane) => [lane.id, lane.name]))
+  const rows = state
+    .sql(
+      `SELECT id, lane, seq, reason, source, text, at_us AS atUs, substr(sample, 1, ?) AS sample
+       FROM quarantine ORDER BY id DESC LIMIT ?`,
+    )
+    .all(listedBytesMax, limit) as (Omit<QuarantineRow, 'lane'> & { lane: number })[]
+  return rows.map((row) => ({ ...row, lane: names.get(row.lane) ?? '' }))
+}

@@ -1,0 +1,207 @@
+/**
+ * Reading a lane: segments and tombstones in seq order, the stored bytes as they are.
+ *
+ * Invariants: every seq between floor and head is answered; bytes whose checksum is wrong are never handed out, their
+ * place is taken by a `damaged` tombstone and the line goes on.
+ */
+import { readHeader } from '../codec/segment.ts'
+import { Failure, isFailure, textOf } from '../errors.ts'
+import type { GapRow, LaneItem, RangeEstimate, Segment, Seq, Tombstone } from '../model.ts'
+import { epochNamed } from './epochs.ts'
+import { type GapRecord, gapRows, segmentsToGaps } from './gaps.ts'
+import { quarantineSegment } from './quarantine.ts'
+import { alive, asFailure, keyOf, type LaneState, type SpoolState, seqOf } from './state.ts'
+import { write } from './write.ts'
+
+const itemsMax = 1_024
+/** What a tombstone takes on the wire, about. */
+const tombstoneBytes = 200
+
+interface Row {
+  readonly key: number
+  readonly epoch: number
+  readonly points: number
+  readonly min: number
+  readonly max: number
+  readonly bytes: Uint8Array
+}
+const segmentOf = (state: SpoolState, row: Row): Segment => ({
+  type: 'segment',
+  seq: seqOf(row.key),
+  epoch: epochNamed(state, row.epoch),
+  pointCount: row.points,
+  timeUsMin: row.min,
+  timeUsMax: row.max,
+  bytes: row.bytes,
+})
+const tombstoneOf = (state: SpoolState, row: GapRecord, after: Seq): Tombstone => ({
+  type: 'tombstone',
+  seq: Math.max(row.seq, after + 1),
+  seqLast: seqOf(row.key),
+  epoch: epochNamed(state, row.epoch),
+  gap: {
+    reason: row.reason,
+    count: row.count,
+    source: row.source,
+    timeUsMin: row.timeUsMin,
+    timeUsMax: row.timeUsMax,
+  },
+})
+
+/** The first problem of the bytes, or '' when they are what was sealed at this place. */
+const problemOf = (state: SpoolState, lane: LaneState, row: Row): string => {
+  try {
+    const header = readHeader(row.bytes)
+    const same =
+      header.lane === lane.id &&
+      header.seq === seqOf(row.key) &&
+      header.pointCount === row.points &&
+      header.epoch === epochNamed(state, row.epoch)
+    return same ? '' : 'its header belongs elsewhere'
+  } catch (error) {
+    return textOf(error)
+  }
+}
+
+/** Runs of rows until `bytesMax`; stops early at a row that SQLite cannot read. */
+const segmentsWithin = (
+  state: SpoolState,
+  lane: LaneState,
+  after: Seq,
+  to: Seq,
+  bytesMax: number,
+) => {
+  const rows: Row[] = []
+  let bytes = 0
+  const found = state
+    .sql(
+      `SELECT key, epoch, points, time_us_min AS min, time_us_max AS max, bytes FROM segments
+       WHERE key > ? AND key <= ? ORDER BY key LIMIT ?`,
+    )
+    .iterate(keyOf(lane.id, after), keyOf(lane.id, to), itemsMax) as IterableIterator<Row>
+  for (const row of found) {
+    if (rows.length > 0 && bytes + row.bytes.length > bytesMax) break
+    rows.push(row)
+    bytes += row.bytes.length
+    if (bytes >= bytesMax) break
+  }
+  return rows
+}
+
+/** A row that SQLite cannot follow: its place is answered by a tombstone, if the file lets us. */
+const replaceUnreadable = (state: SpoolState, lane: LaneState, after: Seq, to: Seq): boolean => {
+  const keys = state
+    .sql('SELECT key FROM segments WHERE key > ? AND key <= ? ORDER BY key LIMIT ?')
+    .pluck()
+    .all(keyOf(lane.id, after), keyOf(lane.id, to), itemsMax) as number[]
+  for (const key of keys) {
+    try {
+      state.sql('SELECT bytes FROM segments WHERE key = ?').get(key)
+    } catch {
+      write(state, 'write', () => segmentsToGaps(state, lane, seqOf(key), seqOf(key), 'damaged'))
+      return true
+    }
+  }
+  return false
+}
+
+export const readItems = (
+  state: SpoolState,
+  lane: LaneState,
+  after: Seq,
+  bytesMax: number,
+  upTo: Seq = lane.now.head,
+): readonly LaneItem[] => {
+  alive(state)
+  const to = Math.min(upTo, lane.now.head)
+  for (let repairs = 0; repairs <= itemsMax; repairs++) {
+    let rows: readonly Row[]
+    try {
+      rows = segmentsWithin(state, lane, after, to, bytesMax)
+    } catch (error) {
+      const failure = asFailure(state, error)
+      if (isFailure(failure, 'HF-S005') && replaceUnreadable(state, lane, after, to)) continue
+      if (failure instanceof Failure) state.dead = failure
+      throw failure
+    }
+    const bad = rows.find((row) => problemOf(state, lane, row) !== '')
+    if (bad !== undefined) {
+      const text = problemOf(state, lane, bad)
+      state.host.log.warn('segment is damaged', { lane: lane.name, seq: seqOf(bad.key), text })
+      quarantineSegment(state, lane, seqOf(bad.key), 'damaged', text)
+      continue
+    }
+    const items = mergeItems(state, lane, rows, after, to, bytesMax)
+    const last = items[items.length - 1]
+    if (last !== undefined) {
+      const seq = last.type === 'segment' ? last.seq : last.seqLast
+      lane.readThrough = Math.max(lane.readThrough, seq)
+    }
+    return items
+  }
+  return []
+}
+
+const mergeItems = (
+  state: SpoolState,
+  lane: LaneState,
+  rows: readonly Row[],
+  after: Seq,
+  to: Seq,
+  bytesMax: number,
+): LaneItem[] => {
+  const gaps = gapRows(state, lane, after, to, itemsMax)
+  const items: LaneItem[] = []
+  let bytes = 0
+  let nextRow = 0
+  let nextGap = 0
+  let at = after
+  // Seqs follow without holes: a row that does not continue the run lies beyond what was fetched of the other kind.
+  while (items.length < itemsMax) {
+    const row = rows[nextRow]
+    const gap = gaps[nextGap]
+    if (row !== undefined && seqOf(row.key) === at + 1) {
+      items.push(segmentOf(state, row))
+      bytes += row.bytes.length
+      at = seqOf(row.key)
+      nextRow++
+    } else if (gap !== undefined && gap.seq <= at + 1) {
+      if (items.length > 0 && bytes + tombstoneBytes > bytesMax) break
+      items.push(tombstoneOf(state, gap, at))
+      bytes += tombstoneBytes
+      at = seqOf(gap.key)
+      nextGap++
+    } else break
+  }
+  return items
+}
+
+export const estimate = (
+  state: SpoolState,
+  lane: LaneState,
+  fromUs: number,
+  toUs: number,
+): RangeEstimate =>
+  state
+    .sql(
+      `SELECT count(*) AS segments, coalesce(sum(points), 0) AS points,
+       coalesce(sum(length(bytes)), 0) AS bytes, coalesce(min(key) % ?, 0) AS seqFirst,
+       coalesce(max(key) % ?, 0) AS seqLast FROM segments
+       WHERE key > ? AND key <= ? AND time_us_max >= ? AND time_us_min <= ?`,
+    )
+    .get(
+      ...[2 ** 44, 2 ** 44, keyOf(lane.id, 0), keyOf(lane.id, lane.now.head), fromUs, toUs],
+    ) as RangeEstimate
+
+/** The newest recorded losses of all lanes. */
+export const listGaps = (state: SpoolState, limit: number): readonly GapRow[] =>
+  [...state.lanes.values()]
+    .flatMap((lane) =>
+      gapRows(state, lane, 0, lane.now.head).map((row) => ({
+        lane: lane.name,
+        ...tombstoneOf(state, row, 0).gap,
+        seq: row.seq,
+        seqLast: seqOf(row.key),
+      })),
+    )
+    .slice(-limit)

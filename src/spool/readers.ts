@@ -1,0 +1,207 @@
+/**
+ * Readers: two cursors a (lane, reader), and the books that go with them.
+ *
+ * Invariants: accepted = accepted before + delivered + lost + pending for every reader at every moment; an ack books
+ * exactly the rows it passes, a rewind un-books exactly what had been booked; acks become durable with the next
+ * transaction (one that a crash forgets is only sent again), rewinds at once.
+ */
+import { Failure } from '../errors.ts'
+import type { Acked, Cursor, Gap, Seq } from '../model.ts'
+import { putGap, readersPast } from './gaps.ts'
+import { stubRows } from './retention.ts'
+import {
+  keyOf,
+  type LaneState,
+  type ReaderState,
+  readerNamed,
+  type SpoolState,
+  seqOf,
+} from './state.ts'
+import { write } from './write.ts'
+
+const readersMax = 64
+
+const cursorOf = ({ now }: ReaderState): Cursor => ({ backlog: now.backlog, live: now.live })
+
+interface Booked {
+  readonly points: number
+  readonly lost: number
+}
+/** Points in segments and counts of tombstones whose last seq lies in (after, to]. */
+const book = (state: SpoolState, lane: LaneState, after: Seq, to: Seq): Booked => {
+  const range = [keyOf(lane.id, after), keyOf(lane.id, to)]
+  const sum = (column: string, table: string) =>
+    state
+      .sql(`SELECT total(${column}) FROM ${table} WHERE key > ? AND key <= ?`)
+      .pluck()
+      .get(...range) as number
+  return { points: sum('points', 'segments'), lost: sum('count', 'gaps') }
+}
+
+export const openReader = (
+  state: SpoolState,
+  lane: LaneState,
+  name: string,
+  from: 'now' | 'oldest',
+): Cursor => {
+  const known = lane.readers.get(name)
+  if (known !== undefined) return cursorOf(known)
+  if (lane.readers.size >= readersMax) {
+    throw new Failure('HF-S012', `lane "${lane.name}" has ${readersMax} readers already`)
+  }
+  const backlog = from === 'now' ? lane.now.head : lane.now.floor - 1
+  const held = book(state, lane, backlog, lane.now.head)
+  const acceptedBefore = lane.now.accepted - held.points - held.lost
+  return write(state, 'none', () => {
+    const now = { backlog, live: null, delivered: 0, lost: 0, acceptedBefore }
+    const reader: ReaderState = { name, now, saved: null, merged: false }
+    lane.readers.set(name, reader)
+    return cursorOf(reader)
+  })
+}
+
+export const closeReader = (state: SpoolState, lane: LaneState, name: string): void => {
+  if (!lane.readers.has(name)) return
+  write(state, 'none', () => {
+    lane.readers.delete(name)
+    state.sql('DELETE FROM cursors WHERE lane = ? AND reader = ?').run(lane.id, name)
+  })
+}
+
+export const startLive = (lane: LaneState, name: string): Cursor => {
+  const reader = readerNamed(lane, name)
+  const { head } = lane.now
+  if (reader.now.live === null && reader.now.backlog < head) {
+    reader.now = { ...reader.now, live: { start: head, upTo: head } }
+    reader.merged = false
+  }
+  return cursorOf(reader)
+}
+
+/** In memory; written with the next transaction. */
+export const ack = (state: SpoolState, lane: LaneState, name: string, acked: Acked): Cursor => {
+  const reader = readerNamed(lane, name)
+  const { now } = reader
+  if (acked.upTo > lane.now.head) {
+    throw new Failure('HF-S014', `ack of ${acked.upTo} beyond the head ${lane.now.head}`)
+  }
+  lane.readThrough = Math.max(lane.readThrough, acked.upTo)
+  const { live } = now
+  const onLive = acked.which === 'live'
+  if (onLive && live === null && !reader.merged) return cursorOf(reader)
+  const after = onLive && live !== null ? live.upTo : now.backlog
+  const to = !onLive && live !== null ? Math.min(acked.upTo, live.start) : acked.upTo
+  if (to <= after) return cursorOf(reader)
+  const { points, lost } = book(state, lane, after, to)
+  const booked = { ...now, delivered: now.delivered + points, lost: now.lost + lost }
+  if (onLive && live !== null) reader.now = { ...booked, live: { start: live.start, upTo: to } }
+  else if (live !== null && to >= live.start) {
+    reader.now = { ...booked, backlog: live.upTo, live: null }
+    reader.merged = true
+  } else reader.now = { ...booked, backlog: to }
+  return cursorOf(reader)
+}
+
+/** Inside a transaction: takes back what (after, to] had been booked as, tombstone by tombstone. */
+const unbook = (
+  state: SpoolState,
+  lane: LaneState,
+  reader: ReaderState,
+  after: Seq,
+  to: Seq,
+): void => {
+  const sums = book(state, lane, after, to)
+  let { points, lost } = sums
+  const rows = state
+    .sql(
+      `SELECT key, count, delivered_to AS deliveredTo FROM gaps
+       WHERE key > ? AND key <= ? AND delivered_to <> '[]'`,
+    )
+    .all(keyOf(lane.id, after), keyOf(lane.id, to)) as {
+    key: number
+    count: number
+    deliveredTo: string
+  }[]
+  for (const row of rows) {
+    const names = JSON.parse(row.deliveredTo) as string[]
+    if (!names.includes(reader.name)) continue
+    points += row.count
+    lost -= row.count
+    state
+      .sql('UPDATE gaps SET delivered_to = ? WHERE key = ?')
+      .run(JSON.stringify(names.filter((name) => name !== reader.name)), row.key)
+  }
+  const { now } = reader
+  reader.now = { ...now, delivered: now.delivered - points, lost: now.lost - lost }
+}
+
+interface Run {
+  readonly seq: Seq
+  readonly seqLast: Seq
+  readonly epoch: number
+  readonly gap: Gap
+}
+/** Neighbouring stubs of one epoch are one loss. */
+const addRun = (runs: Run[], next: Run): void => {
+  const last = runs[runs.length - 1]
+  if (last === undefined || last.seqLast !== next.seq - 1 || last.epoch !== next.epoch) {
+    runs.push(next)
+    return
+  }
+  const gap: Gap = {
+    ...last.gap,
+    count: last.gap.count + next.gap.count,
+    timeUsMin: Math.min(last.gap.timeUsMin, next.gap.timeUsMin),
+    timeUsMax: Math.max(last.gap.timeUsMax, next.gap.timeUsMax),
+  }
+  runs[runs.length - 1] = { ...last, seqLast: next.seqLast, gap }
+}
+
+/** Inside a transaction: stubs above `after` become `forgotten` tombstones, their counts leave the reader's books. */
+const forget = (state: SpoolState, lane: LaneState, reader: ReaderState, after: Seq): void => {
+  const runs: Run[] = []
+  for (const stub of stubRows(state, lane, after, lane.now.floor - 1)) {
+    const seqLast = seqOf(stub.key)
+    const seq = Math.max(stub.seq, after + 1)
+    const share = (seqLast - seq + 1) / (seqLast - stub.seq + 1)
+    const points = Math.round(stub.points * share)
+    const lost = Math.round(stub.lost * share)
+    state.sql('DELETE FROM stubs WHERE key = ?').run(stub.key)
+    if (seq > stub.seq) {
+      state
+        .sql('INSERT INTO stubs VALUES (?, ?, ?, ?, ?, ?, ?)')
+        .run(
+          ...[keyOf(lane.id, after), stub.seq, stub.epoch, stub.points - points],
+          ...[stub.lost - lost, stub.min, stub.max],
+        )
+    }
+    const { now } = reader
+    reader.now = { ...now, delivered: now.delivered - points, lost: now.lost - lost }
+    const times = { timeUsMin: stub.min, timeUsMax: stub.max }
+    const gap: Gap = { reason: 'forgotten', count: points + lost, source: '', ...times }
+    addRun(runs, { seq, seqLast, epoch: stub.epoch, gap })
+  }
+  for (const run of runs) {
+    const others = readersPast(lane, run.seqLast).filter((name) => name !== reader.name)
+    putGap(state, lane, { ...run, deliveredTo: others }, run.gap)
+  }
+}
+
+/** The far side forgot everything above `after`: both cursors go back, the books with them. */
+export const rewind = (state: SpoolState, lane: LaneState, name: string, after: Seq): Cursor => {
+  const reader = readerNamed(lane, name)
+  const to = Math.min(after, reader.now.backlog)
+  if (to === reader.now.backlog && reader.now.live === null) return cursorOf(reader)
+  return write(state, 'write', () => {
+    const { backlog, live } = reader.now
+    unbook(state, lane, reader, to, backlog)
+    if (live !== null) unbook(state, lane, reader, live.start, live.upTo)
+    if (to < lane.now.floor - 1) {
+      forget(state, lane, reader, to)
+      lane.now = { ...lane.now, floor: to + 1 }
+    }
+    reader.now = { ...reader.now, backlog: to, live: null }
+    reader.merged = false
+    return cursorOf(reader)
+  })
+}

@@ -1,0 +1,199 @@
+/**
+ * What opening a spool brings back: lanes, readers, the journal as the new epoch's open segments, and the answer to
+ * "is this file as new as its anchor says?". Constant time whatever the backlog: nothing here scans segments.
+ */
+import { decodeJournal } from '../codec/journal.ts'
+import { dictionaryHashStart } from '../codec/series-id.ts'
+import { Failure, textOf } from '../errors.ts'
+import { laneIdMax } from '../limits.ts'
+import { createOpenColumns } from './columns.ts'
+import { saveDictionary } from './commit.ts'
+import { pruneEpochs, putBase, renumber } from './epochs.ts'
+import { recordGap } from './gaps.ts'
+import {
+  acceptedOf,
+  type EpochRow,
+  type LaneOptions,
+  type LaneState,
+  type ReaderState,
+  type SpoolState,
+  seqSpan,
+} from './state.ts'
+import { write } from './write.ts'
+
+type Sql = SpoolState['sql']
+
+interface LaneRow {
+  readonly id: number
+  readonly name: string
+  readonly head: number
+  readonly floor: number
+  readonly hash: string
+  readonly accepted: number
+  readonly bytes: number
+  readonly seal_number: number
+  readonly commit_number: number
+  readonly uptime_ms: number
+  readonly wall_us: number
+}
+interface CursorRow {
+  readonly reader: string
+  readonly backlog: number
+  readonly live_start: number | null
+  readonly live_up_to: number | null
+  readonly delivered: number
+  readonly lost: number
+  readonly accepted_before: number
+}
+
+const readerOf = (row: CursorRow): ReaderState => {
+  const live =
+    row.live_start === null || row.live_up_to === null
+      ? null
+      : { start: row.live_start, upTo: row.live_up_to }
+  const now = {
+    backlog: row.backlog,
+    live,
+    delivered: row.delivered,
+    lost: row.lost,
+    acceptedBefore: row.accepted_before,
+  }
+  return { name: row.reader, now, saved: now, merged: false }
+}
+
+const laneOf = (sql: Sql, row: LaneRow, options: LaneOptions | null): LaneState => {
+  const range = [row.id * seqSpan, (row.id + 1) * seqSpan]
+  const cursors = sql('SELECT * FROM cursors WHERE lane = ?').all(row.id) as CursorRow[]
+  return {
+    id: row.id,
+    name: row.name,
+    options,
+    now: {
+      head: row.head,
+      floor: row.floor,
+      hash: row.hash,
+      accepted: row.accepted,
+      bytes: row.bytes,
+    },
+    open: createOpenColumns(),
+    waiting: sql('SELECT total(points) FROM waiting WHERE key >= ? AND key < ?')
+      .pluck()
+      .get(...range) as number,
+    readers: new Map(cursors.map((one) => [one.reader, readerOf(one)])),
+    readThrough: row.head,
+    heldAtMs:
+      (sql('SELECT max(uptime_ms) FROM holds WHERE key >= ? AND key < ?')
+        .pluck()
+        .get(...range) as number | null) ?? -Infinity,
+  }
+}
+
+/** Rows for configured lanes that are new; ids go up and are never reused. */
+export const createLanes = (sql: Sql, lanes: readonly LaneOptions[]): void => {
+  for (const { name } of lanes) {
+    if (sql('SELECT id FROM lanes WHERE name = ?').get(name) !== undefined) continue
+    const id = (sql('SELECT coalesce(max(id), 0) + 1 FROM lanes').pluck().get() as number) || 1
+    if (id > laneIdMax) throw new Failure('HF-S012', `more than ${laneIdMax} lanes in the spool`)
+    sql('INSERT INTO lanes VALUES (?, ?, 0, 1, ?, 0, 0, 0, 0, 0, 0)').run(
+      id,
+      name,
+      dictionaryHashStart,
+    )
+  }
+}
+
+export const loadLanes = (sql: Sql, options: readonly LaneOptions[]) => {
+  const rows = sql('SELECT * FROM lanes ORDER BY id').all() as LaneRow[]
+  const journalled = rows.map(
+    ({ id }) =>
+      (sql(
+        'SELECT max(key) FROM (SELECT max(key) AS key FROM journal WHERE key >= ? AND key < ? UNION ALL SELECT max(key) FROM waiting WHERE key >= ? AND key < ?)',
+      )
+        .pluck()
+        .get(id * seqSpan, (id + 1) * seqSpan, id * seqSpan, (id + 1) * seqSpan) as
+        | number
+        | null) ?? 0,
+  )
+  const most = (numbers: readonly number[]) => Math.max(0, ...numbers)
+  return {
+    lanes: new Map(
+      rows.map((row) => [
+        row.name,
+        laneOf(sql, row, options.find((one) => one.name === row.name) ?? null),
+      ]),
+    ),
+    totals: {
+      sealNumber: most(rows.map((row) => row.seal_number)),
+      commitNumber: most([
+        ...rows.map((row) => row.commit_number),
+        ...journalled.map((key) => key % seqSpan),
+      ]),
+    },
+    uptimeMs: most(rows.map((row) => row.uptime_ms)),
+    wallUs: most(rows.map((row) => row.wall_us)),
+  }
+}
+
+const noFacts = { source: '', timeUsMin: 0, timeUsMax: 0 }
+
+/** Inside the opening transaction: the journal's points go on as this epoch's open segment. */
+const recoverJournal = (state: SpoolState, lane: LaneState) => {
+  const rows = state
+    .sql('SELECT key, epoch, points, bytes FROM journal WHERE key >= ? AND key < ? ORDER BY key')
+    .all(lane.id * seqSpan, (lane.id + 1) * seqSpan) as {
+    key: number
+    epoch: number
+    points: number
+    bytes: Uint8Array
+  }[]
+  for (const row of rows) {
+    const before = lane.open.count()
+    try {
+      lane.open.append(decodeJournal(row.bytes), renumber(state, row.epoch))
+    } catch (error) {
+      lane.open.truncate(before)
+      state.host.log.warn('journal row is damaged', { lane: lane.name, text: textOf(error) })
+      state.sql('DELETE FROM journal WHERE key = ?').run(row.key)
+      recordGap(state, lane, { reason: 'damaged', count: row.points, ...noFacts })
+    }
+  }
+}
+
+/** Inside the opening transaction: what the anchor had seen accepted and the file does not have is a declared loss. */
+const declareAnchorLoss = (state: SpoolState, fresh: 'no' | 'new' | 'set-aside') => {
+  const found = state.anchor.found
+  if (found === null) return
+  const sameSpool = found.spoolId === state.spoolId
+  if (!sameSpool && fresh === 'no') return
+  const first = state.lanes.values().next().value
+  if (first === undefined) return
+  const byId = new Map([...state.lanes.values()].map((lane) => [lane.id, lane]))
+  for (const was of found.lanes) {
+    const lane = byId.get(was.lane) ?? first
+    const has = lane.id === was.lane ? acceptedOf(lane) : 0
+    const count = sameSpool ? was.accepted - has : was.pending
+    if (count <= 0) continue
+    const reason = fresh === 'set-aside' ? 'damaged' : 'anchor'
+    state.host.log.error('the spool came back older than its anchor', {
+      lane: lane.name,
+      lost: count,
+    })
+    recordGap(state, lane, { reason, count, ...noFacts })
+  }
+  if (sameSpool) {
+    const commitNumber = Math.max(state.now.commitNumber, found.commitNumber)
+    state.now = { ...state.now, commitNumber }
+  }
+}
+
+/** One transaction: the new epoch, what the journal held, what the anchor missed. */
+export const beginEpoch = (state: SpoolState, row: EpochRow, fresh: 'no' | 'new' | 'set-aside') => {
+  write(state, 'sync', () => {
+    state.sql('INSERT INTO epochs VALUES (?, ?, ?)').run(row.ordinal, row.epoch, row.parent)
+    for (const lane of state.lanes.values()) putBase(state.sql, row, lane.id, lane.now)
+    pruneEpochs(state)
+    for (const lane of state.lanes.values()) recoverJournal(state, lane)
+    saveDictionary(state, 0)
+    declareAnchorLoss(state, fresh)
+  })
+}

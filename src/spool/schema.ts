@@ -1,0 +1,197 @@
+/**
+ * The spool file's tables, a comment per column, and how old files are brought up to date.
+ *
+ * Invariants: `user_version` = schema version + 65536 * the oldest schema version whose program may still write the file;
+ * a file this program may not write is refused before a connection touches it (`versionOnDisk` reads raw bytes, the
+ * write-ahead log's page 1 included). Keys of lane rows are `lane * 2^44 + seq`; no table has a secondary index.
+ */
+import { closeSync, existsSync, fstatSync, openSync, readSync } from 'node:fs'
+import type Database from 'better-sqlite3'
+import { Failure } from '../errors.ts'
+
+export const schemaVersion = 1
+/** A program of this schema version or newer may open the file this one writes. */
+const oldestWriter = 1
+const applicationId = 0x48464c44
+
+const tables = `
+CREATE TABLE meta (
+  key TEXT PRIMARY KEY,            -- spoolId, format, agent, configRevision
+  value TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE lanes (
+  id INTEGER PRIMARY KEY,          -- 1..511, never reused
+  name TEXT NOT NULL,
+  head INTEGER NOT NULL,           -- highest seq used
+  floor INTEGER NOT NULL,          -- lowest seq still held; below it stubs and gaps answer
+  hash TEXT NOT NULL,              -- digest of the newest segment, zeros before the first
+  accepted INTEGER NOT NULL,       -- points and losses in all seqs <= head (the journal's come on top)
+  bytes INTEGER NOT NULL,          -- stored bytes of the segments held
+  seal_number INTEGER NOT NULL,    -- the spool's, when this row was last written
+  commit_number INTEGER NOT NULL,  -- the spool's, when this row was last written
+  uptime_ms INTEGER NOT NULL,      -- accumulated uptime of the spool, likewise
+  wall_us INTEGER NOT NULL         -- last trusted wall time, likewise
+) STRICT;
+
+CREATE TABLE journal (
+  key INTEGER PRIMARY KEY,         -- lane * 2^44 + commit number
+  epoch INTEGER NOT NULL,          -- ordinal of the epoch whose dictionary the points use
+  points INTEGER NOT NULL,
+  bytes BLOB NOT NULL              -- encodeJournal
+) STRICT;
+
+CREATE TABLE waiting (
+  key INTEGER PRIMARY KEY,         -- lane * 2^44 + commit number; points whose time is monotonic, until the clock is trusted
+  epoch INTEGER NOT NULL,
+  boot TEXT NOT NULL,              -- the boot whose monotonic time they carry
+  points INTEGER NOT NULL,
+  bytes BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE segments (
+  key INTEGER PRIMARY KEY,         -- lane * 2^44 + seq
+  epoch INTEGER NOT NULL,          -- ordinal
+  points INTEGER NOT NULL,
+  time_us_min INTEGER NOT NULL,
+  time_us_max INTEGER NOT NULL,
+  bytes BLOB NOT NULL              -- made once: stored, sent, checked, decoded as it is
+) STRICT;
+
+CREATE TABLE stubs (
+  key INTEGER PRIMARY KEY,         -- lane * 2^44 + last seq: what was delivered and trimmed
+  seq INTEGER NOT NULL,            -- first seq
+  epoch INTEGER NOT NULL,
+  points INTEGER NOT NULL,
+  lost INTEGER NOT NULL,           -- counts of gap rows folded into this stub
+  time_us_min INTEGER NOT NULL,
+  time_us_max INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE gaps (
+  key INTEGER PRIMARY KEY,         -- lane * 2^44 + last seq: a tombstone
+  seq INTEGER NOT NULL,            -- first seq
+  epoch INTEGER NOT NULL,
+  reason TEXT NOT NULL,
+  count INTEGER NOT NULL,          -- points (messages where malformed)
+  source TEXT NOT NULL,
+  time_us_min INTEGER NOT NULL,
+  time_us_max INTEGER NOT NULL,
+  delivered_to TEXT NOT NULL       -- JSON array of readers that had passed it while it still was a segment
+) STRICT;
+
+CREATE TABLE cursors (
+  lane INTEGER NOT NULL,
+  reader TEXT NOT NULL,
+  backlog INTEGER NOT NULL,        -- everything <= is acked
+  live_start INTEGER,              -- the second cursor: (live_start, live_up_to] is acked too
+  live_up_to INTEGER,
+  delivered INTEGER NOT NULL,      -- points in segments passed
+  lost INTEGER NOT NULL,           -- counts of tombstones passed
+  accepted_before INTEGER NOT NULL, -- the lane's accepted when the reader began
+  PRIMARY KEY (lane, reader)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE holds (
+  key INTEGER PRIMARY KEY,         -- lane * 2^44 + seq: every reader had passed seq ...
+  uptime_ms INTEGER NOT NULL       -- ... at this accumulated uptime
+) STRICT;
+
+CREATE TABLE epochs (
+  ordinal INTEGER PRIMARY KEY,     -- grows by one an opening
+  epoch TEXT NOT NULL,             -- 128 random bits, hex
+  parent TEXT                      -- the epoch that was the newest in the file
+) STRICT;
+
+CREATE TABLE epoch_lanes (
+  key INTEGER PRIMARY KEY,         -- ordinal * 512 + lane
+  base INTEGER NOT NULL,           -- the parent's last seq in the lane
+  base_hash TEXT NOT NULL          -- and its hash
+) STRICT;
+
+CREATE TABLE dictionary (
+  key INTEGER PRIMARY KEY,         -- epoch ordinal * 2^24 + index
+  series INTEGER NOT NULL          -- series id
+) STRICT;
+
+CREATE TABLE series (
+  id INTEGER PRIMARY KEY,          -- 63 bits of SHA-256
+  name TEXT NOT NULL,
+  tags TEXT NOT NULL,              -- JSON, sorted pairs
+  unit TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE kept (
+  key TEXT PRIMARY KEY,            -- a source's own memory
+  value BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE quarantine (
+  id INTEGER PRIMARY KEY,
+  lane INTEGER NOT NULL,
+  seq INTEGER NOT NULL,
+  reason TEXT NOT NULL,
+  source TEXT NOT NULL,
+  text TEXT NOT NULL,
+  at_us INTEGER NOT NULL,          -- wall clock, for people
+  sample BLOB NOT NULL
+) STRICT;
+`
+
+/** Step n brings version n to n + 1. Additive only, so that one version back can still write. */
+const migrations: readonly string[] = [tables]
+
+const readable = (userVersion: number): boolean =>
+  (userVersion & 0xffff) <= schemaVersion || userVersion >>> 16 <= schemaVersion
+
+const newer = (path: string, userVersion: number) =>
+  new Failure(
+    'HF-S003',
+    `spool ${path} was written by a newer version (schema ${userVersion & 0xffff}, this program knows ${schemaVersion})`,
+    'Start the newer version again, or let it drain first. Nothing in the file was changed.',
+  )
+
+/** The highest `user_version` in the file's header or in its write-ahead log; 0 when there is none. */
+const versionOnDisk = (path: string): number => {
+  const read = (file: string, from: number, length: number): Buffer => {
+    const fd = openSync(file, 'r')
+    try {
+      const bytes = Buffer.alloc(Math.max(0, Math.min(length, fstatSync(fd).size - from)))
+      readSync(fd, bytes, 0, bytes.length, from)
+      return bytes
+    } finally {
+      closeSync(fd)
+    }
+  }
+  if (!existsSync(path)) return 0
+  const header = read(path, 0, 100)
+  let version = header.length === 100 ? header.readUInt32BE(60) : 0
+  const wal = existsSync(`${path}-wal`) ? read(`${path}-wal`, 0, 64 * 1024 * 1024) : Buffer.alloc(0)
+  if (wal.length < 32) return version
+  const pageSize = wal.readUInt32BE(8)
+  const salt = wal.toString('hex', 16, 24)
+  for (let at = 32; pageSize >= 512 && at + 24 + pageSize <= wal.length; at += 24 + pageSize) {
+    if (wal.toString('hex', at + 8, at + 16) !== salt) break
+    if (wal.readUInt32BE(at) === 1) version = Math.max(version, wal.readUInt32BE(at + 24 + 60))
+  }
+  return version
+}
+
+/** Throws HF-S003 when the file belongs to a newer program. Changes no byte. */
+export const refuseNewer = (path: string): void => {
+  const version = versionOnDisk(path)
+  if (!readable(version)) throw newer(path, version)
+}
+
+/** Runs the missing migrations, each in one transaction. */
+export const migrate = (db: Database.Database, path: string): void => {
+  const found = db.pragma('user_version', { simple: true }) as number
+  if (!readable(found)) throw newer(path, found)
+  for (let version = found & 0xffff; version < schemaVersion; version++) {
+    db.transaction(() => {
+      db.exec(migrations[version] as string)
+      db.pragma(`user_version = ${version + 1 + oldestWriter * 65536}`)
+      db.pragma(`application_id = ${applicationId}`)
+    }).immediate()
+  }
+}

@@ -1,0 +1,89 @@
+/**
+ * The open segment becomes a stored one: encoded once, chained to the one before, its journal rows gone in the same
+ * transaction.
+ */
+
+import type { SegmentHeader } from '../codec/segment.ts'
+import { sealSegment, segmentDigest } from '../codec/segment.ts'
+import type { PointBatch } from '../model.ts'
+import { createOpenColumns } from './columns.ts'
+import { keyOf, type LaneState, type SpoolState, seqSpan } from './state.ts'
+
+/** Leaves room for 60 k points of numbers below `segmentBytesMax`, even if the text does not compress. */
+export const segmentTextCostMax = 2 * 1024 * 1024
+
+const timeRange = (points: PointBatch): readonly [number, number] => {
+  let min = Infinity
+  let max = -Infinity
+  for (let at = 0; at < points.count; at++) {
+    const time = points.timeUs[at] as number
+    if (time < min) min = time
+    if (time > max) max = time
+  }
+  return points.count === 0 ? [0, 0] : [min, max]
+}
+
+/** Inside a transaction: one segment with these points at the lane's next seq. */
+export const sealPoints = (
+  state: SpoolState,
+  lane: LaneState,
+  points: PointBatch,
+  clockState: SegmentHeader['clockState'],
+): void => {
+  const seq = lane.now.head + 1
+  const sealNumber = state.now.sealNumber + 1
+  const bytes = sealSegment(
+    {
+      epoch: state.epoch,
+      lane: lane.id,
+      seq,
+      sealNumber,
+      previousHash: lane.now.hash,
+      configRevision: state.options.configRevision,
+      dictionaryLength: state.dictionary.length(),
+      dictionaryHash: state.dictionary.hash(),
+      bootId: state.host.bootId,
+      monotonicUs: Math.floor(state.host.clock.monotonicMs() * 1000),
+      clockState,
+    },
+    points,
+    state.options.compressor,
+  )
+  const [timeUsMin, timeUsMax] = timeRange(points)
+  state
+    .sql('INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?)')
+    .run(keyOf(lane.id, seq), state.ordinal, points.count, timeUsMin, timeUsMax, bytes)
+  state.now = { ...state.now, sealNumber }
+  lane.now = {
+    ...lane.now,
+    head: seq,
+    hash: segmentDigest(bytes),
+    accepted: lane.now.accepted + points.count,
+    bytes: lane.now.bytes + bytes.length,
+  }
+  state.bytesWritten += bytes.length
+}
+
+/** Inside a transaction: seals the open columns from their start, whole segments only unless `all`. Returns how many points. */
+export const sealOpen = (state: SpoolState, lane: LaneState, all: boolean): number => {
+  const { open } = lane
+  const pointsMax = lane.options?.segmentPointsMax ?? open.count()
+  let from = 0
+  if (open.count() > 0) {
+    // Journal rows first: their pages make room for the segment.
+    state
+      .sql('DELETE FROM journal WHERE key >= ? AND key < ?')
+      .run(lane.id * seqSpan, (lane.id + 1) * seqSpan)
+  }
+  const clockState = state.clock.trusted ? 'trusted' : 'untrusted'
+  while (from < open.count()) {
+    const to = open.fit(from, pointsMax, segmentTextCostMax)
+    if (!all && to === open.count() && to - from < pointsMax) break
+    sealPoints(state, lane, open.slice(from, to), clockState)
+    from = to
+  }
+  const rest = createOpenColumns()
+  if (from < open.count()) rest.append(open.slice(from, open.count()), (number) => number)
+  lane.open = rest
+  return from
+}

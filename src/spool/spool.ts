@@ -1,0 +1,219 @@
+/**
+ * The durable log: lanes of segments in one SQLite file, synchronous and free of threads and timers.
+ *
+ * Invariants: whoever calls owns the only connection; a call returns after its effect is flushed (acks excepted, see
+ * readers.ts); after HF-S074 every call throws it. The rooms of this folder, in flow order: open, recover, epochs ·
+ * commit (journal), seal, waiting · read, readers · retention, gaps, room, quarantine.
+ */
+import { Failure } from '../errors.ts'
+import type {
+  Acked,
+  ClockReading,
+  Cursor,
+  EpochId,
+  EpochLink,
+  GapReason,
+  GapRow,
+  Kept,
+  LaneItem,
+  LaneStatus,
+  QuarantineRow,
+  RangeEstimate,
+  Seq,
+  SeriesEntry,
+  SpoolStats,
+} from '../model.ts'
+import { type CommitResult, commitWindows, type Handed, saveKept } from './commit.ts'
+import { dictionaryEntries, epochLinks, seriesCount } from './epochs.ts'
+import { openState, type SpoolParts } from './open.ts'
+import { quarantined, quarantineSegment } from './quarantine.ts'
+import { estimate, listGaps, readItems } from './read.ts'
+import { ack, closeReader, openReader, rewind, startLive } from './readers.ts'
+import { bytesUsed } from './room.ts'
+import { sealOpen } from './seal.ts'
+import {
+  acceptedOf,
+  alive,
+  type LaneState,
+  laneNamed,
+  pendingOf,
+  type SpoolOptions,
+  type SpoolState,
+} from './state.ts'
+import { setClock, settleWaiting } from './waiting.ts'
+import { write } from './write.ts'
+
+export type { CommitResult, Handed } from './commit.ts'
+export type { SpoolParts } from './open.ts'
+export type { LaneOptions, SpoolOptions } from './state.ts'
+
+/** Facts the port needs after any call, without asking again. */
+export interface LaneHead {
+  readonly lane: string
+  readonly head: Seq
+  readonly openCount: number
+}
+export interface Spool {
+  readonly epoch: EpochId
+  readonly spoolId: string
+  readonly commit: (windows: readonly Handed[]) => CommitResult
+  /** Seals what is open; nothing when nothing is. */
+  readonly seal: (lanes: readonly string[]) => void
+  readonly heads: () => readonly LaneHead[]
+  /** Writes acks taken since the last transaction. True when there were any. */
+  readonly flush: () => boolean
+  readonly openReader: (lane: string, reader: string, from: 'now' | 'oldest') => Cursor
+  readonly closeReader: (lane: string, reader: string) => void
+  readonly read: (lane: string, after: Seq, bytesMax: number, upTo?: Seq) => readonly LaneItem[]
+  readonly startLive: (lane: string, reader: string) => Cursor
+  readonly ack: (lane: string, reader: string, acked: Acked) => Cursor
+  readonly rewind: (lane: string, reader: string, after: Seq) => Cursor
+  readonly quarantine: (lane: string, seq: Seq, reason: GapReason, text: string) => void
+  readonly lanes: () => readonly LaneStatus[]
+  readonly epochs: () => readonly EpochLink[]
+  readonly dictionary: (epoch: EpochId, first: number, max: number) => readonly SeriesEntry[]
+  readonly kept: (key: string) => Uint8Array | null
+  readonly keep: (kept: readonly Kept[]) => void
+  readonly allowFormat: (version: number) => void
+  readonly stats: () => Omit<SpoolStats, 'blockedReason'>
+  readonly gaps: (limit: number) => readonly GapRow[]
+  readonly quarantined: (limit: number) => readonly QuarantineRow[]
+  readonly estimate: (lane: string, fromUs: number, toUs: number) => RangeEstimate
+  /** What the agent knows of the time; points waiting for it are settled. True while more remain to be. */
+  readonly setClock: (reading: ClockReading) => boolean
+  /** The last trusted wall time the spool remembers: part of the clock's floor. */
+  readonly lastWallUs: () => number
+  readonly configure: (options: Partial<SpoolOptions>) => void
+  /** The durable image, in memory only (simulation). */
+  readonly image: () => Uint8Array
+  readonly close: () => void
+}
+
+const laneStatus = (lane: LaneState): LaneStatus => ({
+  lane: lane.name,
+  id: lane.id,
+  head: lane.now.head,
+  floor: lane.now.floor,
+  accepted: acceptedOf(lane),
+  bytes: lane.now.bytes,
+  readers: [...lane.readers.values()].map(({ name, now }) => ({
+    reader: name,
+    cursor: { backlog: now.backlog, live: now.live },
+    delivered: now.delivered,
+    declaredLost: now.lost,
+    pending: pendingOf(lane, now),
+  })),
+})
+
+const percentile = (sorted: readonly number[], share: number): number =>
+  sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? 0
+
+const statsOf = (state: SpoolState): Omit<SpoolStats, 'blockedReason'> => {
+  const sorted = [...state.commitMs].sort((a, b) => a - b)
+  return {
+    bytesUsed: bytesUsed(state),
+    bytesMax: state.options.bytesMax,
+    diskFreeBytes: state.diskFreeBytes(),
+    commits: state.commits,
+    commitMsP50: percentile(sorted, 0.5),
+    commitMsP99: percentile(sorted, 0.99),
+    bytesWritten: state.bytesWritten,
+    seriesCount: seriesCount(state),
+    fillBytesPerSecond: state.fillBytesPerSecond,
+    quarantined: state.sql('SELECT count(*) FROM quarantine').pluck().get() as number,
+    waitingForClock: [...state.lanes.values()].reduce((sum, lane) => sum + lane.waiting, 0),
+  }
+}
+
+const configure = (state: SpoolState, change: Partial<SpoolOptions>) => {
+  state.options = { ...state.options, ...change }
+  for (const lane of state.lanes.values()) {
+    lane.options = state.options.lanes.find((one) => one.name === lane.name) ?? null
+  }
+}
+
+const seal = (state: SpoolState, names: readonly string[]) => {
+  const lanes = names.map((name) => laneNamed(state, name)).filter((lane) => lane.open.count() > 0)
+  if (lanes.length === 0) return
+  write(state, 'sync', () => {
+    for (const lane of lanes) sealOpen(state, lane, true)
+  })
+}
+
+const flush = (state: SpoolState): boolean => {
+  const dirty = [...state.lanes.values()].some((lane) =>
+    [...lane.readers.values()].some((reader) => reader.saved !== reader.now),
+  )
+  if (dirty) write(state, 'none', () => {})
+  return dirty
+}
+
+const close = (state: SpoolState) => {
+  if (!state.db.open) return
+  try {
+    if (state.dead === null) flush(state)
+  } finally {
+    state.dead ??= new Failure('HF-S015', 'the spool is closed')
+    state.anchor.close()
+    state.db.close()
+  }
+}
+
+/** Throws Failure HF-S001 (cannot open), S002 (locked), S003 (newer), S004 (read-only), S074 (disk). */
+export const openSpool = (parts: SpoolParts): Spool => {
+  const state = openState(parts)
+  const lane = (name: string) => laneNamed(state, name)
+  const read = <T>(work: () => T): T => {
+    alive(state)
+    return work()
+  }
+  return {
+    epoch: state.epoch,
+    spoolId: state.spoolId,
+    commit: (windows) => commitWindows(state, windows),
+    seal: (lanes) => seal(state, lanes),
+    heads: () =>
+      [...state.lanes.values()].map((one) => ({
+        lane: one.name,
+        head: one.now.head,
+        openCount: one.open.count(),
+      })),
+    flush: () => flush(state),
+    openReader: (name, reader, from) => openReader(state, lane(name), reader, from),
+    closeReader: (name, reader) => closeReader(state, lane(name), reader),
+    read: (name, after, bytesMax, upTo) => readItems(state, lane(name), after, bytesMax, upTo),
+    startLive: (name, reader) => startLive(lane(name), reader),
+    ack: (name, reader, acked) => read(() => ack(state, lane(name), reader, acked)),
+    rewind: (name, reader, after) => rewind(state, lane(name), reader, after),
+    quarantine: (name, seq, reason, text) =>
+      quarantineSegment(state, lane(name), seq, reason, text),
+    lanes: () => [...state.lanes.values()].map(laneStatus),
+    epochs: () => epochLinks(state),
+    dictionary: (epoch, first, max) => read(() => dictionaryEntries(state, epoch, first, max)),
+    kept: (key) =>
+      read(() => {
+        const value = state.sql('SELECT value FROM kept WHERE key = ?').pluck().get(key)
+        return (value as Uint8Array | undefined) ?? null
+      }),
+    keep: (kept) => {
+      write(state, 'none', () => saveKept(state, kept))
+    },
+    allowFormat: (version) => {
+      write(state, 'none', () =>
+        state.sql("INSERT OR REPLACE INTO meta VALUES ('format', ?)").run(String(version)),
+      )
+    },
+    stats: () => read(() => statsOf(state)),
+    gaps: (limit) => read(() => listGaps(state, limit)),
+    quarantined: (limit) => read(() => quarantined(state, limit)),
+    estimate: (name, fromUs, toUs) => read(() => estimate(state, lane(name), fromUs, toUs)),
+    setClock: (reading) => {
+      setClock(state, reading)
+      return settleWaiting(state)
+    },
+    lastWallUs: () => state.lastWallUs,
+    configure: (change) => configure(state, change),
+    image: () => state.db.serialize(),
+    close: () => close(state),
+  }
+}

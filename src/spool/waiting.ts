@@ -1,0 +1,139 @@
+/**
+ * Points taken while the clock was not trusted: they carry monotonic time and wait, durable, until it is.
+ *
+ * Invariants: a boot's points get one offset; once it is known they are sealed at once, so that no restart can stamp
+ * them differently; a boot that ended untrusted is stamped from the last wall time known, in order, as uncertain.
+ */
+import { decodeJournal, encodeJournal } from '../codec/journal.ts'
+import { textOf } from '../errors.ts'
+import { because, type ClockReading, type Intake, type PointBatch, quality } from '../model.ts'
+import { createOpenColumns } from './columns.ts'
+import { saveDictionary } from './commit.ts'
+import { renumber } from './epochs.ts'
+import { recordGap } from './gaps.ts'
+import { sealPoints, segmentTextCostMax } from './seal.ts'
+import { keyOf, type LaneState, type SpoolState, seqSpan } from './state.ts'
+import { write } from './write.ts'
+
+const rowsPerStep = 64
+
+/** Inside a transaction: the window's monotonic points of the lane, as one row. Returns the bytes written. */
+export const addWaiting = (
+  state: SpoolState,
+  lane: LaneState,
+  intakes: readonly Intake[],
+): number => {
+  const columns = createOpenColumns()
+  for (const intake of intakes) columns.append(intake.points, state.dictionary.ofRef)
+  if (columns.count() === 0) return 0
+  const bytes = encodeJournal(columns.slice(0, columns.count()))
+  state
+    .sql('INSERT INTO waiting VALUES (?, ?, ?, ?, ?)')
+    .run(
+      ...[keyOf(lane.id, state.now.commitNumber), state.ordinal, state.host.bootId],
+      ...[columns.count(), bytes],
+    )
+  lane.waiting += columns.count()
+  return bytes.length
+}
+
+interface WaitingRow {
+  readonly key: number
+  readonly epoch: number
+  readonly boot: string
+  readonly points: number
+  readonly bytes: Uint8Array
+}
+
+const stamped = (
+  points: PointBatch,
+  offsetUs: number,
+  flag: (q: number) => number,
+): PointBatch => ({
+  ...points,
+  timeUs: points.timeUs.map((time) => Math.floor(time + offsetUs)),
+  qualities: points.qualities.map(flag),
+})
+/** A sub-code that says more than "good" or "uncertain" is worth more than ours. */
+const rebased = (q: number): number => (q >> 2 === 0 ? q | because.clockRebased : q)
+const neverTrusted = (q: number): number =>
+  (q & 3) === quality.bad ? q : quality.uncertain | because.clockNeverTrusted
+
+/** Rows of one boot, at most a segment of points; null when nothing can be settled now. */
+const settleable = (state: SpoolState, lane: LaneState): readonly WaitingRow[] | null => {
+  const rows = state
+    .sql('SELECT * FROM waiting WHERE key >= ? AND key < ? ORDER BY key LIMIT ?')
+    .all(lane.id * seqSpan, (lane.id + 1) * seqSpan, rowsPerStep) as WaitingRow[]
+  const first = rows[0]
+  if (first === undefined) return null
+  if (first.boot === state.host.bootId && !state.clock.trusted) return null
+  let points = 0
+  const taken: WaitingRow[] = []
+  for (const row of rows) {
+    points += row.points
+    if (row.boot !== first.boot || (taken.length > 0 && points > 60_000)) break
+    taken.push(row)
+  }
+  return taken
+}
+
+/** Offset from a finished boot's monotonic time to the earliest wall time it can have been. */
+const floorOffsetUs = (state: SpoolState, points: PointBatch): number =>
+  Math.max(state.options.clockFloorUs, state.lastWallUs + 1) - (points.timeUs[0] ?? 0)
+
+const settleRows = (state: SpoolState, lane: LaneState, rows: readonly WaitingRow[]) => {
+  const known = state.dictionary.length()
+  const columns = createOpenColumns()
+  const same = rows[0]?.boot === state.host.bootId
+  const nowOffsetUs = state.clock.nowUs - state.clock.monotonicUs
+  let offsetUs: number | null = same
+    ? nowOffsetUs
+    : (state.stampedBoots.get(rows[0]?.boot ?? '') ?? null)
+  for (const row of rows) {
+    lane.waiting -= row.points
+    state.sql('DELETE FROM waiting WHERE key = ?').run(row.key)
+    try {
+      const points = decodeJournal(row.bytes)
+      offsetUs ??= floorOffsetUs(state, points)
+      columns.append(
+        stamped(points, offsetUs, same ? rebased : neverTrusted),
+        renumber(state, row.epoch),
+      )
+    } catch (error) {
+      state.host.log.warn('waiting points are damaged', { lane: lane.name, text: textOf(error) })
+      const facts = { source: '', timeUsMin: 0, timeUsMax: 0 }
+      recordGap(state, lane, { reason: 'damaged', count: row.points, ...facts })
+    }
+  }
+  saveDictionary(state, known)
+  const pointsMax = lane.options?.segmentPointsMax ?? 60_000
+  for (let from = 0; from < columns.count(); ) {
+    const to = columns.fit(from, pointsMax, segmentTextCostMax)
+    sealPoints(state, lane, columns.slice(from, to), same ? 'rebased' : 'untrusted')
+    from = to
+  }
+  return { boot: rows[0]?.boot ?? '', same, offsetUs, last: columns.slice(0, columns.count()) }
+}
+
+/** Settles at most one segment's worth per lane. True when there is more to do now. */
+export const settleWaiting = (state: SpoolState): boolean => {
+  let more = false
+  for (const lane of state.lanes.values()) {
+    if (lane.waiting === 0) continue
+    const rows = settleable(state, lane)
+    if (rows === null) continue
+    more = true
+    const done = write(state, 'sync', () => settleRows(state, lane, rows))
+    if (done.same || done.offsetUs === null) continue
+    state.stampedBoots.set(done.boot, done.offsetUs)
+    const last = done.last.timeUs[done.last.count - 1] ?? 0
+    state.lastWallUs = Math.max(state.lastWallUs, last)
+  }
+  return more
+}
+
+/** What the agent knows of the time now. */
+export const setClock = (state: SpoolState, reading: ClockReading): void => {
+  state.clock = reading
+  if (reading.trusted) state.lastWallUs = Math.max(state.lastWallUs, Math.floor(reading.nowUs))
+}

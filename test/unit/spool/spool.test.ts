@@ -1,0 +1,81 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { contents, createRig, floats, readAll, store } from './support.ts'
+
+test('points committed are journalled, sealed on demand, and read back in order', () => {
+  const rig = createRig()
+  const spool = rig.open()
+  store(spool, floats(rig.series, 1, 3))
+  assert.deepEqual(spool.heads(), [{ lane: 'raw', head: 0, openCount: 3 }])
+  store(spool, floats(rig.series, 4, 2))
+  spool.seal(['raw'])
+  assert.deepEqual(contents(readAll(spool)), [1, 2, 3, 4, 5])
+  assert.equal(spool.lanes()[0]?.accepted, 5)
+})
+
+test('a commit that fills a segment seals it directly; the rest stays open', () => {
+  const rig = createRig()
+  const spool = rig.open()
+  store(spool, floats(rig.series, 1, 30))
+  store(spool, floats(rig.series, 31, 230))
+  assert.deepEqual(spool.heads(), [{ lane: 'raw', head: 2, openCount: 60 }])
+  spool.seal(['raw'])
+  assert.deepEqual(
+    contents(readAll(spool)),
+    Array.from({ length: 260 }, (_, at) => at + 1),
+  )
+})
+
+test('a journal left behind goes on as the open segment of the next epoch', () => {
+  const rig = createRig()
+  const first = rig.open()
+  store(first, floats(rig.series, 1, 150))
+  const second = rig.open(first.image())
+  assert.notEqual(second.epoch, first.epoch)
+  store(second, floats(rig.series, 151, 1, 'other'))
+  second.seal(['raw'])
+  const items = readAll(second)
+  assert.deepEqual(
+    items.map((item) => item.epoch),
+    [first.epoch, second.epoch],
+  )
+  assert.deepEqual(
+    contents(items),
+    Array.from({ length: 151 }, (_, at) => at + 1),
+  )
+  assert.deepEqual(
+    second.dictionary(second.epoch, 0, 10).map((entry) => entry.name),
+    ['s', 'other'],
+  )
+  assert.deepEqual(
+    second.epochs().map(({ epoch, parent, lanes }) => [epoch, parent, lanes[0]?.base]),
+    [
+      [first.epoch, null, 0],
+      [second.epoch, first.epoch, 1],
+    ],
+  )
+})
+
+test('readers: acks move cursors and books', () => {
+  const rig = createRig()
+  const spool = rig.open()
+  assert.deepEqual(spool.openReader('raw', 'region', 'oldest'), { backlog: 0, live: null })
+  store(spool, floats(rig.series, 1, 250))
+  spool.ack('raw', 'region', { which: 'backlog', upTo: 1 })
+  const [reader] = spool.lanes()[0]?.readers ?? []
+  assert.deepEqual(
+    [reader?.delivered, reader?.pending, reader?.declaredLost, reader?.cursor.backlog],
+    [100, 150, 0, 1],
+  )
+})
+
+test('a database behind its anchor declares the difference', () => {
+  const rig = createRig()
+  const spool = rig.open()
+  store(spool, floats(rig.series, 1, 10))
+  const older = spool.image()
+  store(spool, floats(rig.series, 11, 7))
+  const restored = rig.open(older)
+  restored.seal(['raw'])
+  assert.deepEqual(contents(readAll(restored)), [['anchor', 7], 1, 2, 3, 4, 5, 6, 7, 8, 9, 10])
+})
