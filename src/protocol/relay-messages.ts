@@ -87,7 +87,8 @@ export interface RelayError {
   /** need-series: the dictionary of `epoch` is known only below `first`. */
   readonly epoch?: EpochId | undefined
   readonly first?: number | undefined
-  /** bad-frame: which segment; absent when the frames themselves do not read. */
+  /** bad-frame: its place in the request, from 0; lane and seq where its header can be read. */
+  readonly frame?: number | undefined
   readonly lane?: LaneId | undefined
   readonly seq?: Seq | undefined
   /** too-big. */
@@ -193,6 +194,7 @@ export const errorAnswer = messageOf<{ readonly error: RelayError }>(
       hint: z.string().max(2000).optional(),
       epoch: hex32.optional(),
       first: index.optional(),
+      frame: index.optional(),
       lane: lane.optional(),
       seq: seq.optional(),
       bytesMax: seq.optional(),

@@ -1,0 +1,197 @@
+/**
+ * The agent's side of the relay over any transport: hello, series before first use, segments as they are stored.
+ *
+ * Invariants: `stored` only after an answer that names the region, every frame and its digest; the cursors belong to one
+ * region (kept in the spool): another region's answer is never a rewind; a segment is given up only when the region
+ * refused the same bytes twice and holds all others of its batch.
+ */
+import { isFailure } from '../errors.ts'
+import type { Destination, EpochId, Outcome, Rejection, SendBatch } from '../model.ts'
+import {
+  contentTypes,
+  encodeFrames,
+  protocolVersion,
+  relayHeaders,
+  relayPaths,
+} from '../protocol/relay.ts'
+import { type RelayError, segmentsAnswer } from '../protocol/relay-messages.ts'
+import type { DestinationDeps } from './destination.ts'
+import { type Parcel, parcelsOf, unnamedIn } from './relay-batch.ts'
+import { createGreeter, type Greeter } from './relay-hello.ts'
+import { type Ask, later, notTheRegion, readReply } from './relay-outcome.ts'
+import { createRegionBooks, type RegionBooks } from './relay-region.ts'
+import { createSeriesSender, type SeriesSender } from './relay-series.ts'
+import type { RelayReply, RelayTransport } from './relay-transport.ts'
+
+export interface RelayOptions {
+  readonly transport: RelayTransport
+  readonly requestTimeoutMs: number
+  readonly bodyBytesMax: number
+  /** What a rejection of the transport means. */
+  readonly troubleOf: (error: unknown) => Extract<Outcome, { kind: 'later' | 'blocked' }>
+  readonly close: () => Promise<void>
+}
+interface Parts {
+  readonly ask: Ask
+  readonly region: RegionBooks
+  readonly series: SeriesSender
+  readonly greeter: Greeter
+}
+
+/** A link of 64 kbit/s still gets a full body through in time. */
+const slowestBytesPerMs = 8
+/** A region that keeps asking for something is asked again later instead. */
+const demandsMax = 6
+
+const createAsk =
+  ({ host, name, agent, spool }: DestinationDeps, options: RelayOptions): Ask =>
+  async (path, body, signal) => {
+    const headers = {
+      'content-type': path === relayPaths.segments ? contentTypes.frames : contentTypes.json,
+      [relayHeaders.protocol]: String(protocolVersion),
+      [relayHeaders.agent]: agent,
+      [relayHeaders.epoch]: spool.epoch,
+    }
+    const timeoutMs = options.requestTimeoutMs + Math.ceil(body.length / slowestBytesPerMs)
+    let reply: RelayReply
+    try {
+      reply = await options.transport({ path, headers, body, timeoutMs }, signal)
+    } catch (error) {
+      const setback = signal.aborted ? later('given up') : options.troubleOf(error)
+      return { kind: 'setback', setback }
+    }
+    host.meter.count('holdfast_destination_bytes_sent_total', body.length, { destination: name })
+    return { ...readReply(reply, host.clock.nowUs()), date: reply.headers.date }
+  }
+
+/** Null: everything is committed and the region stands where it should. */
+const judge = (
+  { region }: Parts,
+  body: Uint8Array,
+  batch: SendBatch,
+  parcels: readonly Parcel[],
+): Outcome | null => {
+  try {
+    const answer = segmentsAnswer.decode(body)
+    const unnamed = unnamedIn(answer, batch.laneId, parcels)
+    if (unnamed !== null) return later(unnamed)
+    const strange = region.strangeness(answer)
+    if (strange === 'other-region')
+      return later(`another region answered (${answer.region}): saying hello to it first`, 0)
+    const position = answer.lanes.find(({ lane }) => lane === batch.laneId)
+    const reached = position === undefined ? 0 : region.reached(batch.laneId, position)
+    if (position !== undefined && reached < batch.ackedThrough)
+      return { kind: 'rewind', after: reached }
+    return strange === null ? null : later('the region is on another timeline: saying hello', 0)
+  } catch (error) {
+    if (!isFailure(error)) throw error
+    return notTheRegion(error)
+  }
+}
+
+/** Epoch → dictionary entries its segments of this batch need. */
+const lengthsOf = (parcels: readonly Parcel[]): Map<EpochId, number> => {
+  const lengths = new Map<EpochId, number>()
+  for (const { epoch, dictionaryLength } of parcels)
+    lengths.set(epoch, Math.max(lengths.get(epoch) ?? 0, dictionaryLength))
+  return lengths
+}
+
+const helloFirst = async (
+  { greeter }: Parts,
+  batch: SendBatch,
+  signal: AbortSignal,
+): Promise<Outcome | null> => {
+  const standing = await greeter.again(batch, signal)
+  return standing.kind === 'later' || standing.kind === 'blocked' ? standing : null
+}
+
+/** One try: null when committed, an outcome, or what the region demands. */
+const attempt = async (
+  parts: Parts,
+  batch: SendBatch,
+  parcels: readonly Parcel[],
+  signal: AbortSignal,
+): Promise<Outcome | RelayError | null> => {
+  const { series, ask } = parts
+  const lengths = lengthsOf(parcels)
+  for (const [epoch, length] of lengths) {
+    const end = await series.ensure(epoch, length, signal)
+    if (end === 'need-hello') return { code: 'need-hello', text: 'the region forgot this epoch' }
+    if (end !== null) return end
+  }
+  const uploads = new Map([...lengths.keys()].map((epoch) => [epoch, series.uploads(epoch)]))
+  const body = encodeFrames(parcels.map(({ frame }) => frame))
+  const reading = await ask(relayPaths.segments, body, signal)
+  if (reading.kind === 'setback') return reading.setback
+  if (reading.kind === 'answer') return judge(parts, reading.body, batch, parcels)
+  const { error } = reading
+  if (error.code === 'need-series') {
+    const { epoch = '', first = 0 } = error
+    if (first >= (lengths.get(epoch) ?? 0))
+      return later(
+        `the region asks for series of epoch ${epoch} from ${first} on, which are unused`,
+      )
+    // An answer from before another send's upload says nothing about now.
+    if (series.uploads(epoch) === uploads.get(epoch)) series.forgotten(epoch, first)
+  }
+  return error
+}
+
+const refusedParcel = (parcels: readonly Parcel[], { frame, seq }: RelayError) => {
+  const parcel = frame === undefined ? undefined : parcels[frame]
+  return seq === undefined || parcel?.seq === seq ? parcel : undefined
+}
+
+const send = async (
+  parts: Parts,
+  batch: SendBatch,
+  bodyBytesMax: number,
+  signal: AbortSignal,
+): Promise<Outcome> => {
+  const { parcels: all, damaged } = parcelsOf(batch)
+  const rejected: Rejection[] = [...damaged]
+  let parcels = all
+  const suspects = new Set<Parcel>()
+  let demands = 0
+  const bytes = parcels.reduce((sum, { frame }) => sum + bytesOf(frame), 0)
+  if (bytes > bodyBytesMax && parcels.length > 1)
+    return { kind: 'smaller', text: `${bytes} bytes at once`, bytesMax: bodyBytesMax }
+  while (parcels.length > 0) {
+    const result = await attempt(parts, batch, parcels, signal)
+    if (result === null) break
+    if ('kind' in result) return result
+    if (result.code === 'bad-frame') {
+      const parcel = refusedParcel(parcels, result)
+      if (parcel === undefined) return later(`the region refused the request: ${result.text}`)
+      // Once may be a bit that fell over on the way; the same bytes twice are poison.
+      if (suspects.has(parcel)) {
+        rejected.push({ seq: parcel.seq, text: result.text })
+        parcels = parcels.filter((one) => one !== parcel)
+      }
+      suspects.add(parcel)
+      continue
+    }
+    if (++demands > demandsMax) return later(`the region keeps asking: ${result.text}`)
+    const end = result.code === 'need-hello' ? await helloFirst(parts, batch, signal) : null
+    if (end !== null) return end
+  }
+  return { kind: 'stored', rejected }
+}
+const bytesOf = (frame: Parcel['frame']): number =>
+  frame.type === 'segment' ? frame.bytes.length + 8 : 256
+
+export const createRelayClient = (deps: DestinationDeps, options: RelayOptions): Destination => {
+  const ask = createAsk(deps, options)
+  const region = createRegionBooks(deps.spool, deps.name)
+  const series = createSeriesSender(deps.spool, ask)
+  const greeter = createGreeter({ deps, ask, region, series })
+  const parts: Parts = { ask, region, series, greeter }
+  return {
+    name: deps.name,
+    type: 'relay',
+    standing: greeter.hello,
+    send: (batch, signal) => send(parts, batch, options.bodyBytesMax, signal),
+    [Symbol.asyncDispose]: options.close,
+  }
+}

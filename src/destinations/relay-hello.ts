@@ -1,0 +1,96 @@
+/**
+ * Hello: introduces this opening of the spool, learns where the region stands, what it reads, and what time it is there.
+ * Invariants: the region's name is kept in the spool before its word is used; the formats it reads bound what is sealed.
+ */
+import { formatVersion } from '../codec/segment.ts'
+import { isFailure } from '../errors.ts'
+import type { LaneStanding, SendBatch, Standing } from '../model.ts'
+import { relayPaths } from '../protocol/relay.ts'
+import { type HelloAnswer, helloAnswer, helloRequest } from '../protocol/relay-messages.ts'
+import type { DestinationDeps } from './destination.ts'
+import { type Ask, blocked, later, notTheRegion, relayCodes } from './relay-outcome.ts'
+import type { RegionBooks } from './relay-region.ts'
+import type { SeriesSender } from './relay-series.ts'
+
+export interface Greeter {
+  readonly hello: (lanes: readonly LaneStanding[], signal: AbortSignal) => Promise<Standing>
+  /** In the middle of sending: the region forgot this epoch. */
+  readonly again: (batch: SendBatch, signal: AbortSignal) => Promise<Standing>
+}
+export interface GreeterParts {
+  readonly deps: DestinationDeps
+  readonly ask: Ask
+  readonly region: RegionBooks
+  readonly series: SeriesSender
+}
+
+const formats = Array.from({ length: formatVersion }, (_, at) => at + 1)
+
+export const createGreeter = ({ deps, ask, region, series }: GreeterParts): Greeter => {
+  const { spool } = deps
+  let last: readonly LaneStanding[] = []
+
+  const requestFor = async (lanes: readonly LaneStanding[]): Promise<Uint8Array> =>
+    helloRequest.encode({
+      spoolId: spool.spoolId,
+      epoch: spool.epoch,
+      epochs: await spool.epochs(),
+      lanes: lanes.map(({ lane, laneId, cursor, floor }) => ({
+        lane: laneId,
+        name: lane,
+        acked: cursor.backlog,
+        floor,
+      })),
+      lastRegion: await region.lastRegion(),
+      formats,
+    })
+  const take = async (
+    answer: HelloAnswer,
+    lanes: readonly LaneStanding[],
+    date: string | undefined,
+  ): Promise<Standing> => {
+    const common = answer.formats.filter((version) => formats.includes(version))
+    if (common.length === 0) {
+      const text = `the region reads segment formats ${answer.formats.join(', ')} only`
+      return blocked(relayCodes.notUnderstood, text, 'Upgrade the region.')
+    }
+    const farMs = Date.parse(date ?? '')
+    if (!Number.isNaN(farMs)) deps.farTime(farMs * 1000)
+    await spool.allowFormat(Math.max(...common))
+    if (await region.greeted(answer, lanes)) series.reset()
+    const positions = answer.lanes.map((one) => {
+      const { lane, above } = one
+      return [lane, { contiguous: region.reached(lane, one), above }] as const
+    })
+    return { kind: 'known', lanes: new Map(positions) }
+  }
+  const hello = async (lanes: readonly LaneStanding[], signal: AbortSignal): Promise<Standing> => {
+    last = lanes
+    const reading = await ask(relayPaths.hello, await requestFor(lanes), signal)
+    if (reading.kind === 'demand')
+      return later(`the region answered hello with ${reading.code}: ${reading.error.text}`)
+    if (reading.kind === 'setback') {
+      const { setback } = reading
+      if (setback.kind !== 'smaller') return setback
+      const hint = 'Raise the body limit of what stands between this agent and the region.'
+      return blocked(relayCodes.helloTooBig, `hello is too big: ${setback.text}`, hint)
+    }
+    try {
+      return await take(helloAnswer.decode(reading.body), lanes, reading.date)
+    } catch (error) {
+      if (!isFailure(error) || !error.code.startsWith('HF-P')) throw error
+      return notTheRegion(error)
+    }
+  }
+  return {
+    hello,
+    again: (batch, signal) => {
+      const lanes = last.map((one) =>
+        one.laneId === batch.laneId && one.cursor.backlog < batch.ackedThrough
+          ? { ...one, cursor: { ...one.cursor, backlog: batch.ackedThrough } }
+          : one,
+      )
+      return hello(lanes, signal)
+    },
+  }
+}

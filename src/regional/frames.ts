@@ -1,0 +1,105 @@
+/**
+ * A request's frames become the store's: checked, weighed, decoded.
+ * Invariants: nothing is decoded before the whole request is known to fit; every segment's checksum was checked and
+ * its digest is of the bytes received; no text that a database refuses gets past here.
+ */
+import { openSegment, readHeader, type SegmentHeader, segmentDigest } from '../codec/segment.ts'
+import type { CommitFrame } from '../database/store.ts'
+import { isFailure, textOf } from '../errors.ts'
+import type { PointBatch } from '../model.ts'
+import { decodeFrames, type RelayFrame } from '../protocol/relay.ts'
+import type { RelayError } from '../protocol/relay-messages.ts'
+
+export interface Refusal {
+  readonly status: number
+  readonly error: RelayError
+}
+export type Opened<T> = { readonly refusal: Refusal } | { readonly value: T }
+
+/** What a point takes in memory: columns of 4 + 8 + 1 + 1 + 8 bytes, and a share of the builder's slack. */
+const decodedPointBytes = 26
+
+export interface WeighedFrames {
+  readonly frames: readonly RelayFrame[]
+  /** One per frame, null for a tombstone. */
+  readonly headers: readonly (SegmentHeader | null)[]
+  readonly decodedBytes: number
+}
+
+const badFrame = (frame: number, error: unknown, header?: SegmentHeader): Refusal => {
+  if (isFailure(error, 'HF-K002')) {
+    // Not the segment's fault: this node is older than the agent.
+    const hint = 'Upgrade the region before its agents.'
+    return { status: 503, error: { code: 'blocked', text: textOf(error), hint } }
+  }
+  const where = header === undefined ? {} : { lane: header.lane, seq: header.seq }
+  return { status: 400, error: { code: 'bad-frame', text: textOf(error), frame, ...where } }
+}
+
+/** Reads frames and headers only: what the request would cost to open. */
+export const weighFrames = (body: Uint8Array, framesMax: number): Opened<WeighedFrames> => {
+  let frames: readonly RelayFrame[]
+  try {
+    frames = decodeFrames(body, framesMax)
+  } catch (error) {
+    if (!isFailure(error)) throw error
+    return { refusal: { status: 400, error: { code: 'bad-request', text: textOf(error) } } }
+  }
+  if (frames.length === 0)
+    return { refusal: { status: 400, error: { code: 'bad-request', text: 'no frames' } } }
+  const headers: (SegmentHeader | null)[] = []
+  let decodedBytes = 0
+  for (const [at, frame] of frames.entries()) {
+    if (frame.type === 'tombstone') {
+      headers.push(null)
+      continue
+    }
+    try {
+      const header = readHeader(frame.bytes)
+      headers.push(header)
+      decodedBytes += header.pointCount * decodedPointBytes + header.rawBytes
+    } catch (error) {
+      if (!isFailure(error)) throw error
+      return { refusal: badFrame(at, error) }
+    }
+  }
+  return { value: { frames, headers, decodedBytes } }
+}
+
+const textsAreClean = (points: PointBatch): boolean =>
+  points.texts.every((text) => text.isWellFormed() && !text.includes('\0'))
+
+/** Decodes what was weighed. */
+export const openFrames = ({ frames, headers }: WeighedFrames): Opened<CommitFrame[]> => {
+  const opened: CommitFrame[] = []
+  for (const [at, frame] of frames.entries()) {
+    if (frame.type === 'tombstone') {
+      opened.push(frame)
+      continue
+    }
+    try {
+      const { header, points } = openSegment(frame.bytes)
+      if (!textsAreClean(points)) {
+        const text = 'a text holds NUL or half a surrogate pair, which databases refuse'
+        return { refusal: badFrame(at, new Error(text), header) }
+      }
+      opened.push({
+        type: 'segment',
+        lane: header.lane,
+        epoch: header.epoch,
+        seq: header.seq,
+        sealNumber: header.sealNumber,
+        digest: segmentDigest(frame.bytes),
+        previousHash: header.previousHash,
+        dictionaryLength: header.dictionaryLength,
+        dictionaryHash: header.dictionaryHash,
+        replay: frame.replay,
+        points,
+      })
+    } catch (error) {
+      if (!isFailure(error)) throw error
+      return { refusal: badFrame(at, error, headers[at] ?? undefined) }
+    }
+  }
+  return { value: opened }
+}

@@ -1,0 +1,274 @@
+/**
+ * The regional side of the relay, free of transport: a request with a verified identity in, an answer out.
+ * The HTTPS server and the simulation use it as it is.
+ *
+ * Invariants: stateless over the store, so any number of nodes may stand behind one address; 200 to `/v1/segments` is
+ * said only after the store has committed; what is held at once (requests, bodies, decoded points) has a ceiling, above
+ * which the answer is 429 before anything is decoded.
+ */
+import { formatVersion } from '../codec/segment.ts'
+import { seriesIdOf } from '../codec/series-id.ts'
+import type { RegionStore, StoreTrouble } from '../database/store.ts'
+import { isFailure, textOf } from '../errors.ts'
+import type { Host } from '../host.ts'
+import {
+  regionalBytesMax,
+  regionalDecodedBytesMax,
+  regionalRequestsMax,
+  relayBodyBytesMax,
+  relayFramesMax,
+  requestDecodedBytesMax,
+} from '../limits.ts'
+import type { SeriesEntry } from '../model.ts'
+import { contentTypes, protocolVersion, relayHeaders, relayPaths } from '../protocol/relay.ts'
+import {
+  errorAnswer,
+  helloAnswer,
+  helloRequest,
+  type RelayError,
+  segmentsAnswer,
+  seriesAnswer,
+  seriesRequest,
+} from '../protocol/relay-messages.ts'
+import { openFrames, type Refusal, weighFrames } from './frames.ts'
+
+export interface RelayRequest {
+  readonly method: string
+  readonly path: string
+  /** Names in lower case. */
+  readonly headers: Readonly<Record<string, string | undefined>>
+  readonly body: Uint8Array
+  /** Who the transport has proven this to be. */
+  readonly agent: string
+  readonly signal: AbortSignal
+}
+export interface RelayResponse {
+  readonly status: number
+  readonly headers: Readonly<Record<string, string>>
+  readonly body: Uint8Array
+}
+export interface RegionalLimits {
+  readonly requestsMax: number
+  /** Of all bodies held at once. */
+  readonly bytesMax: number
+  readonly bodyBytesMax: number
+  readonly framesMax: number
+  readonly requestDecodedBytesMax: number
+  readonly decodedBytesMax: number
+}
+export const regionalLimits: RegionalLimits = {
+  requestsMax: regionalRequestsMax,
+  bytesMax: regionalBytesMax,
+  bodyBytesMax: relayBodyBytesMax,
+  framesMax: relayFramesMax,
+  requestDecodedBytesMax,
+  decodedBytesMax: regionalDecodedBytesMax,
+}
+export interface RegionalParts {
+  readonly store: RegionStore
+  readonly host: Pick<Host, 'clock' | 'random' | 'log' | 'meter'>
+  readonly limits?: Partial<RegionalLimits>
+}
+export interface Regional {
+  readonly handle: (request: RelayRequest) => Promise<RelayResponse>
+  readonly limits: RegionalLimits
+  /** Answers that something is too much, for transports that can say so before the body has come. */
+  readonly refuse: (refusal: Refusal) => RelayResponse
+  readonly busy: () => RelayResponse
+}
+
+/** Every refusal that is about waiting carries Retry-After in whole seconds, so that any client understands it. */
+const respondError = ({ status, error }: Refusal): RelayResponse => ({
+  status,
+  headers: {
+    'content-type': contentTypes.json,
+    ...(error.afterMs === undefined
+      ? {}
+      : { 'retry-after': String(Math.ceil(error.afterMs / 1000)) }),
+  },
+  body: errorAnswer.encode({ error }),
+})
+const respond = (body: Uint8Array): RelayResponse => ({
+  status: 200,
+  headers: { 'content-type': contentTypes.json },
+  body,
+})
+const badRequest = (text: string, status = 400): Refusal => ({
+  status,
+  error: { code: 'bad-request', text },
+})
+
+export const refusalOf = (trouble: StoreTrouble): Refusal => {
+  switch (trouble.kind) {
+    case 'need-series': {
+      const text = `series of epoch ${trouble.epoch} are known below ${trouble.first} only`
+      const { epoch, first } = trouble
+      return { status: 409, error: { code: 'need-series', text, epoch, first } }
+    }
+    case 'need-hello':
+      return {
+        status: 409,
+        error: { code: 'need-hello', text: 'this epoch was never introduced here' },
+      }
+    case 'fenced':
+      return { status: 403, error: { code: 'fenced', text: trouble.text } }
+    case 'fork':
+      return { status: 409, error: { code: 'fork', text: trouble.text } }
+    case 'later': {
+      const after = trouble.afterMs === undefined ? {} : { afterMs: Math.ceil(trouble.afterMs) }
+      return { status: 503, error: { code: 'unavailable', text: trouble.text, ...after } }
+    }
+    case 'blocked': {
+      const text = `${trouble.code}: ${trouble.text}`
+      return { status: 503, error: { code: 'blocked', text, hint: trouble.hint } }
+    }
+  }
+}
+
+/** A series belongs to one agent: its id is made from the agent's name, so that nobody can claim another's. */
+const foreignSeries = (agent: string, entries: readonly SeriesEntry[]): string | null => {
+  for (const entry of entries) {
+    const sorted = entry.tags.every(
+      ([name], at) => at === 0 || (entry.tags[at - 1]?.[0] ?? '') < name,
+    )
+    if (!sorted || seriesIdOf(agent, entry) !== entry.id)
+      return `series ${entry.id} is not "${entry.name}" of agent ${agent}`
+  }
+  return null
+}
+
+export const createRegional = ({ store, host, ...parts }: RegionalParts): Regional => {
+  const limits: RegionalLimits = { ...regionalLimits, ...parts.limits }
+  const held = { requests: 0, bytes: 0, decodedBytes: 0 }
+
+  /** Spread over a few seconds, so that agents turned away together do not come back together. */
+  const busyRefusal = (): Refusal => {
+    const afterMs = 1_000 + Math.floor(host.random() * 4_000)
+    return { status: 429, error: { code: 'busy', text: 'too much work at once', afterMs } }
+  }
+  const hello = async ({ agent, body }: RelayRequest): Promise<RelayResponse> => {
+    const said = await store.hello({ agent, ...helloRequest.decode(body) })
+    if (said.kind !== 'ok') return respondError(refusalOf(said))
+    const { region, timeline, lanes } = said
+    return respond(helloAnswer.encode({ region, timeline, formats: [formatVersion], lanes }))
+  }
+  const series = async ({ agent, body }: RelayRequest): Promise<RelayResponse> => {
+    const { epoch, first, entries } = seriesRequest.decode(body)
+    const foreign = foreignSeries(agent, entries)
+    if (foreign !== null) return respondError(badRequest(foreign))
+    const added = await store.addSeries(agent, epoch, first, entries)
+    if (added.kind !== 'ok') return respondError(refusalOf(added))
+    return respond(seriesAnswer.encode({ epoch, known: added.known }))
+  }
+  const segments = async (request: RelayRequest, epoch: string): Promise<RelayResponse> => {
+    const weighed = weighFrames(request.body, limits.framesMax)
+    if ('refusal' in weighed) return respondError(weighed.refusal)
+    const { frames, decodedBytes } = weighed.value
+    if (decodedBytes > limits.requestDecodedBytesMax && frames.length > 1) {
+      const share = limits.requestDecodedBytesMax / decodedBytes
+      const bytesMax = Math.max(1, Math.floor(request.body.length * share))
+      const text = `the points would take ${decodedBytes} bytes`
+      return respondError({ status: 413, error: { code: 'too-big', text, bytesMax } })
+    }
+    if (held.decodedBytes > 0 && held.decodedBytes + decodedBytes > limits.decodedBytesMax)
+      return respondError(busyRefusal())
+    held.decodedBytes += decodedBytes
+    try {
+      return await commit(request, epoch, weighed.value)
+    } finally {
+      held.decodedBytes -= decodedBytes
+    }
+  }
+  const commit = async (
+    { agent, signal }: RelayRequest,
+    epoch: string,
+    weighed: Parameters<typeof openFrames>[0],
+  ): Promise<RelayResponse> => {
+    const opened = openFrames(weighed)
+    if ('refusal' in opened) {
+      const { code, text, lane, seq } = opened.refusal.error
+      host.log.warn('frame_refused', { agent, code, text, lane, seq })
+      return respondError(opened.refusal)
+    }
+    const startedMs = host.clock.monotonicMs()
+    const done = await store.commit(agent, epoch, opened.value, signal)
+    if (done.kind !== 'ok') return respondError(refusalOf(done))
+    const tookMs = host.clock.monotonicMs() - startedMs
+    host.meter.observe('holdfast_regional_commit_duration_seconds', tookMs / 1000)
+    opened.value.forEach((frame, at) => {
+      const status = done.results[at]?.status ?? 'committed'
+      host.meter.count('holdfast_regional_segments_total', 1, { status })
+      if (status !== 'committed') return
+      if (frame.type === 'segment')
+        host.meter.count('holdfast_regional_points_committed_total', frame.points.count)
+      else
+        host.meter.count('holdfast_regional_points_lost_total', frame.gap.count, {
+          reason: frame.gap.reason,
+        })
+    })
+    const { region, timeline, results, lanes } = done
+    return respond(segmentsAnswer.encode({ region, timeline, results, lanes }))
+  }
+  const route = async (request: RelayRequest): Promise<RelayResponse> => {
+    const { method, path, headers, agent } = request
+    if (!Object.values<string>(relayPaths).includes(path))
+      return respondError({ status: 404, error: { code: 'not-found', text: `no ${path} here` } })
+    if (method !== 'POST') return respondError(badRequest(`${method} ${path}: use POST`, 405))
+    const spoken = headers[relayHeaders.protocol]
+    if (spoken !== String(protocolVersion))
+      return respondError(
+        badRequest(`protocol ${spoken ?? 'unnamed'}; here speaks ${protocolVersion}`),
+      )
+    if (headers[relayHeaders.agent] !== agent) {
+      const text = `the request speaks for "${headers[relayHeaders.agent] ?? ''}", its certificate for "${agent}"`
+      return respondError({ status: 403, error: { code: 'not-allowed', text } })
+    }
+    if (path === relayPaths.hello) return hello(request)
+    const epoch = headers[relayHeaders.epoch] ?? ''
+    if (!/^[0-9a-f]{32}$/.test(epoch))
+      return respondError(badRequest(`${relayHeaders.epoch} is missing`))
+    return path === relayPaths.series ? series(request) : segments(request, epoch)
+  }
+  const bounded = async (request: RelayRequest): Promise<RelayResponse> => {
+    const { length } = request.body
+    if (length > limits.bodyBytesMax) {
+      const { bodyBytesMax: bytesMax } = limits
+      const error: RelayError = { code: 'too-big', text: `body of ${length} bytes`, bytesMax }
+      return respondError({ status: 413, error })
+    }
+    if (held.requests >= limits.requestsMax || held.bytes + length > limits.bytesMax)
+      return respondError(busyRefusal())
+    held.requests++
+    held.bytes += length
+    host.meter.count('holdfast_regional_bytes_received_total', length)
+    host.meter.gauge('holdfast_regional_requests_in_flight', held.requests)
+    try {
+      return await route(request)
+    } catch (error) {
+      if (isFailure(error) && error.code.startsWith('HF-P'))
+        return respondError(badRequest(error.message))
+      host.log.error('request_failed', { path: request.path, error: textOf(error) })
+      const text = 'the regional node failed at this request'
+      return respondError({ status: 500, error: { code: 'unavailable', text } })
+    } finally {
+      held.requests--
+      held.bytes -= length
+      host.meter.gauge('holdfast_regional_requests_in_flight', held.requests)
+    }
+  }
+  const routeNames = Object.entries(relayPaths)
+  return {
+    limits,
+    refuse: respondError,
+    busy: () => respondError(busyRefusal()),
+    handle: async (request) => {
+      const answer = await bounded(request)
+      const name = routeNames.find(([, path]) => path === request.path)?.[0] ?? 'other'
+      host.meter.count('holdfast_regional_requests_total', 1, {
+        route: name,
+        status: String(answer.status),
+      })
+      return answer
+    },
+  }
+}
