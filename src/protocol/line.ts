@@ -268,7 +268,7 @@ const readKey = (state: State, from: number): number => {
 }
 const resolve = (state: State, from: number, to: number): number => {
   const { bytes, lineStart, headEnd, memory } = state
-  if (!isUtf8(bytes.subarray(lineStart, to))) {
+  if (!isUtf8(bytes.subarray(lineStart, headEnd)) || !isUtf8(bytes.subarray(from, to))) {
     return fail(state, from, 'the series is not well-formed UTF-8')
   }
   const { measurement, tags } = namesOf(bytes, lineStart, headEnd)

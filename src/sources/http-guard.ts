@@ -11,13 +11,14 @@ export interface ListenAddress {
   readonly host: string
   readonly port: number
 }
-/** `127.0.0.1:8086`, `[::1]:8086`, `gateway.local:8086`, `:8086` (every address); undefined when it is none of these. */
+/** `127.0.0.1:8086`, `[::1]:8086`, `gateway.local:8086`, `:8086` or `*:8086` (every address); undefined when it is none of these. */
 export const parseListen = (text: string): ListenAddress | undefined => {
   const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]\s]*)):(\d{1,5})$/.exec(text)
   const port = Number(match?.[3])
   if (match === null || port > 65_535) return undefined
   if (match[1] !== undefined && isIP(match[1]) !== 6) return undefined
-  return { host: match[1] ?? (match[2] || '::'), port }
+  const host = match[1] ?? match[2] ?? ''
+  return { host: host === '' || host === '*' ? '::' : host, port }
 }
 export const isLoopback = (host: string): boolean =>
   host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'))
