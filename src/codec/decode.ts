@@ -6,15 +6,15 @@
 import { kinds, type PointBatch } from '../model.ts'
 import { floatMode, takeFloats } from './floats.ts'
 import {
-  createRun,
   type IntCursors,
   numbersOf,
   putWords,
   type Run,
+  scratchRun,
   takeInts,
   wordsOf,
 } from './ints.ts'
-import { modes } from './layout.ts'
+import { flags, modes } from './layout.ts'
 import { type BitCursor, type Cursor, malformed, takeByte, takeVarint } from './streams.ts'
 import { takeTexts } from './texts.ts'
 import { takeTimes } from './times.ts'
@@ -61,9 +61,10 @@ export const decodeBody = (
   runsExpected: number,
 ): PointBatch => {
   const cursors = openStreams(streams)
-  const run = createRun(pointCount)
+  const run = scratchRun(pointCount)
   const runCount = takeVarint(cursors.params)
-  const mixed = takeVarint(cursors.params) === 1
+  const flagged = takeVarint(cursors.params)
+  const mixed = (flagged & flags.mixedKinds) !== 0
   if (runCount !== runsExpected || runCount > pointCount) throw malformed('its run count is wrong')
   const seriesOfRuns = takeColumn(cursors, run, runCount, 0xffff_ffff)
   const counts = takeColumn(cursors, run, runCount, pointCount)
@@ -72,7 +73,10 @@ export const decodeBody = (
   if (sum !== pointCount) throw malformed('its runs do not add up to its points')
   const timeUs = new Float64Array(pointCount)
   takeTimes(cursors, run, timeUs, counts, runCount)
-  const qualities = Uint8Array.from(takeColumn(cursors, run, pointCount, 255))
+  const qualities = new Uint8Array(pointCount)
+  if ((flagged & flags.qualities) !== 0) {
+    qualities.set(takeColumn(cursors, run, pointCount, 255))
+  } else qualities.fill(takeByte(cursors.params))
   const kindColumn = new Uint8Array(pointCount)
   if (mixed) kindColumn.set(takeColumn(cursors, run, pointCount, 3))
   const series = new Uint32Array(pointCount)

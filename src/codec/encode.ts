@@ -8,8 +8,8 @@ import { segmentPointsMax } from '../limits.ts'
 import { kinds, type PointBatch } from '../model.ts'
 import { putFloats } from './floats.ts'
 import { groupBySeries } from './group.ts'
-import { createRun, type IntSinks, putInts, putWides, type Run } from './ints.ts'
-import { modes, timeRange } from './layout.ts'
+import { type IntSinks, putInts, putWides, type Run, scratchRun } from './ints.ts'
+import { flags, modes, timeRange } from './layout.ts'
 import { type BitSink, createSink, endBits, putByte, putVarint, type Sink } from './streams.ts'
 import { putText } from './texts.ts'
 import { putTimes } from './times.ts'
@@ -60,16 +60,19 @@ export const encodeRuns = (points: PointBatch, runs: Runs): EncodedBody => {
   }
   const { order, runCount } = runs
   const sorted = timesInOrder(points, order)
-  const columns = bytesInOrder(points, order)
-  const mixed = hasMixedRuns(columns.kinds, runs)
+  const oneKind = isConstant(points.kinds, points.count)
+  const kindColumn = oneKind ? points.kinds : bytesInOrder(points.kinds, order)
+  const mixed = !oneKind && hasMixedRuns(kindColumn, runs)
+  const oneQuality = isConstant(points.qualities, points.count)
   putVarint(sinks.params, runCount)
-  putVarint(sinks.params, mixed ? 1 : 0)
+  putVarint(sinks.params, (mixed ? flags.mixedKinds : 0) | (oneQuality ? 0 : flags.qualities))
   putInts(sinks, runs.series, runCount)
   putInts(sinks, runs.counts, runCount)
   putTimes(sinks, sorted, runs.counts, runCount)
-  putInts(sinks, columns.qualities, points.count)
-  if (mixed) putInts(sinks, columns.kinds, points.count)
-  putValues(sinks, points, runs, columns.kinds)
+  if (oneQuality) putByte(sinks.params, points.qualities[0] ?? 0)
+  else putColumn(sinks, bytesInOrder(points.qualities, order))
+  if (mixed) putColumn(sinks, kindColumn)
+  putValues(sinks, points, runs, kindColumn, mixed)
   endBits(bits)
   const streams = [
     sinks.modes,
@@ -83,18 +86,23 @@ export const encodeRuns = (points: PointBatch, runs: Runs): EncodedBody => {
   return { streams, runCount, ...timeRange(sorted) }
 }
 
-const bytesInOrder = (points: PointBatch, order: Uint32Array) => {
-  const kindsInOrder = new Float64Array(points.count)
-  const qualities = new Float64Array(points.count)
-  for (let i = 0; i < points.count; i++) {
-    const at = order[i] as number
-    kindsInOrder[i] = points.kinds[at] as number
-    qualities[i] = points.qualities[at] as number
-  }
-  return { kinds: kindsInOrder, qualities }
+const bytesInOrder = (column: Uint8Array, order: Uint32Array): Uint8Array => {
+  const sorted = new Uint8Array(order.length)
+  for (let i = 0; i < sorted.length; i++) sorted[i] = column[order[i] as number] as number
+  return sorted
 }
+const isConstant = (column: Uint8Array, count: number): boolean => {
+  for (let i = 1; i < count; i++) if (column[i] !== column[0]) return false
+  return true
+}
+const putColumn = (sinks: BodySinks, column: Uint8Array): void =>
+  putInts(sinks, Float64Array.from(column), column.length)
 
-const hasMixedRuns = (kindsInOrder: Float64Array, runs: Runs): boolean => {
+/** Also refuses what is no kind, which else would be left out. */
+const hasMixedRuns = (kindsInOrder: Uint8Array, runs: Runs): boolean => {
+  for (let i = 0; i < kindsInOrder.length; i++) {
+    if ((kindsInOrder[i] as number) > 3) throw refuse(`a point is of kind ${kindsInOrder[i]}`)
+  }
   for (let run = 0, at = 0; run < runs.runCount; run++) {
     const end = at + (runs.counts[run] as number)
     for (let i = at + 1; i < end; i++) if (kindsInOrder[i] !== kindsInOrder[at]) return true
@@ -116,7 +124,8 @@ const putValues = (
   sinks: BodySinks,
   points: PointBatch,
   runs: Runs,
-  kindsInOrder: Float64Array,
+  kindsInOrder: Uint8Array,
+  mixed: boolean,
 ): void => {
   let longest = 0
   for (let r = 0; r < runs.runCount; r++) longest = Math.max(longest, runs.counts[r] as number)
@@ -124,13 +133,14 @@ const putValues = (
   const work: Work = {
     words,
     floats: new Float64Array(words.buffer),
-    run: createRun(longest),
+    run: scratchRun(longest),
     sourceWords: new Int32Array(points.bits.buffer, points.bits.byteOffset, points.count * 2),
     textNumbers: new Map(),
   }
   for (let r = 0, at = 0; r < runs.runCount; r++) {
     const end = at + (runs.counts[r] as number)
-    for (let kind = 0; kind <= 3; kind++) {
+    const only = kindsInOrder[at] as number
+    for (let kind = mixed ? 0 : only; kind <= (mixed ? 3 : only); kind++) {
       const count = gather(work, runs.order, kindsInOrder, at, end, kind)
       if (count > 0) putRun(sinks, work, points, kind, count)
     }
@@ -142,7 +152,7 @@ const putValues = (
 const gather = (
   work: Work,
   order: Uint32Array,
-  kindsInOrder: Float64Array,
+  kindsInOrder: Uint8Array,
   at: number,
   end: number,
   kind: number,
@@ -150,10 +160,7 @@ const gather = (
   const { words, sourceWords } = work
   let count = 0
   for (let i = at; i < end; i++) {
-    if (kindsInOrder[i] !== kind) {
-      if ((kindsInOrder[i] as number) > 3) throw refuse('a point has no known kind')
-      continue
-    }
+    if (kindsInOrder[i] !== kind) continue
     const from = (order[i] as number) * 2
     words[count * 2] = sourceWords[from] as number
     words[count * 2 + 1] = sourceWords[from + 1] as number
@@ -185,6 +192,7 @@ const putRun = (
       run.values[i] = words[2 * i] === 0 && words[2 * i + 1] === 0 ? 0 : 1
     }
   } else {
+    if (kind !== kinds.string) throw refuse(`a point is of kind ${kind}`)
     putByte(sinks.modes, modes.string)
     for (let i = 0; i < count; i++) run.values[i] = textNumber(sinks, work, points, i)
   }

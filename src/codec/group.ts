@@ -25,24 +25,32 @@ const runsOf = (points: PointBatch, order: Uint32Array): Runs => {
   return { order, series, counts, runCount }
 }
 
-const countingOrder = (points: PointBatch, least: number, most: number): Uint32Array => {
-  const starts = new Uint32Array(most - least + 2)
-  const { series, count } = points
+const countingRuns = (points: PointBatch, least: number, most: number): Runs => {
+  const slots = most - least + 1
+  const starts = new Uint32Array(slots + 1)
+  const { series: of, count } = points
   for (let i = 0; i < count; i++) {
-    const slot = (series[i] as number) - least + 1
+    const slot = (of[i] as number) - least + 1
     starts[slot] = (starts[slot] as number) + 1
   }
-  for (let slot = 1; slot < starts.length; slot++) {
-    starts[slot] = (starts[slot] as number) + (starts[slot - 1] as number)
+  const series = new Float64Array(Math.min(slots, count))
+  const counts = new Float64Array(Math.min(slots, count))
+  let runCount = 0
+  for (let slot = 0; slot < slots; slot++) {
+    const members = starts[slot + 1] as number
+    starts[slot + 1] = (starts[slot] as number) + members
+    if (members === 0) continue
+    series[runCount] = least + slot
+    counts[runCount++] = members
   }
   const order = new Uint32Array(count)
   for (let i = 0; i < count; i++) {
-    const slot = (series[i] as number) - least
+    const slot = (of[i] as number) - least
     const place = starts[slot] as number
     order[place] = i
     starts[slot] = place + 1
   }
-  return order
+  return { order, series, counts, runCount }
 }
 
 /** One run a series, ascending. */
@@ -56,7 +64,7 @@ export const groupBySeries = (points: PointBatch): Runs => {
     if (index > most) most = index
   }
   if (count > 0 && most - least <= sparseness * count + 1024) {
-    return runsOf(points, countingOrder(points, least, most))
+    return countingRuns(points, least, most)
   }
   const order = new Uint32Array(count)
   for (let i = 0; i < count; i++) order[i] = i

@@ -3,7 +3,15 @@
  * Invariants: what is put is what is taken, for any 64-bit numbers; the small path (span below 2^48, values within
  * 2^53) is exact in doubles, the wide path works modulo 2^64 in two words; a run of one has no shape, only a first value.
  */
-import { choosePredictor, facts, type Predictor, residuals, restore } from './predict.ts'
+import {
+  choosePredictor,
+  facts,
+  type Predictor,
+  residuals,
+  restore,
+  unzigzag,
+  zigzag,
+} from './predict.ts'
 import {
   type BitCursor,
   type BitSink,
@@ -39,12 +47,20 @@ export interface Run {
   lo: Int32Array
   wide: boolean
 }
-export const createRun = (capacity: number): Run => ({
-  values: new Float64Array(capacity),
-  hi: new Int32Array(capacity),
-  lo: new Int32Array(capacity),
-  wide: false,
-})
+let spare: Run = createRun(1024)
+function createRun(capacity: number): Run {
+  return {
+    values: new Float64Array(capacity),
+    hi: new Int32Array(capacity),
+    lo: new Int32Array(capacity),
+    wide: false,
+  }
+}
+/** The one run that is worked on, with room for `count`: coding is synchronous, so one is enough. */
+export const scratchRun = (count: number): Run => {
+  if (spare.values.length < count) spare = createRun(Math.max(count, 2 * spare.values.length))
+  return spare
+}
 
 const shape = { predictor: 3, constant: 4, wide: 8, step: 16, drift: 32 } as const
 const spanMax = 2 ** 48
@@ -52,9 +68,6 @@ const two32 = 2 ** 32
 
 export const highOf = (value: number): number => Math.floor(value / two32) | 0
 export const numberOf = (hi: number, lo: number): number => hi * two32 + (lo >>> 0)
-const zigzag = (value: number): number => (value < 0 ? -2 * value - 1 : 2 * value)
-const unzigzag = (z: number): number => (z % 2 === 0 ? z / 2 : -(z + 1) / 2)
-
 const putFirst = (out: IntSinks, hi: number, lo: number): void => {
   const sign = hi >> 31
   putWide(out.firsts, out.bits, ((hi << 1) | (lo >>> 31)) ^ sign, (lo << 1) ^ sign, 0)
@@ -68,12 +81,14 @@ const takeFirst = (from: IntCursors): void => {
   taken.lo = lo
 }
 
+/** Starts with the larger one, so that a multiple costs one division. */
 const greatestCommonStep = (ys: Float64Array, count: number): number => {
   let step = 0
   for (let i = 1; i < count && step !== 1; i++) {
     let a = Math.abs(ys[i] as number)
     while (a !== 0) {
-      const b = step % a
+      // A double's remainder is slow; most of these fit 31 bits.
+      const b = step < 2 ** 31 && a < 2 ** 31 ? (step | 0) % (a | 0) : step % a
       step = a
       a = b
     }

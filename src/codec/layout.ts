@@ -2,6 +2,8 @@
 
 /** Mode bytes of runs that are not float (those are in floats.ts). */
 export const modes = { int: 40, bool: 41, string: 42 } as const
+/** Second number of `params`. */
+export const flags = { mixedKinds: 1, qualities: 2 } as const
 /** Order of the streams in a body. */
 export const streamNames = [
   'modes',

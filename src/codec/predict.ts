@@ -10,6 +10,12 @@ export interface Choice {
   /** Taken away from each step first, as y_i - i * drift. */
   readonly drift: number
 }
+export const zigzag = (value: number): number => (value < 0 ? -2 * value - 1 : 2 * value)
+export const unzigzag = (z: number): number => {
+  // A double's remainder is slow; nearly all residuals are small.
+  if (z < 2 ** 32) return (z >>> 1) ^ -(z & 1)
+  return z % 2 === 0 ? z / 2 : -(z + 1) / 2
+}
 /** How fast the running mean of predictor 3 follows. */
 export const smoothing = 0.25
 /** A run's residuals as unsigned numbers, and what the coder wants to know about them. */
@@ -17,7 +23,7 @@ export const facts = { largest: 0, bits: 0, least: 0 }
 
 /** Keeps i * drift exact beside a span of 2^48. */
 const driftMax = 2 ** 49
-const windowPoints = 64
+const windowPoints = 32
 const sampleMax = 3 * windowPoints
 const sample = new Float64Array(sampleMax)
 const scratch = new Float64Array(sampleMax)
@@ -126,7 +132,10 @@ export const choosePredictor = (ys: Float64Array, count: number): Choice => {
   return candidates[best] as Choice
 }
 
-/** The way back: `zs` holds `count` residuals (predictor 0) or count - 1, and becomes ys without their drift's undoing. */
+/**
+ * The way back: `zs` holds `count` residuals (predictor 0) or count - 1; `ys` gets what they were made of, before the
+ * drift and the least are put back.
+ */
 export const restore = (
   zs: Float64Array,
   ys: Float64Array,
@@ -137,22 +146,25 @@ export const restore = (
     for (let i = 0; i < count; i++) ys[i] = zs[i] as number
     return
   }
-  let before = 0
-  let slope = 0
   ys[0] = 0
-  for (let i = 1; i < count; i++) {
-    const z = zs[i - 1] as number
-    const r = z % 2 === 0 ? z / 2 : -(z + 1) / 2
-    if (predictor === 1) before += r
-    else if (predictor === 2) {
-      slope += r
+  let before = 0
+  if (predictor === 1) {
+    for (let i = 1; i < count; i++) {
+      before += unzigzag(zs[i - 1] as number)
+      ys[i] = before
+    }
+  } else if (predictor === 2) {
+    let slope = 0
+    for (let i = 1; i < count; i++) {
+      slope += unzigzag(zs[i - 1] as number)
       before += slope
-    } else {
-      const y = Math.floor(before + 0.5) + r
+      ys[i] = before
+    }
+  } else {
+    for (let i = 1; i < count; i++) {
+      const y = Math.floor(before + 0.5) + unzigzag(zs[i - 1] as number)
       before += (y - before) * smoothing
       ys[i] = y
-      continue
     }
-    ys[i] = before
   }
 }

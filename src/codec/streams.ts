@@ -50,25 +50,26 @@ export const putVarint = (sink: Sink, number: number): void => {
   for (; rest >= 128; rest = Math.floor(rest / 128)) putByte(sink, (rest % 128) | 128)
   putByte(sink, rest)
 }
-/** The low `count` bits of the 64-bit number hi·2^32 + lo. */
+/** The low `count` bits of the 64-bit number hi·2^32 + lo; the caller has reserved 9 bytes. */
 export const putBits = (sink: BitSink, hi: number, lo: number, count: number): void => {
-  reserve(sink, 10)
-  let left = count
-  let low = lo >>> 0
-  let high = hi >>> 0
-  while (left > 0) {
-    const take = left < 16 ? left : 16
-    sink.held |= (low & ((1 << take) - 1)) << sink.heldBits
-    sink.heldBits += take
-    while (sink.heldBits >= 8) {
-      sink.bytes[sink.length++] = sink.held
-      sink.held >>>= 8
-      sink.heldBits -= 8
+  const { bytes } = sink
+  let { held, heldBits, length } = sink
+  let low = lo
+  let high = hi
+  for (let left = count; left > 0; left -= 24) {
+    const take = left < 24 ? left : 24
+    held |= (low & ((1 << take) - 1)) << heldBits
+    heldBits += take
+    for (; heldBits >= 8; heldBits -= 8) {
+      bytes[length++] = held
+      held >>>= 8
     }
-    low = (low >>> 16) | (high << 16)
-    high >>>= 16
-    left -= take
+    low = (low >>> 24) | (high << 8)
+    high >>>= 24
   }
+  sink.held = held
+  sink.heldBits = heldBits
+  sink.length = length
 }
 export const endBits = (sink: BitSink): void => {
   if (sink.heldBits > 0) putByte(sink, sink.held)

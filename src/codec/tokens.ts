@@ -85,6 +85,7 @@ export const putWide = (
   const low = lo >>> 0
   const top = high === 0 ? 31 - Math.clz32(low) : 63 - Math.clz32(high)
   const topQ = top - shift
+  reserve(bits, 9)
   if (topQ < 4) {
     // q below 16: it lies in bits shift..shift+3.
     putByte(tokens, top < shift ? 0 : lowBits(high, low, shift, 4))

@@ -20,7 +20,7 @@ const gatewaySeries = 1000
 const gatewayDevices = 10
 const gatewaySeconds = 20
 
-const header: SealHeader = {
+export const header: SealHeader = {
   epoch: '00112233445566778899aabbccddeeff',
   lane: 1,
   seq: 1,
@@ -35,7 +35,7 @@ const header: SealHeader = {
 }
 
 /** A set as segments: blocks of 1,024 points, 16 series side by side, in accept order of a scan. */
-const segmentsOf = (set: RecordingSet): PointBatch[] => {
+export const segmentsOf = (set: RecordingSet): PointBatch[] => {
   const blocks = set.series.flatMap((each) =>
     Array.from({ length: Math.floor(each.values.length / pointsASeries) }, (_, block) => ({
       each,
