@@ -68,12 +68,22 @@ export const rowsOfSegments = (
     if (dictionary === undefined) return { kind: 'need-hello' }
     const trouble = checkDictionary(dictionary, dictionary.ids.length, frame)
     if (trouble !== null) return trouble
+    const unfit = frame.points.texts.find((text) => !text.isWellFormed() || text.includes('\0'))
+    if (unfit !== undefined) return unfitText(frame)
     const ordinal = books.epochs.get(frame.epoch)?.ordinal ?? 0
     const ids: readonly SeriesId[] = dictionary.ids
     rows.push(rowsOf(frame.points, ids, ordOf(ordinal, frame.sealNumber)))
   }
   return rows
 }
+
+/** The doors refuse such texts, so this is a bug at the sender; stored, they would come out altered. */
+const unfitText = ({ lane, seq }: SegmentFrame): StoreTrouble => ({
+  kind: 'blocked',
+  code: 'HF-D022',
+  text: `lane ${lane} seq ${seq} holds a text with NUL or ill-formed Unicode`,
+  hint: 'Quarantine this segment on the agent; its version is at fault.',
+})
 
 export const resultsOf = (planned: readonly PlannedFrame[]): readonly FrameResult[] =>
   planned.map(({ frame, action }) => ({

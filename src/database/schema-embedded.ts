@@ -107,7 +107,7 @@ from points p join series s using (series_id);
 
 export const embeddedMigrations: readonly string[] = [one + view]
 
-/** Every row inserted or overwritten, for a checker that trusts no counter. */
+/** Every row inserted, overwritten or deleted, for a checker that trusts no counter. */
 export const embeddedAudit = `
 create table if not exists points_audit (series_id integer, time integer, ord integer, op text);
 create trigger if not exists points_audit_insert after insert on points begin
@@ -115,5 +115,8 @@ create trigger if not exists points_audit_insert after insert on points begin
 end;
 create trigger if not exists points_audit_update after update on points begin
   insert into points_audit values (new.series_id, new.time, new.ord, 'update');
+end;
+create trigger if not exists points_audit_delete after delete on points begin
+  insert into points_audit values (old.series_id, old.time, old.ord, 'delete');
 end;
 `

@@ -199,3 +199,29 @@ insert into schema_version (version) values (${version});
 end if;
 end $migration$;
 `
+
+/** Every row inserted, overwritten or deleted, for a checker that trusts no counter. Idempotent. */
+export const postgresAudit = `
+create table if not exists points_audit (
+  id bigint generated always as identity,
+  series_id bigint not null, time timestamptz not null, ord int8 not null, op text not null
+);
+create or replace function points_audit_note() returns trigger language plpgsql security definer
+set search_path from current as $$
+begin
+  if tg_op = 'INSERT' then
+    insert into points_audit (series_id, time, ord, op) select series_id, time, ord, 'insert' from changed;
+  elsif tg_op = 'UPDATE' then
+    insert into points_audit (series_id, time, ord, op) select series_id, time, ord, 'update' from changed;
+  else
+    insert into points_audit (series_id, time, ord, op) select series_id, time, ord, 'delete' from changed;
+  end if;
+  return null;
+end $$;
+create or replace trigger points_audit_insert after insert on points
+  referencing new table as changed for each statement execute function points_audit_note();
+create or replace trigger points_audit_update after update on points
+  referencing new table as changed for each statement execute function points_audit_note();
+create or replace trigger points_audit_delete after delete on points
+  referencing old table as changed for each statement execute function points_audit_note();
+`
