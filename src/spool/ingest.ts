@@ -25,8 +25,6 @@ export interface IngestOptions {
 }
 export interface Ingest {
   readonly append: (lane: string, intake: Intake) => Promise<void>
-  /** A source is stalled until its points are durable: commit now, not at the window's end. */
-  readonly hurry: () => void
   readonly seal: (lane: string) => Promise<void>
   readonly blocked: () => boolean
   readonly blockedReason: () => string | null
@@ -261,12 +259,10 @@ export const createIngest = (
         waiting.push({ lane, intake, bytes, resolve, reject })
         bytesWaiting += bytes
         if (blockedReason !== null) arm(retryMs)
-        else if (bytesWaiting >= bytesMax() / 2 || isFull(lane)) commitNow()
+        else if (intake.urgent === true || bytesWaiting >= bytesMax() / 2 || isFull(lane))
+          commitNow()
         else if (inFlight === null) arm(options.commitWindowMs)
       })
-    },
-    hurry: () => {
-      if (waiting.length > 0 && blockedReason === null) commitNow()
     },
     seal,
     blocked: () => dead !== null || blockedReason !== null || bytesWaiting > bytesMax(),

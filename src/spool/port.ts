@@ -1,4 +1,4 @@
-/** A spool and its group commit as one `SpoolPort`, all in this thread (simulation, tests, tools). */
+/** A spool and its group commit as one `SpoolPort`: the spool may be in this thread or behind a worker. */
 import type { Host } from '../host.ts'
 import type { ClockReading, SeriesTable, SpoolPort } from '../model.ts'
 import { createIngest, type Ingest, type IngestOptions } from './ingest.ts'
@@ -7,14 +7,26 @@ import { createTap } from './tap.ts'
 
 /** What the agent needs beyond what a forwarder or a source sees. */
 export interface LocalSpoolPort extends SpoolPort {
-  readonly hurry: () => void
+  /** Tell it whenever trust changes, and now and then: points that wait for a trusted clock are settled. */
   readonly setClock: (reading: ClockReading) => Promise<void>
+  /** Last trusted wall time the spool remembered when it was opened: part of the clock's floor. */
   readonly lastWallUs: () => number
   readonly configure: (options: Partial<SpoolOptions>, ingest?: IngestOptions) => Promise<void>
 }
 
+type MaybeLater<F> = F extends (...args: infer A) => infer R
+  ? (...args: A) => R | Promise<R>
+  : never
+/** The spool's calls, answered at once or by a worker. */
+export type SpoolCalls = {
+  readonly [K in Exclude<
+    keyof Spool,
+    'epoch' | 'spoolId' | 'heads' | 'image' | 'lastWallUs'
+  >]: MaybeLater<Spool[K]>
+} & Pick<Spool, 'epoch' | 'spoolId' | 'heads' | 'lastWallUs'>
+
 export const createSpoolIngest = (
-  spool: Spool,
+  spool: SpoolCalls,
   clock: Host['clock'],
   options: IngestOptions,
 ): Ingest => {
@@ -24,16 +36,21 @@ export const createSpoolIngest = (
 }
 
 export const createSpoolPort = (
-  spool: Spool,
+  spool: SpoolCalls,
   ingest: Ingest,
   series: Pick<SeriesTable, 'entry'>,
 ): LocalSpoolPort => {
   const tap = createTap(series)
-  /** Synchronous work as a promise: what it throws rejects. */
-  const now = async <T>(work: () => T): Promise<T> => work()
-  const moved = async <T>(work: () => T): Promise<T> => {
-    const result = work()
+  /** Heads or open segments may have moved: timers and waiters look again. */
+  const moved = async <T>(work: () => T | Promise<T>): Promise<T> => {
+    const result = await work()
     ingest.moved()
+    return result
+  }
+  /** An ack may free room, and wants to be durable before long. */
+  const acked = async <T>(work: () => T | Promise<T>): Promise<T> => {
+    const result = await work()
+    ingest.acked()
     return result
   }
   return {
@@ -43,52 +60,42 @@ export const createSpoolPort = (
       tap.show(intake.points)
       return ingest.append(lane, intake)
     },
-    hurry: ingest.hurry,
     blocked: ingest.blocked,
     bytesWaiting: ingest.bytesWaiting,
     seal: ingest.seal,
-    openReader: (lane, reader, from) => now(() => spool.openReader(lane, reader, from)),
-    closeReader: (lane, reader) => now(() => spool.closeReader(lane, reader)),
-    read: (lane, after, bytesMax, upTo) => now(() => spool.read(lane, after, bytesMax, upTo)),
+    openReader: async (lane, reader, from) => spool.openReader(lane, reader, from),
+    closeReader: (lane, reader) => acked(() => spool.closeReader(lane, reader)),
+    read: async (lane, after, bytesMax, upTo) => spool.read(lane, after, bytesMax, upTo),
     whenPast: ingest.whenPast,
-    startLive: (lane, reader) =>
-      now(() => {
-        const cursor = spool.startLive(lane, reader)
-        ingest.acked()
-        return cursor
-      }),
-    ack: (lane, reader, acked) =>
-      now(() => {
-        const cursor = spool.ack(lane, reader, acked)
-        ingest.acked()
-        return cursor
-      }),
+    startLive: (lane, reader) => acked(() => spool.startLive(lane, reader)),
+    ack: (lane, reader, upTo) => acked(() => spool.ack(lane, reader, upTo)),
     rewind: (lane, reader, after) => moved(() => spool.rewind(lane, reader, after)),
     quarantine: (lane, seq, reason, text) => moved(() => spool.quarantine(lane, seq, reason, text)),
-    lanes: () => now(spool.lanes),
-    epochs: () => now(spool.epochs),
-    dictionary: (epoch, first, max) => now(() => spool.dictionary(epoch, first, max)),
-    kept: (key) => now(() => spool.kept(key)),
-    keep: (kept) => now(() => spool.keep(kept)),
-    allowFormat: (version) => now(() => spool.allowFormat(version)),
-    stats: () => now(() => ({ ...spool.stats(), blockedReason: ingest.blockedReason() })),
-    gaps: (limit) => now(() => spool.gaps(limit)),
-    quarantined: (limit) => now(() => spool.quarantined(limit)),
-    estimate: (lane, fromUs, toUs) => now(() => spool.estimate(lane, fromUs, toUs)),
+    lanes: async () => spool.lanes(),
+    epochs: async () => spool.epochs(),
+    dictionary: async (epoch, first, max) => spool.dictionary(epoch, first, max),
+    kept: async (key) => spool.kept(key),
+    keep: async (kept) => spool.keep(kept),
+    allowFormat: async (version) => spool.allowFormat(version),
+    stats: async () => ({ ...(await spool.stats()), blockedReason: ingest.blockedReason() }),
+    gaps: async (limit) => spool.gaps(limit),
+    quarantined: async (limit) => spool.quarantined(limit),
+    discardQuarantined: async (id) => spool.discardQuarantined(id),
+    estimate: async (lane, fromUs, toUs) => spool.estimate(lane, fromUs, toUs),
     tap: tap.listen,
     setClock: (reading) =>
-      moved(() => {
-        while (spool.setClock(reading));
+      moved(async () => {
+        while (await spool.setClock(reading));
       }),
     lastWallUs: spool.lastWallUs,
     configure: (options, ingestOptions) =>
-      moved(() => {
-        spool.configure(options)
+      moved(async () => {
+        await spool.configure(options)
         if (ingestOptions !== undefined) ingest.configure(ingestOptions)
       }),
     [Symbol.asyncDispose]: async () => {
       await ingest.close()
-      spool.close()
+      await spool.close()
     },
   }
 }

@@ -78,6 +78,7 @@ export interface Spool {
   readonly stats: () => Omit<SpoolStats, 'blockedReason'>
   readonly gaps: (limit: number) => readonly GapRow[]
   readonly quarantined: (limit: number) => readonly QuarantineRow[]
+  readonly discardQuarantined: (id: number) => boolean
   readonly estimate: (lane: string, fromUs: number, toUs: number) => RangeEstimate
   /** What the agent knows of the time; points waiting for it are settled. True while more remain to be. */
   readonly setClock: (reading: ClockReading) => boolean
@@ -206,6 +207,12 @@ export const openSpool = (parts: SpoolParts): Spool => {
     stats: () => read(() => statsOf(state)),
     gaps: (limit) => read(() => listGaps(state, limit)),
     quarantined: (limit) => read(() => quarantined(state, limit)),
+    discardQuarantined: (id) =>
+      write(
+        state,
+        'none',
+        () => state.sql('DELETE FROM quarantine WHERE id = ?').run(id).changes > 0,
+      ),
     estimate: (name, fromUs, toUs) => read(() => estimate(state, lane(name), fromUs, toUs)),
     setClock: (reading) => {
       setClock(state, reading)

@@ -39,7 +39,7 @@ export const createTestClock = (): TestClock => {
     sleep: (ms, signal) =>
       new Promise((resolve) => {
         const cancel = after(ms, resolve)
-        signal?.addEventListener('abort', () => (cancel(), resolve()), { once: true })
+        signal?.addEventListener('abort', cancel, { once: true })
       }),
     timers: () => timers.size,
     pass: async (ms) => {

@@ -1,0 +1,104 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { createSpoolIngest, createSpoolPort } from '../../../src/spool/port.ts'
+import {
+  contents,
+  createRig,
+  floats,
+  intake,
+  laneOptions,
+  type Rig,
+  spoolOptions,
+} from './support.ts'
+
+const openPort = (rig: Rig, lanes = spoolOptions().lanes) => {
+  const spool = rig.open()
+  const ingest = createSpoolIngest(spool, rig.clock, { commitWindowMs: 100, lanes })
+  return { spool, port: createSpoolPort(spool, ingest, rig.series) }
+}
+const watch = (promise: Promise<unknown>) => {
+  const state = { done: false }
+  promise.then(
+    () => {
+      state.done = true
+    },
+    () => {},
+  )
+  return state
+}
+
+test('an append resolves at the end of its window, not before', async () => {
+  const rig = createRig()
+  const { port } = openPort(rig)
+  const one = watch(port.append('raw', intake(floats(rig.series, 1, 3))))
+  await rig.clock.pass(50)
+  const two = watch(port.append('raw', intake(floats(rig.series, 4, 1))))
+  await rig.clock.pass(49)
+  assert.deepEqual([one.done, two.done], [false, false])
+  await rig.clock.pass(2)
+  assert.deepEqual([one.done, two.done], [true, true])
+  assert.equal((await port.stats()).commits, 2)
+  await port[Symbol.asyncDispose]()
+  assert.equal(rig.clock.timers(), 0)
+})
+
+test('a full segment and an urgent intake commit at once', async () => {
+  const rig = createRig()
+  const { port } = openPort(rig)
+  const full = watch(port.append('raw', intake(floats(rig.series, 1, 100))))
+  await rig.clock.pass(0)
+  assert.equal(full.done, true)
+  const hurried = watch(port.append('raw', { points: floats(rig.series, 101, 1), urgent: true }))
+  await rig.clock.pass(0)
+  assert.equal(hurried.done, true)
+  await port[Symbol.asyncDispose]()
+})
+
+test('an open segment is sealed after max_delay, and whoever waits for it is told', async () => {
+  const rig = createRig()
+  const { port } = openPort(rig)
+  const head = port.whenPast('raw', 0, new AbortController().signal)
+  await port.openReader('raw', 'region', 'now')
+  void port.append('raw', intake(floats(rig.series, 1, 3)))
+  await rig.clock.pass(1_100)
+  assert.equal(await head, 1)
+  assert.deepEqual(contents(await port.read('raw', 0, 1e6)), [1, 2, 3])
+  await port[Symbol.asyncDispose]()
+})
+
+test('whenPast lets go when its signal fires', async () => {
+  const rig = createRig()
+  const { port } = openPort(rig)
+  const abort = new AbortController()
+  const head = port.whenPast('raw', 0, abort.signal)
+  abort.abort()
+  assert.equal(await head, 0)
+  await port[Symbol.asyncDispose]()
+})
+
+test('acks become durable within a second without any append', async () => {
+  const rig = createRig()
+  const { spool, port } = openPort(rig)
+  await port.openReader('raw', 'region', 'oldest')
+  const stored = port.append('raw', intake(floats(rig.series, 1, 100)))
+  await rig.clock.pass(0)
+  await stored
+  await port.ack('raw', 'region', { which: 'backlog', upTo: 1 })
+  assert.equal(rig.open(spool.image()).lanes()[0]?.readers[0]?.cursor.backlog, 0)
+  await rig.clock.pass(1_001)
+  assert.equal(rig.open(spool.image()).lanes()[0]?.readers[0]?.cursor.backlog, 1)
+  await port[Symbol.asyncDispose]()
+})
+
+test('an intake that nobody can store is refused alone', async () => {
+  const rig = createRig()
+  const lanes = [laneOptions('raw'), laneOptions('unknown')]
+  const { port } = openPort(rig, lanes)
+  const good = port.append('raw', intake(floats(rig.series, 1, 1)))
+  const bad = port.append('unknown', intake(floats(rig.series, 2, 1)))
+  const badSeen = assert.rejects(bad, { code: 'HF-S010' })
+  await rig.clock.pass(200)
+  await good
+  await badSeen
+  await port[Symbol.asyncDispose]()
+})
