@@ -23,10 +23,8 @@ export const facts = { largest: 0, bits: 0, least: 0 }
 
 /** Keeps i * drift exact beside a span of 2^48. */
 const driftMax = 2 ** 49
-const windowPoints = 32
-const sampleMax = 3 * windowPoints
-const sample = new Float64Array(sampleMax)
-const scratch = new Float64Array(sampleMax)
+/** Cost is measured on so many points at most, from the start: rare steps need a long look. */
+const lookMax = 4096
 
 const bitLength = (z: number): number =>
   z < 2 ** 32 ? 32 - Math.clz32(z) : 64 - Math.clz32(z / 2 ** 32)
@@ -87,51 +85,80 @@ export const residuals = (
   return count - 1
 }
 
-const takeSample = (ys: Float64Array, from: number, size: number): void => {
-  const base = ys[from] as number
-  for (let i = 0; i < size; i++) sample[i] = (ys[from + i] as number) - base
+const spare = new Float64Array(lookMax)
+const costs = new Float64Array(4)
+/** Raw bits that each predictor would leave, without drift, in one pass. */
+const measure = (ys: Float64Array, count: number): void => {
+  let least = 0
+  for (let i = 1; i < count; i++) if ((ys[i] as number) < least) least = ys[i] as number
+  let before = 0
+  let slope = 0
+  let mean = 0
+  let cost0 = 0
+  let cost1 = 0
+  let cost2 = 0
+  let cost3 = 0
+  for (let i = 1; i < count; i++) {
+    const y = ys[i] as number
+    const step = y - before
+    cost0 += bitLength(y - least)
+    cost1 += bitLength(2 * Math.abs(step))
+    cost2 += bitLength(2 * Math.abs(step - slope))
+    cost3 += bitLength(2 * Math.abs(y - Math.floor(mean + 0.5)))
+    mean += (y - mean) * smoothing
+    slope = step
+    before = y
+  }
+  costs[0] = cost0
+  costs[1] = cost1
+  costs[2] = cost2
+  costs[3] = cost3
 }
 
-const candidatesOf = (ys: Float64Array, count: number): Choice[] => {
-  const candidates: Choice[] = [
-    { predictor: 0, drift: 0 },
-    { predictor: 1, drift: 0 },
-    { predictor: 2, drift: 0 },
-    { predictor: 3, drift: 0 },
-  ]
-  const mean = Math.round((ys[count - 1] as number) / (count - 1))
-  if (mean !== 0 && Math.abs(mean) * count <= driftMax)
-    candidates.push({ predictor: 0, drift: mean })
-  const steps = new Float64Array(Math.min(15, count - 1))
+const steps = new Float64Array(15)
+/** Median of a few steps; 0 where it is small beside them, or too large to stay exact. */
+const medianStep = (ys: Float64Array, count: number): number => {
+  let size = 0
   for (let i = 0; i < steps.length; i++) {
     const at = 1 + Math.floor((i * (count - 1)) / steps.length)
-    steps[i] = (ys[at] as number) - (ys[at - 1] as number)
+    const step = (ys[at] as number) - (ys[at - 1] as number)
+    steps[i] = step
+    size += Math.abs(step)
   }
   const median = steps.sort()[steps.length >> 1] as number
-  if (median !== 0 && Math.abs(median) * count <= driftMax)
-    candidates.push({ predictor: 1, drift: median })
-  return candidates
+  const matters = Math.abs(median) * steps.length * 4 > size
+  return matters && Math.abs(median) * count <= driftMax ? median : 0
 }
 
+const plain: readonly Choice[] = [
+  { predictor: 0, drift: 0 },
+  { predictor: 1, drift: 0 },
+  { predictor: 2, drift: 0 },
+  { predictor: 3, drift: 0 },
+]
 export const choosePredictor = (ys: Float64Array, count: number): Choice => {
-  const candidates = candidatesOf(ys, count)
-  const costs = new Float64Array(candidates.length)
-  const windows = count <= sampleMax ? 1 : 3
-  const size = windows === 1 ? count : windowPoints
-  for (let w = 0; w < windows; w++) {
-    takeSample(ys, Math.floor((w * (count - size)) / 2), size)
-    for (let c = 0; c < candidates.length; c++) {
-      residuals(sample, scratch, size, candidates[c] as Choice)
-      costs[c] = (costs[c] as number) + facts.bits
-    }
-  }
+  const look = Math.min(count, lookMax)
+  measure(ys, look)
   let best = 0
-  for (let c = 1; c < costs.length; c++) {
-    if ((costs[c] as number) < (costs[best] as number)) best = c
+  for (let c = 1; c < 4; c++) if ((costs[c] as number) < (costs[best] as number)) best = c
+  const choice = plain[best] as Choice
+  const drift = medianStep(ys, count)
+  if (drift === 0) return choice
+  // Something steady, such as a counter or a clock: along a straight line, or step after step.
+  const mean = Math.round((ys[count - 1] as number) / (count - 1))
+  let least = costs[best] as number
+  let drifting = choice
+  for (const candidate of [
+    { predictor: 1, drift },
+    { predictor: 0, drift: Math.abs(mean) * count <= driftMax ? mean : drift },
+  ] as const) {
+    residuals(ys, spare, look, candidate)
+    if (facts.bits >= least) continue
+    least = facts.bits
+    drifting = candidate
   }
-  return candidates[best] as Choice
+  return drifting
 }
-
 /**
  * The way back: `zs` holds `count` residuals (predictor 0) or count - 1; `ys` gets what they were made of, before the
  * drift and the least are put back.
