@@ -153,7 +153,7 @@ const takeRun = (
   textCount: number,
 ): number => {
   const form = takeByte(cursors.modes)
-  if ((form & ~floatMode.exceptions) <= floatMode.last) {
+  if ((form & 63) <= floatMode.last) {
     takeFloats(form, cursors, run, floats, words, at, count)
     return kinds.float
   }

@@ -24,23 +24,33 @@ export const floatMode = {
   doubleBits: 36,
   last: 36,
   exceptions: 64,
+  offsets: 128,
 } as const
 const placesMax = 22
 const singlePlacesMax = 10
 export const powersOfTen = Float64Array.from({ length: placesMax + 1 }, (_, e) => Number(`1e${e}`))
 const wholeMax = 2 ** 53
+/** Nearly decimal: off by some 16 units in the last place, and few enough digits for that to be no chance. */
+const nearMax = 2 ** 44
+const nearRelative = 2 ** -49
+/** Largest offset, in units of the last place, that is kept beside a decimal. */
+const offsetMax = 255
 
 const single = new Float32Array(1)
 const singleWord = new Int32Array(single.buffer)
 
-/** Fewest decimal places that give `value` back exactly, or -1. */
+/**
+ * Fewest decimal places that give `value` back exactly, or all but its last bits, as sums and conversions leave them
+ * (3.1260000000000003); -1 when there are none.
+ */
 const placesOf = (value: number): number => {
   const magnitude = Math.abs(value)
   for (let places = 0; places <= placesMax; places++) {
     const power = powersOfTen[places] as number
     const whole = Math.round(magnitude * power)
     if (whole > wholeMax) return -1
-    if (whole / power === magnitude) return places
+    const off = Math.abs(whole / power - magnitude)
+    if (off === 0 || (whole < nearMax && off <= magnitude * nearRelative)) return places
   }
   return -1
 }
@@ -100,7 +110,21 @@ const addOdd = (at: number): void => {
   odd[oddCount++] = at
 }
 
-/** Decimals of `values` into `xs`; false when more than `oddMax` are not exact. */
+const pair = new Float64Array(1)
+const pairWords = new Int32Array(pair.buffer)
+/** How far the pattern of `value` lies above that of `decimal`. */
+const offsetOf = (value: number, decimal: number): number => {
+  pair[0] = value
+  const hi = pairWords[1] as number
+  const lo = (pairWords[0] as number) >>> 0
+  pair[0] = decimal
+  return (hi - (pairWords[1] as number)) * 2 ** 32 + lo - ((pairWords[0] as number) >>> 0)
+}
+
+let offsets = new Float64Array(1024)
+let hasOffsets = false
+
+/** Decimals of `values` into `xs`, with their offsets; false when more than `oddMax` have none. */
 const toDecimals = (
   values: Float64Array,
   xs: Float64Array,
@@ -109,27 +133,31 @@ const toDecimals = (
   oddMax: number,
 ): boolean => {
   const power = powersOfTen[places] as number
+  if (offsets.length < count) offsets = new Float64Array(xs.length)
+  hasOffsets = false
   oddCount = 0
   let before = 0
   for (let i = 0; i < count; i++) {
     const value = values[i] as number
     const whole = Math.round(value * power)
-    if (
-      whole / power === value &&
-      whole <= wholeMax &&
-      whole >= -wholeMax &&
-      (whole !== 0 || 1 / value > 0)
-    ) {
-      xs[i] = whole
-      before = whole
-    } else {
-      if (oddCount === oddMax) {
-        failedAt = i
-        return false
+    offsets[i] = 0
+    if (Math.abs(whole) <= wholeMax && (whole !== 0 || 1 / value > 0)) {
+      const decimal = whole / power
+      const offset = decimal === value ? 0 : offsetOf(value, decimal)
+      if (offset >= -offsetMax && offset <= offsetMax) {
+        if (offset !== 0) hasOffsets = true
+        offsets[i] = offset
+        xs[i] = whole
+        before = whole
+        continue
       }
-      addOdd(i)
-      xs[i] = before
     }
+    if (oddCount === oddMax) {
+      failedAt = i
+      return false
+    }
+    addOdd(i)
+    xs[i] = before
   }
   return true
 }
@@ -191,11 +219,14 @@ const toSingles = (
 }
 
 const choose = (values: Float64Array, xs: Float64Array, count: number): number => {
+  hasOffsets = false
   const oddMax = count >> 3
   // Each retry asks for more places, because a point outside the sample needed them.
   let places = commonPlaces(values, count, placesOf)
   for (let tries = 0; places >= 0 && places <= placesMax && tries < 3; tries++) {
-    if (toDecimals(values, xs, count, places, tries === 2 ? oddMax : count >> 4)) return places
+    if (toDecimals(values, xs, count, places, tries === 2 ? oddMax : count >> 4)) {
+      return hasOffsets ? places | floatMode.offsets : places
+    }
     const needed = placesOf(values[failedAt] as number)
     if (needed <= places) break
     places = needed
@@ -239,6 +270,7 @@ export const putFloats = (
   }
   putByte(modes, oddCount === 0 ? mode : mode | floatMode.exceptions)
   putInts(out, spare.values, count)
+  if ((mode & floatMode.offsets) !== 0) putInts(out, offsets, count)
   if (oddCount === 0) return
   putVarint(out.params, oddCount)
   const hi = new Int32Array(oddCount)
@@ -263,12 +295,13 @@ export const takeFloats = (
   count: number,
 ): void => {
   takeInts(cursors, run, count)
-  const form = mode & ~floatMode.exceptions
+  const form = mode & 63
   if (form <= placesMax) {
     const power = powersOfTen[form] as number
     numbersOf(run, count)
     const { values } = run
     for (let i = 0; i < count; i++) floats[at + i] = (values[i] as number) / power
+    if ((mode & floatMode.offsets) !== 0) takeOffsets(cursors, run, words, at, count)
   } else if (form >= floatMode.single && form < floatMode.singleBits) {
     const power = powersOfTen[form - floatMode.single] as number
     numbersOf(run, count)
@@ -286,6 +319,24 @@ export const takeFloats = (
     putWords(run, words, at, count)
   } else throw malformed('a float mode has no meaning')
   if ((mode & floatMode.exceptions) !== 0) takeExceptions(cursors, run, words, at, count)
+}
+
+const takeOffsets = (
+  cursors: IntCursors,
+  run: Run,
+  words: Int32Array,
+  at: number,
+  count: number,
+): void => {
+  takeInts(cursors, run, count)
+  const { values } = run
+  numbersOf(run, count)
+  for (let i = 0; i < count; i++) {
+    const place = 2 * (at + i)
+    const low = ((words[place] as number) >>> 0) + (values[i] as number)
+    words[place] = low
+    words[place + 1] = (words[place + 1] as number) + Math.floor(low / 2 ** 32)
+  }
 }
 
 const takeExceptions = (
