@@ -51,6 +51,12 @@ export const relayCodes = {
   wrongAddress: 'HF-F115',
   proxy: 'HF-F116',
   helloTooBig: 'HF-F117',
+  serverExpired: 'HF-N010',
+  serverUntrusted: 'HF-N011',
+  serverName: 'HF-N012',
+  clientRefused: 'HF-N013',
+  clientExpired: 'HF-N014',
+  noTls: 'HF-N015',
 } as const
 
 const ofError = (error: RelayError, afterMs: number | undefined): Setback => {

@@ -1,0 +1,142 @@
+/**
+ * The relay's transport in production: HTTP/1.1 over TLS 1.3 with the agent's certificate, by undici, loaded when first
+ * used.
+ *
+ * Invariants: at most `connectionsMax` connections; the server's name and chain are always verified; each request has a
+ * deadline that ends it whatever the connection does; changed certificates are used from the next request on, requests
+ * in flight end on the old ones.
+ */
+import { createPrivateKey } from 'node:crypto'
+import type { Dispatcher } from 'undici'
+import { Failure } from '../errors.ts'
+import type { Host } from '../host.ts'
+import { relayBodyBytesMax } from '../limits.ts'
+import { encodeCertificates, identityHeaders, signRequest } from '../protocol/identity.ts'
+import { relayHeaders } from '../protocol/relay.ts'
+import { certificatesIn, type TlsFiles, tlsVersionMin } from '../tls.ts'
+import type { RelayPost, RelayTransport } from './relay-transport.ts'
+
+export interface HttpOptions {
+  /** `https://host:port/prefix`; a path stands before the protocol's own. */
+  readonly url: URL
+  readonly tls: TlsFiles
+  readonly host: Pick<Host, 'clock'>
+  /** CONNECT through this proxy, `http://user:password@host:port`. */
+  readonly proxy?: URL | undefined
+  /** Sign each request too, for a region whose TLS ends at a proxy. */
+  readonly sign: boolean
+}
+export interface HttpTransport {
+  readonly transport: RelayTransport
+  readonly close: () => Promise<void>
+}
+
+const connectionsMax = 4
+const connectMs = 10_000
+/** Longer than the minute between two hellos of an idle agent. */
+const keepAliveMs = 90_000
+
+const createDispatcher = async (options: HttpOptions): Promise<Dispatcher> => {
+  const { Agent, ProxyAgent } = await import('undici')
+  const tls = { ...options.tls.current(), minVersion: tlsVersionMin } as const
+  const common = {
+    connections: connectionsMax,
+    pipelining: 1,
+    allowH2: false,
+    keepAliveTimeout: keepAliveMs,
+    keepAliveMaxTimeout: 10 * keepAliveMs,
+    maxResponseSize: relayBodyBytesMax,
+    // The deadline of each request is its own; see `createHttpTransport`.
+    headersTimeout: 0,
+    bodyTimeout: 0,
+  } as const
+  const { proxy } = options
+  if (proxy === undefined)
+    return new Agent({ ...common, connect: { ...tls, timeout: connectMs, keepAlive: true } })
+  const { username, password } = proxy
+  const user = `${decodeURIComponent(username)}:${decodeURIComponent(password)}`
+  return new ProxyAgent({
+    ...common,
+    uri: proxy.origin,
+    requestTls: { ...tls, timeout: connectMs },
+    ...(username === '' ? {} : { token: `Basic ${Buffer.from(user, 'utf8').toString('base64')}` }),
+  })
+}
+
+/** Header that says who it is where TLS ends before the region. */
+const createSigner = ({ tls, url }: HttpOptions) => {
+  let counter = 0
+  return ({ path, headers, body }: RelayPost): Record<string, string> => {
+    const { cert = '', key = '' } = tls.current()
+    counter++
+    const parts = {
+      method: 'POST',
+      path,
+      agent: headers[relayHeaders.agent] ?? '',
+      epoch: headers[relayHeaders.epoch] ?? '',
+      audience: url.host,
+      counter,
+      body,
+    }
+    return {
+      [identityHeaders.certificate]: encodeCertificates(certificatesIn(cert)),
+      [identityHeaders.audience]: url.host,
+      [identityHeaders.counter]: String(counter),
+      [identityHeaders.signature]: signRequest(parts, createPrivateKey(key)),
+    }
+  }
+}
+
+const headersOf = (raw: Dispatcher.ResponseData['headers']): Record<string, string | undefined> =>
+  Object.fromEntries(
+    Object.entries(raw).map(([name, value]) => [name, Array.isArray(value) ? value[0] : value]),
+  )
+
+export const createHttpTransport = (options: HttpOptions): HttpTransport => {
+  const { url, tls, host } = options
+  const prefix = url.pathname.replace(/\/+$/, '')
+  const signer = options.sign ? createSigner(options) : undefined
+  let dispatcher: Promise<Dispatcher> | undefined
+  const letGo = async () => {
+    const old = dispatcher
+    dispatcher = undefined
+    if (old !== undefined) await (await old).close()
+  }
+  const stopListening = tls.onChange(() => void letGo())
+
+  const transport: RelayTransport = async (post, signal) => {
+    dispatcher ??= createDispatcher(options)
+    const using = await dispatcher
+    const stop = new AbortController()
+    const give = () => stop.abort(signal.reason)
+    if (signal.aborted) give()
+    signal.addEventListener('abort', give, { once: true })
+    const cancel = host.clock.after(post.timeoutMs, () =>
+      stop.abort(new Failure('HF-N020', `no answer within ${post.timeoutMs} ms`)),
+    )
+    try {
+      const answer = await using.request({
+        origin: url.origin,
+        path: `${prefix}${post.path}`,
+        method: 'POST',
+        headers: { ...post.headers, ...signer?.(post) },
+        body: post.body,
+        signal: stop.signal,
+      })
+      const body = new Uint8Array(await answer.body.arrayBuffer())
+      return { status: answer.statusCode, headers: headersOf(answer.headers), body }
+    } finally {
+      cancel()
+      signal.removeEventListener('abort', give)
+    }
+  }
+  return {
+    transport,
+    close: async () => {
+      stopListening()
+      const old = dispatcher
+      dispatcher = undefined
+      if (old !== undefined) await (await old).destroy()
+    },
+  }
+}

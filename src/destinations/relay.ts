@@ -1,0 +1,76 @@
+/**
+ * `type: relay`: sends to a Holdfast regional node, which commits to its database and keeps the books.
+ * Only the wiring stands here: `relay-client.ts` speaks the protocol, `relay-http.ts` carries it.
+ */
+import { z } from 'zod'
+import { relayBodyBytesDefault, relayBodyBytesMax } from '../limits.ts'
+import type { Destination } from '../model.ts'
+import { openTlsFiles } from '../tls.ts'
+import { duration, size } from '../units.ts'
+import { type DestinationDeps, defineDestination } from './destination.ts'
+import { createRelayClient } from './relay-client.ts'
+import { createHttpTransport } from './relay-http.ts'
+import { troubleOf } from './relay-trouble.ts'
+
+const path = z.string().min(1)
+const urlOf = (protocols: readonly string[]) =>
+  z.string().transform((text, context) => {
+    const url = URL.canParse(text) ? new URL(text) : undefined
+    if (url !== undefined && protocols.includes(url.protocol)) return url
+    const wanted = protocols.map((one) => `${one}//`).join(' or ')
+    context.addIssue({ code: 'custom', message: `must be a URL that begins with ${wanted}` })
+    return z.NEVER
+  })
+
+const relayConfig = z.strictObject({
+  type: z.literal('relay'),
+  url: urlOf(['https:']).describe('Address of the regional node, https://host:port'),
+  tls: z
+    .strictObject({
+      ca: path.describe('CA of the regional node (PEM)'),
+      cert: path.describe('Certificate of this agent (PEM); its CN is the agent’s name'),
+      key: path.describe('Its key (PEM)'),
+    })
+    .describe('Both sides prove who they are; changed files are taken without a restart'),
+  proxy: urlOf(['http:']).optional().describe('HTTP proxy to CONNECT through'),
+  request_timeout: duration()
+    .prefault('30s')
+    .describe('Without an answer for so long a request is sent again; large bodies get more'),
+  body_max: size()
+    .prefault(`${relayBodyBytesDefault / 1024}KiB`)
+    .pipe(
+      z
+        .number()
+        .min(16 * 1024)
+        .max(relayBodyBytesMax),
+    )
+    .describe('Largest request'),
+  sign_requests: z
+    .boolean()
+    .default(false)
+    .describe('Sign each request with the agent’s key, for a region behind a proxy that ends TLS'),
+})
+
+const create = (deps: DestinationDeps, config: z.output<typeof relayConfig>): Destination => {
+  const { host } = deps
+  const tls = openTlsFiles(config.tls, host, { watch: true })
+  const { url, proxy, sign_requests: sign } = config
+  const http = createHttpTransport({ url, tls, host, proxy, sign })
+  return createRelayClient(deps, {
+    transport: http.transport,
+    requestTimeoutMs: config.request_timeout,
+    bodyBytesMax: config.body_max,
+    troubleOf: (error) =>
+      troubleOf(error, {
+        authority: url.host,
+        nowUs: host.clock.nowUs(),
+        certificateExpiresAtUs: tls.expiresAtUs(),
+      }),
+    close: async () => {
+      await http.close()
+      tls[Symbol.dispose]()
+    },
+  })
+}
+
+export const relayDestination = defineDestination({ type: 'relay', config: relayConfig, create })
