@@ -14,7 +14,7 @@ import { type Cursor, createSink, malformed, putVarint, takeVarint } from './str
 /** lz4-napi puts the size before its block; ours stands in the table. */
 const lz4PrefixBytes = 4
 /** A shorter stream gains nothing from a compressor. */
-const compressBytesMin = 48
+const compressBytesMin = 96
 
 const bufferOf = (bytes: Uint8Array): Buffer =>
   Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)

@@ -5,6 +5,7 @@
  */
 import {
   choosePredictor,
+  detrend,
   facts,
   type Predictor,
   residuals,
@@ -148,7 +149,8 @@ const putRest = (out: IntSinks, ys: Float64Array, count: number, start: number):
   const step = greatestCommonStep(ys, count)
   if (step > 1) for (let i = 0; i < count; i++) ys[i] = (ys[i] as number) / step
   const choice = choosePredictor(ys, count)
-  const zCount = residuals(ys, ys, count, choice)
+  if (choice.drift !== 0) detrend(ys, count, choice.drift)
+  const zCount = residuals(ys, ys, count, choice.predictor)
   const shift = shiftFor(facts.bits, zCount)
   putByte(
     out.shapes,

@@ -29,50 +29,58 @@ const lookMax = 4096
 const bitLength = (z: number): number =>
   z < 2 ** 32 ? 32 - Math.clz32(z) : 64 - Math.clz32(z / 2 ** 32)
 
+/** y_i - i * drift, in place of y_i. */
+export const detrend = (ys: Float64Array, count: number, drift: number): void => {
+  for (let i = 1; i < count; i++) ys[i] = (ys[i] as number) - i * drift
+}
+
+/** Distances above the least: unsigned, `count` of them. */
+const aboveLeast = (ys: Float64Array, zs: Float64Array, count: number): number => {
+  let least = 0
+  for (let i = 1; i < count; i++) if ((ys[i] as number) < least) least = ys[i] as number
+  let largest = 0
+  let bits = 0
+  for (let i = 0; i < count; i++) {
+    const z = (ys[i] as number) - least
+    zs[i] = z
+    bits += bitLength(z)
+    if (z > largest) largest = z
+  }
+  facts.least = least
+  facts.largest = largest
+  facts.bits = bits
+  return count
+}
+
 /**
- * Residuals of `ys[0..count)` into `zs`: all of them for predictor 0 (above `facts.least`, unsigned), else those from
- * 1 on, zigzag (2r, or -2r - 1 below zero). Returns how many. `zs` may be `ys`.
+ * Residuals of `ys[0..count)` into `zs` (which may be `ys`) as unsigned numbers; returns how many: all for predictor 0
+ * (above `facts.least`), else those from 1 on, zigzag (2r, or -2r - 1 below zero).
  */
 export const residuals = (
   ys: Float64Array,
   zs: Float64Array,
   count: number,
-  { predictor, drift }: Choice,
+  predictor: Predictor,
 ): number => {
+  if (predictor === 0) return aboveLeast(ys, zs, count)
   let largest = 0
   let bits = 0
-  if (predictor === 0) {
-    let least = 0
-    for (let i = 1; i < count; i++) {
-      const y = (ys[i] as number) - i * drift
-      if (y < least) least = y
-    }
-    for (let i = 0; i < count; i++) {
-      const z = (ys[i] as number) - i * drift - least
-      zs[i] = z
-      bits += bitLength(z)
-      if (z > largest) largest = z
-    }
-    facts.least = least
-    facts.largest = largest
-    facts.bits = bits
-    return count
-  }
-  let before = ys[0] as number
+  let before = 0
   let slope = 0
   for (let i = 1; i < count; i++) {
-    const y = (ys[i] as number) - i * drift
+    const y = ys[i] as number
     let r: number
-    if (predictor === 1) {
-      r = y - before
-      before = y
-    } else if (predictor === 2) {
-      r = y - before - slope
-      slope = y - before
-      before = y
-    } else {
+    if (predictor === 3) {
       r = y - Math.floor(before + 0.5)
       before += (y - before) * smoothing
+    } else {
+      r = y - before
+      before = y
+      if (predictor === 2) {
+        const bend = r - slope
+        slope = r
+        r = bend
+      }
     }
     const z = r < 0 ? -2 * r - 1 : 2 * r
     zs[i - 1] = z
@@ -152,7 +160,8 @@ export const choosePredictor = (ys: Float64Array, count: number): Choice => {
     { predictor: 1, drift },
     { predictor: 0, drift: Math.abs(mean) * count <= driftMax ? mean : drift },
   ] as const) {
-    residuals(ys, spare, look, candidate)
+    for (let i = 0; i < look; i++) spare[i] = (ys[i] as number) - i * candidate.drift
+    residuals(spare, spare, look, candidate.predictor)
     if (facts.bits >= least) continue
     least = facts.bits
     drifting = candidate

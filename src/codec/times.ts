@@ -6,24 +6,18 @@
 import { type IntCursors, type IntSinks, numbersOf, putInts, type Run, takeInts } from './ints.ts'
 import { malformed } from './streams.ts'
 
-/** Vectors seen so far, end to end. */
+/** Where the vectors seen so far lie among the times. */
 interface Vectors {
-  times: Float64Array
+  readonly times: Float64Array
   readonly starts: number[]
   readonly counts: number[]
-  length: number
 }
 
-const sameTimes = (
-  vectors: Vectors,
-  vector: number,
-  times: Float64Array,
-  from: number,
-  count: number,
-): boolean => {
+const isVector = (vectors: Vectors, vector: number, at: number, count: number): boolean => {
   if (vectors.counts[vector] !== count) return false
+  const { times } = vectors
   const start = vectors.starts[vector] as number
-  for (let i = 0; i < count; i++) if (vectors.times[start + i] !== times[from + i]) return false
+  for (let i = 0; i < count; i++) if (times[start + i] !== times[at + i]) return false
   return true
 }
 
@@ -34,32 +28,25 @@ export const putTimes = (
   counts: Float64Array,
   runCount: number,
 ): void => {
-  const vectors: Vectors = {
-    times: new Float64Array(times.length),
-    starts: [],
-    counts: [],
-    length: 0,
-  }
-  const byFirstAndLast = new Map<number, number>()
+  const vectors: Vectors = { times, starts: [], counts: [] }
+  const byEnds = new Map<number, number>()
   const refs = new Float64Array(runCount)
   let before = -1
   for (let run = 0, at = 0; run < runCount; run++) {
     const count = counts[run] as number
-    if (before >= 0 && sameTimes(vectors, before, times, at, count)) refs[run] = 0
+    if (before >= 0 && isVector(vectors, before, at, count)) refs[run] = 0
     else {
       const key = (times[at] as number) + 3 * (times[at + count - 1] as number) + count * 1_000_003
-      const known = byFirstAndLast.get(key)
-      if (known !== undefined && sameTimes(vectors, known, times, at, count)) {
+      const known = byEnds.get(key)
+      if (known !== undefined && isVector(vectors, known, at, count)) {
         refs[run] = known + 2
         before = known
       } else {
         refs[run] = 1
         before = vectors.starts.length
-        byFirstAndLast.set(key, before)
-        vectors.starts.push(vectors.length)
+        byEnds.set(key, before)
+        vectors.starts.push(at)
         vectors.counts.push(count)
-        vectors.times.set(times.subarray(at, at + count), vectors.length)
-        vectors.length += count
       }
     }
     at += count
