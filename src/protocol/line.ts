@@ -46,7 +46,10 @@ export interface LineTrouble {
   readonly sample: Uint8Array
 }
 export interface LineReading {
-  /** The next points, whole lines, at least `pointsMax` of them unless the end is reached; a point whose line has no time gets NaN. */
+  /**
+   * The next points, in whole lines: at least `pointsMax` unless the end is reached, and at most
+   * one line more. A point whose line has no time gets NaN.
+   */
   readonly next: (pointsMax: number) => PointBatch
   readonly done: () => boolean
   /** The first `troublesMax` of them. */

@@ -11,7 +11,10 @@ export interface ListenAddress {
   readonly host: string
   readonly port: number
 }
-/** `127.0.0.1:8086`, `[::1]:8086`, `gateway.local:8086`, `:8086` or `*:8086` (every address); undefined when it is none of these. */
+/**
+ * `127.0.0.1:8086`, `[::1]:8086`, `gateway.local:8086`, `:8086` or `*:8086` (every address);
+ * undefined when it is none of these.
+ */
 export const parseListen = (text: string): ListenAddress | undefined => {
   const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]\s]*)):(\d{1,5})$/.exec(text)
   const port = Number(match?.[3])
@@ -70,7 +73,10 @@ export const createGuard = ({ address, token, hosts }: GuardParts): Guard => {
 const digestOf = (token: string): Buffer => createHash('sha256').update(token).digest()
 const nameOf = (host: string): string => host.toLowerCase().replace(/:\d{1,5}$/, '')
 
-/** What may be the token, wherever InfluxDB clients put one: `Token`, `Bearer`, the password of `Basic`, `p` of the URL. */
+/**
+ * What may be the token, wherever InfluxDB clients put one: `Token`, `Bearer`, the password of
+ * `Basic`, `p` of the URL.
+ */
 const tokensOf = ({ authorization, query }: Asking): readonly string[] => {
   if (authorization === undefined) return typeof query.p === 'string' ? [query.p] : []
   const match = /^(\w+) +(\S+) *$/.exec(authorization)

@@ -1,0 +1,99 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { createBatchBuilder, emptyBatch } from '../../../src/batch.ts'
+import { Failure } from '../../../src/errors.ts'
+import { silentMeter } from '../../../src/host.ts'
+import { because, type Intake, type Loss, quality } from '../../../src/model.ts'
+import { meters } from '../../../src/observability/meters.ts'
+import { createIntake } from '../../../src/pipeline/intake.ts'
+
+const setUp = (trusted = true) => {
+  const appended: { lane: string; intake: Intake; release: (error?: Error) => void }[] = []
+  const counted: string[] = []
+  const emit = createIntake({
+    lane: 'raw',
+    source: 's',
+    clock: () => ({ nowUs: 5_000_000, bootId: 'b', monotonicUs: 40, trusted }),
+    meter: {
+      ...silentMeter,
+      count: (name, value, labels) => {
+        assert.ok(meters[name], `${name} is in the table`)
+        assert.deepEqual(Object.keys(labels ?? {}).sort(), [...(meters[name]?.labels ?? [])].sort())
+        counted.push(`${name} ${value} ${Object.values(labels ?? {})}`)
+      },
+    },
+    spool: {
+      append: (lane, intake) =>
+        new Promise((resolve, reject) => {
+          const release = (error?: Error) => (error ? reject(error) : resolve())
+          appended.push({ lane, intake, release })
+        }),
+    },
+  })
+  return { appended, counted, emit }
+}
+const points = (...times: number[]) => {
+  const builder = createBatchBuilder()
+  for (const time of times) builder.addFloat(0, time, Number.NaN, 0)
+  return builder.take()
+}
+const loss: Loss = { source: 's', reason: 'refused', count: 3, text: 'why' }
+const turn = () => new Promise((resolve) => setImmediate(resolve))
+
+test('resolves, and counts, only once the spool has said durable', async () => {
+  const { appended, counted, emit } = setUp()
+  let durable = false
+  const done = emit({ points: points(1, 2), losses: [loss] }).then(() => {
+    durable = true
+  })
+  await turn()
+  assert.equal(appended.length, 1)
+  assert.deepEqual([durable, counted], [false, []])
+  appended[0]?.release()
+  await done
+  assert.deepEqual(counted, [
+    'holdfast_points_received_total 2 s',
+    'holdfast_points_refused_total 3 s,refused',
+  ])
+  assert.equal(appended[0]?.lane, 'raw')
+  assert.deepEqual(
+    [...(appended[0]?.intake.points.qualities ?? [])],
+    [quality.bad | because.notANumber, quality.bad | because.notANumber],
+  )
+})
+
+test('a failure reaches the source and counts nothing', async () => {
+  const { appended, counted, emit } = setUp()
+  const done = emit({ points: points(1) })
+  await turn()
+  appended[0]?.release(new Failure('HF-S001', 'no'))
+  await assert.rejects(done, { code: 'HF-S001' })
+  assert.deepEqual(counted, [])
+})
+
+test('mixed times under an untrusted clock: two appends in order, kept and losses with the last', async () => {
+  const { appended, emit } = setUp(false)
+  const kept = [{ key: 'k', value: new Uint8Array([1]) }]
+  const done = emit({ points: points(7, Number.NaN), kept, losses: [loss] })
+  await turn()
+  assert.equal(appended.length, 1)
+  assert.deepEqual([appended[0]?.intake.kept ?? [], appended[0]?.intake.losses ?? []], [[], []])
+  appended[0]?.release()
+  await turn()
+  assert.equal(appended[1]?.intake.timeBase, 'monotonic')
+  assert.deepEqual([...(appended[1]?.intake.points.timeUs ?? [])], [40])
+  assert.deepEqual([appended[1]?.intake.kept, appended[1]?.intake.losses], [kept, [loss]])
+  appended[1]?.release()
+  await done
+})
+
+test('a time base the source has chosen stands; nothing at all is no append', async () => {
+  const { appended, emit } = setUp()
+  const done = emit({ points: points(3), timeBase: 'monotonic' })
+  await emit({ points: emptyBatch })
+  await turn()
+  assert.equal(appended.length, 1)
+  assert.equal(appended[0]?.intake.timeBase, 'monotonic')
+  appended[0]?.release()
+  await done
+})
