@@ -155,13 +155,13 @@ const readable = (file: string, path: Path): Trouble[] => {
     return [{ code: 'HF-C015', text: `${file} ${why}`, path, on: 'value' }]
   }
 }
-const filesIn = (root: unknown, path: Path = []): Trouble[] => {
+export const checkFiles = (root: unknown, path: Path = []): Trouble[] => {
   if (typeof root === 'string') {
     return isPathField(path) && !String(path.at(-1)).endsWith('_dir') ? readable(root, path) : []
   }
   if (typeof root !== 'object' || root === null) return []
   return Object.entries(root).flatMap(([key, one]) =>
-    filesIn(one, [...path, Array.isArray(root) ? Number(key) : key]),
+    checkFiles(one, [...path, Array.isArray(root) ? Number(key) : key]),
   )
 }
 const gigabytes = (bytes: number) => `${(bytes / 1e9).toFixed(1)} GB`
@@ -196,6 +196,6 @@ const diskOf = (config: Config): Trouble[] => {
       ]
 }
 export const checkSurroundings = (root: Raw, config: Config): Trouble[] => [
-  ...filesIn({ sources: root.sources, destinations: root.destinations, agent: root.agent }),
+  ...checkFiles({ sources: root.sources, destinations: root.destinations, agent: root.agent }),
   ...diskOf(config),
 ]

@@ -45,7 +45,7 @@ export type LoadResult<T> =
   | { readonly ok: true; readonly config: T; readonly warnings: readonly ConfigProblem[] }
   | { readonly ok: false; readonly problems: readonly ConfigProblem[] }
 
-const inFileOrder = (problems: readonly ConfigProblem[]) =>
+export const inFileOrder = (problems: readonly ConfigProblem[]) =>
   problems.toSorted((a, b) => a.line - b.line || a.column - b.column)
 
 export interface Source {
@@ -190,14 +190,24 @@ const isEmpty = (value: unknown) =>
   value === null ||
   (typeof value === 'object' && Object.keys(value).length === 0)
 
-/** A reference that could not be resolved leaves no value for the schema to complain about a second time. */
-const firstAtEachPlace = (troubles: readonly Trouble[]): Trouble[] => {
-  const unresolved = new Set(
-    troubles.filter(({ code }) => /^HF-C01[23]$/.test(code)).map(({ path }) => path?.join('\0')),
+const isReference = ({ code }: Trouble) => code === 'HF-C012' || code === 'HF-C013'
+const at = (path: Path | undefined) => path?.join('\0')
+/**
+ * One thing is said once: a reference without a value leaves nothing for the schema to complain about, and a door's own
+ * schema knows better than we do what it needs.
+ */
+const saidOnce = (troubles: readonly Trouble[]): Trouble[] => {
+  const unresolved = new Set(troubles.filter(isReference).map(({ path }) => at(path)))
+  const doors = new Set(
+    troubles
+      .filter(({ path }) => /^(token|listen)$/.test(String(path?.at(-1))))
+      .filter(({ code }) => code !== 'HF-C014')
+      .map(({ path }) => at(path?.slice(0, -1))),
   )
-  return troubles.filter(
-    ({ code, path }) => /^HF-C01[23]$/.test(code) || !unresolved.has(path?.join('\0')),
-  )
+  return troubles.filter((one) => {
+    if (one.code === 'HF-C014') return !doors.has(at(one.path?.slice(0, -1)))
+    return isReference(one) || !unresolved.has(at(one.path))
+  })
 }
 
 export const defaultStateDir = (environment: Environment): string =>
@@ -239,7 +249,7 @@ export const loadConfig = (path: string, options: LoadOptions): LoadResult<Confi
       }
     : undefined
   if (config && options.surroundings !== false) troubles.push(...checkSurroundings(map, config))
-  const problems = inFileOrder(firstAtEachPlace(troubles).map(opened.text.problem))
+  const problems = inFileOrder(saidOnce(troubles).map(opened.text.problem))
   if (config === undefined || problems.some((one) => one.severity === 'error'))
     return { ok: false, problems }
   return { ok: true, config, warnings: problems }

@@ -1,0 +1,140 @@
+/**
+ * What every verb gets: the global flags, the two streams, colours, prompts, and the way to name a running agent.
+ * Invariants: data on stdout, everything else on stderr; no prompt and no colour where no person is looking.
+ */
+import { existsSync, readFileSync } from 'node:fs'
+import { dirname, resolve } from 'node:path'
+import { createInterface } from 'node:readline/promises'
+import { parseDocument } from 'yaml'
+import type { ConfigProblem } from '../config/problems.ts'
+import type { Environment } from '../config/secrets.ts'
+import type { ControlClient } from '../control/client.ts'
+import { Failure } from '../errors.ts'
+
+export interface GlobalFlags {
+  readonly config?: string
+  readonly socket?: string
+  readonly json?: boolean
+  readonly quiet?: boolean
+  readonly verbose?: boolean
+  readonly color: boolean
+  readonly input: boolean
+  readonly timeoutMs: number
+}
+export interface CliContext {
+  readonly flags: GlobalFlags
+  readonly environment: Environment
+  readonly color: boolean
+  /** A person sits at both ends. */
+  readonly interactive: boolean
+  /** A line of data, to stdout. */
+  readonly out: (text: string) => void
+  /** A line for the person, to stderr; nothing with --quiet. */
+  readonly say: (text: string) => void
+  /** A line that --quiet does not silence. */
+  readonly warn: (text: string) => void
+  readonly json: (value: unknown) => void
+  readonly paint: (style: Style, text: string) => string
+  readonly ask: (question: string, standard: string) => Promise<string>
+  readonly configPath: () => string
+  readonly socketPath: () => string
+  readonly client: () => Promise<ControlClient>
+  /** Fires at the first SIGINT or SIGTERM. */
+  readonly signal: AbortSignal
+}
+const styles = { bold: '1', dim: '2', red: '31', green: '32', yellow: '33' } as const
+export type Style = keyof typeof styles
+
+const defaultConfigs = ['holdfast.yaml', '/etc/holdfast/holdfast.yaml'] as const
+const systemSocket = '/run/holdfast/control.sock'
+
+export const isoText = (ms: number) => new Date(ms).toISOString()
+
+/** Only `agent.state_dir` is read, so that a broken configuration does not keep anyone from asking for the status. */
+const stateDirOf = (configPath: string): string | undefined => {
+  try {
+    const found: unknown = parseDocument(readFileSync(configPath, 'utf8')).getIn([
+      'agent',
+      'state_dir',
+    ])
+    return typeof found === 'string' ? resolve(dirname(resolve(configPath)), found) : undefined
+  } catch {
+    return undefined
+  }
+}
+const findConfig = (flags: GlobalFlags, environment: Environment): string =>
+  flags.config ??
+  environment.HOLDFAST_CONFIG ??
+  defaultConfigs.find((path) => existsSync(path)) ??
+  defaultConfigs[0]
+const findSocket = (flags: GlobalFlags, environment: Environment): string => {
+  const given = flags.socket ?? environment.HOLDFAST_SOCKET
+  if (given) return resolve(given)
+  const stateDir = stateDirOf(findConfig(flags, environment)) ?? '/var/lib/holdfast'
+  const own = resolve(stateDir, 'control.sock')
+  return existsSync(own) || !existsSync(systemSocket) ? own : systemSocket
+}
+
+export const createContext = (
+  flags: GlobalFlags,
+  environment: Environment,
+  signal: AbortSignal,
+): CliContext => {
+  const color =
+    flags.color &&
+    !environment.NO_COLOR &&
+    environment.TERM !== 'dumb' &&
+    process.stdout.isTTY === true
+  const interactive = flags.input && process.stdin.isTTY === true && process.stderr.isTTY === true
+  const warn = (text: string) => process.stderr.write(`${text}\n`)
+  const out = (text: string) => process.stdout.write(`${text}\n`)
+  return {
+    flags,
+    environment,
+    color,
+    interactive,
+    signal,
+    out,
+    warn,
+    say: (text) => {
+      if (!flags.quiet) warn(text)
+    },
+    json: (value) => out(JSON.stringify(value)),
+    paint: (style, text) => (color ? `\x1b[${styles[style]}m${text}\x1b[0m` : text),
+    ask: async (question, standard) => {
+      if (!interactive) return standard
+      const prompt = createInterface({ input: process.stdin, output: process.stderr })
+      try {
+        return (await prompt.question(`${question} [${standard}] `, { signal })).trim() || standard
+      } finally {
+        prompt.close()
+      }
+    },
+    configPath: () => findConfig(flags, environment),
+    socketPath: () => findSocket(flags, environment),
+    client: async () => {
+      const { createControlClient } = await import('../control/client.ts')
+      return createControlClient(findSocket(flags, environment), flags.timeoutMs)
+    },
+  }
+}
+
+/** Prints all problems of a configuration; answers whether any is an error. */
+export const showProblems = async (
+  context: CliContext,
+  problems: readonly ConfigProblem[],
+): Promise<boolean> => {
+  const { renderProblems } = await import('../config/problems.ts')
+  const text = renderProblems(problems, { color: context.color })
+  if (text !== '') context.warn(text.trimEnd())
+  return problems.some(({ severity }) => severity === 'error')
+}
+
+/** Anything that loses data needs --yes, or a person who says so, and has said how much by then. */
+export const mayLose = async (context: CliContext, yes: boolean, what: string): Promise<void> => {
+  if (yes) return
+  if (!context.interactive)
+    throw new Failure('HF-X011', what, 'say so with --yes; nothing was changed')
+  const answer = await context.ask(`${what} Go on?`, 'no')
+  if (!/^y(es)?$/i.test(answer)) throw new Failure('HF-X012', 'nothing was changed')
+}

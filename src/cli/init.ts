@@ -1,0 +1,209 @@
+/**
+ * `holdfast init`: a commented configuration to start from, by prompts or by flags; on request a development CA too.
+ * Invariant: run again it changes nothing that is there: files stay unless --force, keys and certificates always stay.
+ */
+import { randomBytes } from 'node:crypto'
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { hostname } from 'node:os'
+import { join, relative, resolve } from 'node:path'
+import { exitCodes, Failure } from '../errors.ts'
+import { systemClock } from '../host.ts'
+import type { CliContext } from './context.ts'
+
+export interface InitOptions {
+  readonly directory: string
+  readonly name?: string
+  readonly region?: string
+  readonly developmentCa?: string | true
+  readonly serverName?: readonly string[]
+  readonly force?: boolean
+}
+
+const port = 8443
+const certificateDays = 825
+const quoted = (text: string) => JSON.stringify(text)
+
+interface AgentChoices {
+  readonly name: string
+  readonly region: string
+  readonly tls: { readonly ca: string; readonly cert: string; readonly key: string }
+  readonly development: boolean
+}
+const agentYaml = ({ name, region, tls, development }: AgentChoices): string => `\
+# Holdfast on this gateway. What may stand here: holdfast config schema; is it right: holdfast check
+agent:
+  name: ${name}                  # part of every series, and the CN of the certificate below
+  state_dir: ${development ? 'state' : '/var/lib/holdfast'}   # the spool; a disk that survives power cuts
+
+sources:
+  - name: http
+    type: http                   # InfluxDB line protocol on /write and /api/v2/write, so Telegraf can send here
+    listen: 127.0.0.1:8086
+${development ? simulated : mqttExample}
+spool:
+  size_max: 1GiB                 # then sources wait; or, per lane: when_full: drop_oldest
+  keep_sent: 24h                 # what was sent stays so long, so that it can be sent again
+
+destinations:
+  - name: region                 # a destination is its name: a new url keeps its place
+    type: relay
+    url: ${quoted(region)}
+    tls:
+      ca: ${quoted(tls.ca)}
+      cert: ${quoted(tls.cert)}
+      key: ${quoted(tls.key)}
+`
+const simulated = `\
+  - name: plant
+    type: simulate               # readings of a plant that does not exist; remove it when real ones come
+`
+const mqttExample = `\
+#  - name: plant
+#    type: mqtt
+#    url: mqtts://broker.example:8883
+#    topics: ["plant/#"]
+#    password: \${file:/etc/holdfast/mqtt-password}
+`
+const regionalYaml = (tls: AgentChoices['tls'], database: string): string => `\
+# A Holdfast regional node. What may stand here: holdfast config schema --regional
+listen: 0.0.0.0:${port}
+tls:
+  ca: ${quoted(tls.ca)}        # signs the agents' certificates
+  cert: ${quoted(tls.cert)}
+  key: ${quoted(tls.key)}
+state_dir: ${database}           # embedded database; used while "database" is not set
+# database:
+#   url: postgres://holdfast@db.example:5432/plant   # several: a list, tried in order
+#   password: \${file:/etc/holdfast/database-password}
+`
+
+/** Writes unless the file is there; answers whether it wrote. */
+const writeNew = (path: string, text: string, mode: number, force: boolean): boolean => {
+  try {
+    writeFileSync(path, text, { mode, flag: force ? 'w' : 'wx' })
+    return true
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (code === 'EEXIST') return false
+    throw new Failure('HF-X014', `cannot write ${path} (${code})`, 'choose another --directory')
+  }
+}
+const report = (context: CliContext, path: string, wrote: boolean) =>
+  context.say(`${wrote ? 'wrote' : 'kept '}  ${path}`)
+
+interface Authority {
+  readonly ca: string
+  readonly agent: { readonly cert: string; readonly key: string }
+  readonly server: { readonly cert: string; readonly key: string }
+}
+const makeAuthority = async (
+  context: CliContext,
+  folder: string,
+  agent: string,
+  serverNames: readonly string[],
+): Promise<Authority> => {
+  const { createDevelopmentCa, openDevelopmentCa } = await import('../regional/development-ca.ts')
+  mkdirSync(folder, { recursive: true, mode: 0o750 })
+  const at = (name: string) => join(folder, name)
+  const validity = { fromMs: systemClock.nowUs() / 1_000, days: certificateDays }
+  const known = existsSync(at('ca.pem')) && existsSync(at('ca-key.pem'))
+  const ca = known
+    ? await openDevelopmentCa(
+        readFileSync(at('ca.pem'), 'utf8'),
+        readFileSync(at('ca-key.pem'), 'utf8'),
+        validity,
+      )
+    : await createDevelopmentCa(`Holdfast development ${randomBytes(3).toString('hex')}`, validity)
+  const keep = (name: string, text: string, mode: number) =>
+    report(context, at(name), writeNew(at(name), text, mode, false))
+  keep('ca-key.pem', ca.caKeyPem, 0o600)
+  keep('ca.pem', ca.caPem, 0o644)
+  const pair = async (name: string, make: () => Promise<{ certPem: string; keyPem: string }>) => {
+    const [cert, key] = [`${name}.pem`, `${name}-key.pem`]
+    if (existsSync(at(cert)) && existsSync(at(key))) report(context, at(cert), false)
+    else {
+      const made = await make()
+      // Half a pair is of no use, and a new key needs its certificate.
+      report(context, at(key), writeNew(at(key), made.keyPem, 0o600, true))
+      report(context, at(cert), writeNew(at(cert), made.certPem, 0o644, true))
+    }
+    return { cert: at(cert), key: at(key) }
+  }
+  return {
+    ca: at('ca.pem'),
+    server: await pair('region', () => ca.server(serverNames)),
+    agent: await pair(agent, () => ca.agent(agent)),
+  }
+}
+
+const nameFrom = (text: string) =>
+  text
+    .replace(/[^A-Za-z0-9._-]/g, '-')
+    .replace(/^[^A-Za-z0-9]+/, '')
+    .slice(0, 64) || 'gateway-1'
+
+const choose = async (context: CliContext, options: InitOptions) => {
+  const name = options.name ?? (await context.ask('Name of this gateway?', nameFrom(hostname())))
+  if (name !== nameFrom(name))
+    throw new Failure('HF-X002', `"${name}" is no name`, 'use letters, digits, ".", "_" and "-"')
+  const standard = `https://localhost:${port}`
+  const region =
+    options.region ?? (await context.ask('Where does the regional node listen?', standard))
+  if (!URL.canParse(region) || !region.startsWith('https://'))
+    throw new Failure('HF-X002', `"${region}" is no address`, `write ${standard}`)
+  const wanted = context.interactive
+    ? await context.ask('Make a development CA with certificates for both sides?', 'yes')
+    : 'no'
+  const ca = options.developmentCa ?? (/^y(es)?$/i.test(wanted) ? true : undefined)
+  return { name, region, ca }
+}
+
+export const init = async (context: CliContext, options: InitOptions): Promise<number> => {
+  const { name, region, ca } = await choose(context, options)
+  const folder = resolve(options.directory)
+  mkdirSync(folder, { recursive: true })
+  const force = options.force === true
+  const file = join(folder, 'holdfast.yaml')
+  const regionalFile = join(folder, 'regional.yaml')
+  const fromHere = (path: string) => {
+    const short = relative(folder, path)
+    return short.startsWith('..') ? path : short
+  }
+  let tls = {
+    ca: '/etc/holdfast/ca.pem',
+    cert: '/etc/holdfast/agent.pem',
+    key: '/etc/holdfast/agent-key.pem',
+  }
+  if (ca !== undefined) {
+    const names = options.serverName ?? [
+      ...new Set([new URL(region).hostname, 'localhost', '127.0.0.1', '::1']),
+    ]
+    const made = await makeAuthority(
+      context,
+      ca === true ? join(folder, 'ca') : resolve(ca),
+      name,
+      names,
+    )
+    const short = (cert: string, key: string) => ({
+      ca: fromHere(made.ca),
+      cert: fromHere(cert),
+      key: fromHere(key),
+    })
+    tls = short(made.agent.cert, made.agent.key)
+    const text = regionalYaml(short(made.server.cert, made.server.key), 'region-state')
+    report(context, regionalFile, writeNew(regionalFile, text, 0o640, force))
+  }
+  const text = agentYaml({ name, region, tls, development: ca !== undefined })
+  const wrote = writeNew(file, text, 0o640, force)
+  report(context, file, wrote)
+  if (context.flags.json)
+    context.json({ file, wrote, regional: ca === undefined ? null : regionalFile })
+  if (ca !== undefined) {
+    context.say(
+      'The CA is for development: who holds ca-key.pem can be any agent. A site brings its own PKI.',
+    )
+    context.say(`next:  holdfast regional -c ${regionalFile}`)
+  } else context.say('next:  put the certificates named there in place, then: holdfast check')
+  context.say(`       holdfast run -c ${file}`)
+  return exitCodes.good
+}

@@ -1,0 +1,55 @@
+/** `holdfast regional`: the receiving side until SIGTERM; and `regional plan`, the SQL an administrator may run first. */
+import { existsSync } from 'node:fs'
+import type { LoadResult } from '../config/load.ts'
+import { loadRegionalConfig, type RegionalConfig, type RegionalFlags } from '../config/regional.ts'
+import { exitCodes, Failure } from '../errors.ts'
+import { parseDurationMs } from '../units.ts'
+import { type CliContext, showProblems } from './context.ts'
+import { openHost } from './run.ts'
+
+const defaultFiles = ['regional.yaml', '/etc/holdfast/regional.yaml'] as const
+const load = (context: CliContext, flags: RegionalFlags): LoadResult<RegionalConfig> => {
+  const path =
+    context.flags.config ??
+    context.environment.HOLDFAST_CONFIG ??
+    // Flags that say everything need no file; one that happens to lie about must not mix in.
+    (flags.tlsCert ? undefined : defaultFiles.find((file) => existsSync(file)))
+  return loadRegionalConfig(path ?? null, { environment: context.environment, flags })
+}
+
+export const regional = async (context: CliContext, flags: RegionalFlags): Promise<number> => {
+  const loaded = load(context, flags)
+  if (!loaded.ok) {
+    await showProblems(context, loaded.problems)
+    context.say(
+      'holdfast init --development-ca makes a regional.yaml and certificates to start from',
+    )
+    return exitCodes.configInvalid
+  }
+  await showProblems(context, loaded.warnings)
+  const { config } = loaded
+  const { host, meter, redactor } = openHost(context, 'regional', config.log.level)
+  for (const secret of config.secrets) redactor.add(secret)
+  const { runRegional } = await import('../regional/run.ts')
+  const { environment, signal } = context
+  return await runRegional(config, { host, meter, environment, signal })
+}
+
+export const plan = async (
+  context: CliContext,
+  options: { readonly role: string; readonly retention?: string },
+): Promise<number> => {
+  const { role, retention } = options
+  const ms = retention === undefined ? undefined : parseDurationMs(retention)
+  if (retention !== undefined && (ms === undefined || ms < 3_600_000))
+    throw new Failure(
+      'HF-X002',
+      `--retention is no duration of an hour or more: "${retention}"`,
+      'write 365d',
+    )
+  const { planSql } = await import('../database/schema-postgres.ts')
+  const hours = ms === undefined ? {} : { retention: `${Math.round(ms / 3_600_000)} hours` }
+  context.out(planSql({ role, ...hours }).trimEnd())
+  context.say('-- to be run by the owner of the database; safe to run again')
+  return exitCodes.good
+}

@@ -1,0 +1,67 @@
+/** `holdfast run`: configuration in, agent until SIGTERM; exit 78 on a configuration that cannot be run. */
+import { loadConfig } from '../config/load.ts'
+import { type MetricsDoor, openMetricsDoor } from '../control/metrics-door.ts'
+import type { AgentView } from '../control/view.ts'
+import { exitCodes } from '../errors.ts'
+import { createSystemHost, systemClock } from '../host.ts'
+import { createLog, type LogLevel, logKindOf } from '../observability/log.ts'
+import { createMeter } from '../observability/metrics.ts'
+import { createRedactor } from '../observability/redact.ts'
+import { version } from '../release.ts'
+import { type CliContext, showProblems } from './context.ts'
+
+/** Log and meters of a long-running verb, in the form stderr calls for. */
+export const openHost = (context: CliContext, role: string, level: LogLevel) => {
+  const redactor = createRedactor()
+  const kind = logKindOf(process.stderr.isTTY === true, context.environment.JOURNAL_STREAM)
+  const { verbose, quiet, color } = context.flags
+  const log = createLog({
+    kind,
+    level: verbose ? 'debug' : quiet ? 'warn' : level,
+    redactor,
+    nowUs: systemClock.nowUs,
+    color: kind === 'tty' && color && !context.environment.NO_COLOR,
+  })
+  const meter = createMeter({ process: true })
+  meter.gauge('holdfast_build_info', 1, { version, node: process.versions.node, role })
+  return { host: createSystemHost({ log, meter }), meter, redactor }
+}
+
+export const run = async (context: CliContext): Promise<number> => {
+  const { catalog } = await import('../config/catalog.ts')
+  const { environment, signal } = context
+  const path = context.configPath()
+  const load = () => loadConfig(path, { environment, catalog })
+  const loaded = load()
+  if (!loaded.ok) {
+    await showProblems(context, loaded.problems)
+    return exitCodes.configInvalid
+  }
+  await showProblems(context, loaded.warnings)
+  const { config } = loaded
+  const { host, meter, redactor } = openHost(context, 'agent', config.agent.log.level)
+  for (const secret of config.secrets) redactor.add(secret)
+  const { runAgent } = await import('../agent.ts')
+  let view: AgentView | undefined
+  const onHangup = () => {
+    view?.reload().then(
+      ({ text }) => host.log.info('reload', { text }),
+      (error: unknown) => host.log.error('reload', { error }),
+    )
+  }
+  let door: Promise<MetricsDoor> | undefined
+  const onReady = (ready: AgentView) => {
+    view = ready
+    const { metrics } = config.agent
+    if (metrics === undefined) return
+    door = openMetricsDoor({ listen: metrics.listen, token: metrics.token, view: ready })
+    door.catch((error: unknown) => host.log.error('metrics_door_closed', { error }))
+  }
+  process.on('SIGHUP', onHangup)
+  try {
+    return await runAgent(config, { host, meter, environment, signal, load, onReady })
+  } finally {
+    process.off('SIGHUP', onHangup)
+    await door?.then((one) => one[Symbol.asyncDispose]()).catch(() => {})
+  }
+}

@@ -1,0 +1,110 @@
+/** `holdfast status`: the verdict in the first line, its cause and remedy below, then the way of the points. */
+import type { AgentStatus, ReloadAnswer } from '../control/view.ts'
+import { exitCodes } from '../errors.ts'
+import type { DestinationStatus, SourceStatus, Verdict } from '../observability/health.ts'
+import { printable } from '../observability/log.ts'
+import type { CliContext, Style } from './context.ts'
+import { bytesText, countText, hoursText, spanText } from './format.ts'
+
+const exitCodeOf: Readonly<Record<Verdict['state'], number>> = {
+  ok: exitCodes.good,
+  degraded: exitCodes.degraded,
+  unhealthy: exitCodes.unhealthy,
+}
+const styleOf: Readonly<Record<Verdict['state'], Style>> = {
+  ok: 'green',
+  degraded: 'yellow',
+  unhealthy: 'red',
+}
+const ago = (nowUs: number, thenUs: number) =>
+  thenUs === 0 ? 'never' : `${spanText((nowUs - thenUs) / 1_000)} ago`
+
+const sourceLines = (nowUs: number, sources: readonly SourceStatus[]): string[] => {
+  const running = sources.filter(({ state }) => state === 'running').length
+  const rate = sources.reduce((sum, one) => sum + one.pointsPerSecond, 0)
+  return [
+    `${running}/${sources.length} running   ${countText(rate)} points/s`,
+    ...sources
+      .filter(({ state }) => state !== 'running')
+      .map(
+        (one) =>
+          `${one.name}: ${one.state}, last point ${ago(nowUs, one.lastPointUs)}${one.text ? `: ${one.text}` : ''}`,
+      ),
+  ]
+}
+const drainText = (one: DestinationStatus, inPerSecond: number): string => {
+  const net = one.pointsPerSecond - inPerSecond
+  if (one.pending < 1_000) return ''
+  return net > 0 ? `   drained in about ${spanText((one.pending / net) * 1_000)}` : ''
+}
+const destinationLines = (status: AgentStatus): string[] => {
+  const inPerSecond = status.sources.reduce((sum, one) => sum + one.pointsPerSecond, 0)
+  return status.destinations.map((one) => {
+    const backlog = one.pending > 0 ? `   pending ${countText(one.pending)} points` : ''
+    const why = one.state === 'up' ? '' : `   ${one.text}`
+    return `${one.name} ${one.state}   last ack ${ago(status.nowUs, one.lastAckUs)}${backlog}${drainText(one, inPerSecond)}${why}`
+  })
+}
+const lostPoints = ({ lanes }: AgentStatus) =>
+  lanes.reduce(
+    (sum, { readers }) => sum + Math.max(0, ...readers.map((one) => one.declaredLost)),
+    0,
+  )
+
+/** Lines without colour, the verdict's word first. */
+export const statusLines = (status: AgentStatus): string[] => {
+  const { verdict, spool, nowUs } = status
+  const line = (label: string, texts: readonly string[]) =>
+    texts.map((text, at) => `  ${(at === 0 ? label : '').padEnd(12)} ${printable(text)}`)
+  const safe =
+    verdict.safeOfflineHours === null
+      ? ''
+      : `   safe offline for ${hoursText(verdict.safeOfflineHours)}`
+  const lost = lostPoints(status)
+  const others = verdict.issues.filter(({ reason }) => reason !== verdict.reason)
+  const offset = status.clock.offsetUs
+  return [
+    `${verdict.state.toUpperCase()}  ${status.agent}  ${printable(verdict.reason)}${lost > 0 ? '' : ', nothing lost'}`,
+    ...(verdict.code ? line('why', [`${verdict.code} ${verdict.reason}`, ...verdict.effects]) : []),
+    ...(verdict.fix ? line('fix', [verdict.fix]) : []),
+    ...line(
+      'also',
+      others.map(({ code, reason, fix }) => `${code} ${reason}${fix ? `; ${fix}` : ''}`),
+    ),
+    ...line('sources', sourceLines(nowUs, status.sources)),
+    ...line('spool', [
+      spool === null
+        ? 'does not answer'
+        : `${bytesText(spool.bytesUsed)} of ${bytesText(spool.bytesMax)}, disk ${bytesText(spool.diskFreeBytes)} free${safe}`,
+    ]),
+    ...line('destination', destinationLines(status)),
+    ...(lost > 0
+      ? line('lost', [`${countText(lost)} points declared lost, see: holdfast gaps`])
+      : []),
+    ...line('clock', [
+      `${status.clock.trusted ? 'trusted' : 'not trusted'}${offset === null ? '' : `, ${offset >= 0 ? '+' : '-'}${spanText(Math.abs(offset) / 1_000)}`}`,
+    ]),
+    ...line('config', [`${status.config.file}  ${status.config.digest.slice(0, 12)}`]),
+    ...line('version', [`${status.version}, up ${spanText(status.upForUs / 1_000)}`]),
+  ]
+}
+
+export const status = async (context: CliContext): Promise<number> => {
+  const found = await (await context.client()).get<AgentStatus>('/v1/status')
+  const { state } = found.verdict
+  if (context.flags.json) context.json(found)
+  else {
+    const [first = '', ...rest] = statusLines(found)
+    const word = state.toUpperCase()
+    context.out(context.paint(styleOf[state], word) + first.slice(word.length))
+    if (!context.flags.quiet) for (const line of rest) context.out(line)
+  }
+  return exitCodeOf[state]
+}
+
+export const reload = async (context: CliContext): Promise<number> => {
+  const answer = await (await context.client()).post<ReloadAnswer>('/v1/reload')
+  if (context.flags.json) context.json(answer)
+  else context.out(answer.text)
+  return exitCodes.good
+}

@@ -1,0 +1,212 @@
+/**
+ * What a regional node needs to know: from a small file, from flags, or both (a flag stands before the file).
+ * Invariants: as in `load.ts`: all problems at once, unknown keys refused, defaults here and nowhere else.
+ */
+import { createHash } from 'node:crypto'
+import { dirname, resolve } from 'node:path'
+import { z } from 'zod'
+import { regionalBytesMax, regionalRequestsMax } from '../limits.ts'
+import { duration, size } from '../units.ts'
+import { checkFiles, isLoopback } from './checks.ts'
+import { defaultStateDir, inFileOrder, isSecretPath, type LoadResult, openSource } from './load.ts'
+import { absolutePaths } from './paths.ts'
+import { listenSchema } from './schema.ts'
+import { type Environment, resolveSecrets } from './secrets.ts'
+import { parseSource, type SourceText, type Trouble } from './source-text.ts'
+import { validate } from './validate.ts'
+
+const postgresUrl = z
+  .string()
+  .regex(/^postgres(ql)?:\/\/.+/, 'must be postgres://USER@HOST:PORT/DATABASE')
+const databaseSchema = z.strictObject({
+  url: z
+    .union([postgresUrl, z.array(postgresUrl).min(1).max(16)])
+    .describe('One server, or several that are tried in order'),
+  password: z.string().optional(),
+  tls: z
+    .union([
+      z.literal('off'),
+      z.strictObject({
+        ca: z.string().optional(),
+        cert: z.string().optional(),
+        key: z.string().optional(),
+        server_name: z.string().optional(),
+      }),
+    ])
+    .prefault({})
+    .describe('Verified in full; "off" only for a Unix socket or this machine'),
+  pool_max: z.int().min(1).max(100).default(8),
+})
+export const regionalSchema = z.strictObject({
+  listen: listenSchema.default('0.0.0.0:8443'),
+  tls: z.strictObject({
+    ca: z.string().describe('Signs the certificates of agents'),
+    cert: z.string(),
+    key: z.string(),
+  }),
+  identity: z
+    .enum(['certificate', 'signature'])
+    .default('certificate')
+    .describe("Behind a proxy that ends TLS: a signature by the agent's key over each request"),
+  state_dir: z.string().min(1).optional().describe('Folder of the embedded database'),
+  database: databaseSchema
+    .optional()
+    .describe('PostgreSQL or TimescaleDB; without it an embedded database'),
+  retention: duration().optional().describe('TimescaleDB lets points go after this long'),
+  metrics: z
+    .strictObject({ listen: listenSchema, token: z.string().min(16).optional() })
+    .optional()
+    .describe('Serve /metrics and /healthz here too, without client certificates'),
+  limits: z
+    .strictObject({
+      requests: z.int().min(1).max(10_000).default(regionalRequestsMax),
+      bytes: size()
+        .prefault(`${regionalBytesMax / 1024 ** 2}MiB`)
+        .describe('Of all request bodies held at once'),
+    })
+    .prefault({}),
+  log: z
+    .strictObject({ level: z.enum(['debug', 'info', 'warn', 'error']).default('info') })
+    .prefault({}),
+})
+type Given = z.output<typeof regionalSchema>
+export interface RegionalConfig extends Omit<Given, 'state_dir' | 'database'> {
+  /** The file, or 'flags'. */
+  readonly file: string
+  readonly digest: string
+  readonly state_dir: string
+  readonly database:
+    | (Omit<NonNullable<Given['database']>, 'url'> & { readonly urls: readonly string[] })
+    | null
+  readonly secrets: readonly string[]
+}
+export interface RegionalFlags {
+  readonly listen?: string
+  readonly tlsCa?: string
+  readonly tlsCert?: string
+  readonly tlsKey?: string
+  readonly database?: string
+  readonly stateDir?: string
+}
+export interface RegionalLoadOptions {
+  readonly environment: Environment
+  readonly flags: RegionalFlags
+  readonly surroundings?: boolean
+}
+
+type Raw = Record<string, unknown>
+const isMap = (value: unknown): value is Raw =>
+  typeof value === 'object' && value !== null && !Array.isArray(value)
+/** Flags as the same tree the file would have; paths in them start at the working folder. */
+const fromFlags = (flags: RegionalFlags, environment: Environment, folder: string): Raw => {
+  const given = Object.fromEntries(
+    Object.entries({ ca: flags.tlsCa, cert: flags.tlsCert, key: flags.tlsKey }).flatMap(
+      ([key, path]) => (path ? [[key, resolve(folder, path)]] : []),
+    ),
+  )
+  const database = flags.database
+    ? { database: { url: resolveSecrets({ url: flags.database }, environment) } }
+    : {}
+  const url = (database.database?.url.value as { url?: string } | undefined)?.url
+  return {
+    ...(flags.listen ? { listen: flags.listen } : {}),
+    ...(Object.keys(given).length > 0 ? { tls: given } : {}),
+    ...(url ? { database: { url } } : {}),
+    ...(flags.stateDir ? { state_dir: resolve(folder, flags.stateDir) } : {}),
+  }
+}
+const merge = (under: Raw, over: Raw): Raw => {
+  const out = { ...under }
+  for (const [key, value] of Object.entries(over)) {
+    const below = out[key]
+    out[key] = isMap(below) && isMap(value) ? merge(below, value) : value
+  }
+  return out
+}
+
+/** A socket in a folder, or an address nobody else can listen in on. */
+const isPrivate = (url: string): boolean => {
+  try {
+    const { hostname, searchParams } = new URL(url)
+    const host = searchParams.get('host') ?? decodeURIComponent(hostname)
+    return host === '' || host.startsWith('/') || isLoopback(`${host}:1`)
+  } catch {
+    return false
+  }
+}
+const checkDatabase = (config: RegionalConfig): Trouble[] => {
+  if (config.database === null || config.database.tls !== 'off') return []
+  return config.database.urls.every(isPrivate)
+    ? []
+    : [
+        {
+          code: 'HF-C018',
+          text: 'database.tls is off, and the server is not on this machine',
+          hint: 'remove "tls: off" (the system\'s roots verify the server), or give tls.ca',
+          path: ['database', 'tls'],
+          on: 'value',
+        },
+      ]
+}
+const checkMetrics = ({ metrics }: RegionalConfig): Trouble[] =>
+  metrics === undefined || metrics.token !== undefined || isLoopback(metrics.listen)
+    ? []
+    : [
+        {
+          code: 'HF-C014',
+          text: `${metrics.listen} can be reached from outside this machine, and no token is set`,
+          hint: 'set metrics.token, or listen on 127.0.0.1',
+          path: ['metrics', 'listen'],
+          on: 'value',
+        },
+      ]
+
+/** `path` null: flags alone. */
+export const loadRegionalConfig = (
+  path: string | null,
+  options: RegionalLoadOptions,
+): LoadResult<RegionalConfig> => {
+  const { environment, flags } = options
+  const opened = path === null ? noFile() : openSource(path, environment)
+  if (Array.isArray(opened)) return { ok: false, problems: opened }
+  const folder = path === null ? '.' : dirname(resolve(path))
+  const file = absolutePaths(opened.root, folder)
+  const root = isMap(file) ? merge(file, fromFlags(flags, environment, '.')) : file
+  const troubles: Trouble[] = [...opened.troubles]
+  const result = validate(regionalSchema, root, [], isSecretPath)
+  if (!result.ok) {
+    const problems = [...troubles, ...result.troubles].map(opened.text.problem)
+    return { ok: false, problems: inFileOrder(problems) }
+  }
+  const { database, state_dir, ...rest } = result.value
+  const config: RegionalConfig = {
+    ...rest,
+    file: opened.text.file,
+    digest: createHash('sha256').update(JSON.stringify(root)).digest('hex'),
+    state_dir: state_dir ?? defaultStateDir(environment),
+    database: database
+      ? { ...database, urls: Array.isArray(database.url) ? database.url : [database.url] }
+      : null,
+    secrets: [...opened.secrets, ...passwordsIn(database?.url)],
+  }
+  troubles.push(...checkDatabase(config), ...checkMetrics(config))
+  if (options.surroundings !== false) troubles.push(...checkFiles(root))
+  const problems = inFileOrder(troubles.map(opened.text.problem))
+  return problems.some(({ severity }) => severity === 'error')
+    ? { ok: false, problems }
+    : { ok: true, config, warnings: problems }
+}
+const noFile = () => ({
+  text: parseSource('flags', '') satisfies SourceText,
+  root: {},
+  secrets: [] as string[],
+  troubles: [] as Trouble[],
+})
+const passwordsIn = (urls: string | readonly string[] | undefined): string[] =>
+  [urls ?? []].flat().flatMap((url) => {
+    const password = /^[a-z]+:\/\/[^/@:]*:([^@]*)@/.exec(url)?.[1]
+    return password ? [password] : []
+  })
+
+export const regionalJsonSchema = (): Record<string, unknown> =>
+  z.toJSONSchema(regionalSchema, { io: 'input', unrepresentable: 'any' })
