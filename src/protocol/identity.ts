@@ -7,7 +7,6 @@
  * dates and made for clients; a counter is taken once. Pure but for the keys: time is an argument.
  */
 import {
-  X509Certificate as Certificate,
   createHash,
   createPublicKey,
   type KeyObject,
@@ -29,7 +28,7 @@ export const identityHeaders = {
 
 const purpose = 'holdfast-request-1'
 const certificatesMax = 4
-const certificateCharsMax = 16 * 1024
+const certificateCharsMax = 12 * 1024
 const clientAuth = '1.3.6.1.5.5.7.3.2'
 /** Requests in flight may overtake each other; older counters than this many are refused. */
 const counterWindow = 256
