@@ -48,6 +48,11 @@ export const regionalSchema = z.strictObject({
     .enum(['certificate', 'signature'])
     .default('certificate')
     .describe("Behind a proxy that ends TLS: a signature by the agent's key over each request"),
+  audiences: z
+    .array(z.string().min(1))
+    .max(16)
+    .default([])
+    .describe('With identity: signature, this region as agents name it: HOST:PORT of their url'),
   state_dir: z.string().min(1).optional().describe('Folder of the embedded database'),
   database: databaseSchema
     .optional()

@@ -5,6 +5,7 @@
  * the request, never by a bare header; a body is read only while there is room for it; new certificates are taken
  * without closing a connection; stopping lets requests that are at work be answered.
  */
+import { createHash, timingSafeEqual } from 'node:crypto'
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { TLSSocket } from 'node:tls'
@@ -24,8 +25,12 @@ export interface RegionalServerOptions {
   readonly tls?: TlsFiles
   /** TLS ends at a proxy: who an agent is says its signature. Without it mTLS is required. */
   readonly proxy?: SignedOptions
-  /** `/metrics` and `/healthz` without a certificate, on an address of their own. */
-  readonly monitor?: { readonly address: string; readonly port: number }
+  /** `/metrics` and `/healthz` without a certificate, on an address of their own; with a bearer token if given. */
+  readonly monitor?: {
+    readonly address: string
+    readonly port: number
+    readonly token?: string | undefined
+  }
   readonly metrics: {
     readonly text: () => Promise<string>
     readonly contentType: string
@@ -84,6 +89,16 @@ const createReception = (bytesMax: number, bodyBytesMax: number) => {
       return true
     },
   }
+}
+
+/** Compares digests, so that time says nothing of how much of the token was right. */
+const requireToken = (app: FastifyInstance, token: string) => {
+  const digest = (text: string) => createHash('sha256').update(text).digest()
+  const wanted = digest(`Bearer ${token}`)
+  app.addHook('onRequest', async (request, reply) => {
+    if (timingSafeEqual(digest(request.headers.authorization ?? ''), wanted)) return
+    await reply.code(401).header('www-authenticate', 'Bearer').send({ status: 'unauthorized' })
+  })
 }
 
 const addMonitoring = (app: FastifyInstance, options: RegionalServerOptions) => {
@@ -216,6 +231,8 @@ export const openRegionalServer = async (
   let monitorPort: number | null = null
   if (options.monitor !== undefined) {
     monitor = Fastify({ logger: false, forceCloseConnections: true })
+    const { token } = options.monitor
+    if (token !== undefined) requireToken(monitor, token)
     addMonitoring(monitor, options)
     monitorPort = await listen(monitor, options.monitor).catch(async (error: unknown) => {
       await stop(app, host.clock)

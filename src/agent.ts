@@ -1,0 +1,282 @@
+/**
+ * The composition root of an agent: configuration and host in, services out. It alone knows every room.
+ *
+ * Flow order is start order reversed: the spool opens first, then forwarders, then sources; the drain stops sources,
+ * seals what is open, lets the forwarders send for a moment, and closes the spool.
+ */
+import { mkdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { type AgentSource, createAgentSource } from './agent-sources.ts'
+import { type AgentDestination, createAgentView } from './agent-view.ts'
+import { seriesIdOf } from './codec/series-id.ts'
+import type { LoadResult } from './config/load.ts'
+import type { Config } from './config/schema.ts'
+import { controlSocketPath, openControlSocket } from './control/socket.ts'
+import type { AgentView, ReloadAnswer } from './control/view.ts'
+import { exitCodes, Failure, isFailure, textOf } from './errors.ts'
+import { createForwarder } from './forward/forwarder.ts'
+import type { Host } from './host.ts'
+import { relayBodyBytesDefault, segmentPointsMax } from './limits.ts'
+import type { SeriesTable, Service } from './model.ts'
+import type { CertificateStatus } from './observability/health.ts'
+import type { Meters } from './observability/metrics.ts'
+import { type AgentClock, createAgentClock } from './pipeline/clock.ts'
+import { createArrivalStamps } from './pipeline/quality.ts'
+import { createSeriesTable } from './pipeline/series.ts'
+import { releasedAtUs, version } from './release.ts'
+import { openSpoolWorker } from './spool/client.ts'
+import type { AgentSpoolPort } from './spool/port.ts'
+import type { SpoolOptions } from './spool/state.ts'
+import { supervise } from './supervise.ts'
+
+export interface RunAgentOptions {
+  readonly host: Host
+  readonly meter: Pick<Meters, 'text'>
+  readonly environment: Readonly<Record<string, string | undefined>>
+  /** Fires at SIGTERM or SIGINT. */
+  readonly signal: AbortSignal
+  /** The configuration as its file says now, for `reload`. */
+  readonly load: () => LoadResult<Config>
+  /** Called once everything runs. */
+  readonly onReady?: (view: AgentView) => void
+}
+
+/** How long forwarders may still send what the last seal left, once the sources have ended. */
+const lastSendMs = 2_000
+const clockLookMs = 1_000
+
+const spoolOptions = (config: Config): SpoolOptions => ({
+  agent: config.agent.name,
+  lanes: config.lanes.map((lane) => ({
+    name: lane.name,
+    maxDelayMs: lane.max_delay,
+    segmentPointsMax,
+    policy: lane.when_full,
+  })),
+  bytesMax: config.spool.size_max,
+  diskFreeBytesMin: config.spool.disk_free_min,
+  keepSentMs: config.spool.keep_sent,
+  compressor: config.spool.compression,
+  configRevision: 0,
+  clockFloorUs: releasedAtUs,
+})
+
+const createDestinations = (
+  host: Host,
+  config: Config,
+  spool: AgentSpoolPort,
+  clock: AgentClock,
+): readonly AgentDestination[] =>
+  config.destinations.map((one) => {
+    const deps = {
+      host: { ...host, log: host.log.child({ destination: one.name }) },
+      name: one.name,
+      agent: config.agent.name,
+      spool,
+      farTime: clock.farTime,
+    }
+    const forwarder = createForwarder({
+      spool,
+      destination: one.of.create(deps, one.settings),
+      lanes: one.lanes,
+      options: {
+        from: one.from,
+        requestsInFlight: one.requests_in_flight,
+        bodyBytesMax: relayBodyBytesDefault,
+        liveShare: one.live_share,
+        ...(one.bandwidth === null ? {} : { bandwidthBytesPerSecond: one.bandwidth }),
+      },
+      host,
+    })
+    return { config: one, forwarder }
+  })
+
+/** Tells the spool what the clock is worth, once a second and whenever that changes. */
+const createClockService = (host: Host, clock: AgentClock, spool: AgentSpoolPort): Service => ({
+  name: 'clock',
+  run: async (signal) => {
+    while (!signal.aborted) {
+      const reading = clock.reading()
+      host.meter.gauge('holdfast_clock_trusted', reading.trusted ? 1 : 0)
+      const offsetUs = clock.farOffsetUs()
+      if (offsetUs !== undefined) host.meter.gauge('holdfast_clock_offset_seconds', offsetUs / 1e6)
+      await spool.setClock(reading)
+      await host.clock.sleep(clockLookMs, signal)
+    }
+  },
+})
+
+/** Gauges that only a look at the spool can give. */
+const createGaugeService = (host: Host, series: SeriesTable, spool: AgentSpoolPort): Service => ({
+  name: 'gauges',
+  run: async (signal) => {
+    while (!signal.aborted) {
+      const stats = await spool.stats()
+      const { gauge } = host.meter
+      gauge('holdfast_series', series.count())
+      gauge('holdfast_spool_bytes', stats.bytesUsed)
+      gauge('holdfast_spool_limit_bytes', stats.bytesMax)
+      gauge('holdfast_spool_disk_free_bytes', stats.diskFreeBytes)
+      gauge('holdfast_spool_fill_bytes_per_second', stats.fillBytesPerSecond)
+      gauge('holdfast_spool_blocked', stats.blockedReason === null ? 0 : 1)
+      gauge('holdfast_spool_waiting_for_clock', stats.waitingForClock)
+      gauge('holdfast_spool_quarantined', stats.quarantined)
+      await host.clock.sleep(5_000, signal)
+    }
+  },
+})
+
+/** Certificates are picked up by themselves; everything else needs a restart, which loses nothing. */
+const reloadAnswer = (running: Config, loaded: LoadResult<Config>): ReloadAnswer => {
+  if (!loaded.ok) {
+    const [first] = loaded.problems
+    const text =
+      first === undefined ? 'it cannot be read' : `${first.file}:${first.line}: ${first.text}`
+    throw new Failure(
+      'HF-C020',
+      `the new configuration is refused: ${text}`,
+      'see all of it with: holdfast check',
+    )
+  }
+  if (loaded.config.digest === running.digest)
+    return { changed: false, text: 'the configuration is unchanged' }
+  return { changed: true, text: 'the new configuration is good: restart the agent to use it' }
+}
+
+interface Fatal {
+  /** Resolves when the spool is lost: nothing can be drained then. */
+  readonly raised: Promise<void>
+  readonly failure: () => Failure | undefined
+  readonly raise: (failure: Failure) => void
+  readonly stop: AbortSignal
+}
+const createFatal = (host: Host, stop: AbortSignal): Fatal => {
+  const own = new AbortController()
+  const raised = Promise.withResolvers<void>()
+  let failure: Failure | undefined
+  stop.addEventListener('abort', () => own.abort(), { once: true })
+  return {
+    raised: raised.promise,
+    failure: () => failure,
+    raise: (given) => {
+      if (failure === undefined)
+        host.log.error('spool_lost', { code: given.code, why: given.message, fix: given.hint })
+      failure ??= given
+      own.abort()
+      raised.resolve()
+    },
+    stop: own.signal,
+  }
+}
+
+/** Runs until `stop`, or until the spool is lost; returns the process's exit code. Rejects when it cannot start. */
+export const runAgent = async (config: Config, options: RunAgentOptions): Promise<number> => {
+  const { host, signal } = options
+  const stateDir = config.agent.state_dir
+  mkdirSync(stateDir, { recursive: true, mode: 0o750 })
+  const fatal = createFatal(host, signal)
+  const series = createSeriesTable({
+    agent: config.agent.name,
+    seriesIdOf,
+    max: config.agent.series_max,
+  })
+  const spool = await openSpoolWorker({
+    path: join(stateDir, 'spool.db'),
+    spool: spoolOptions(config),
+    ingest: { commitWindowMs: config.spool.commit_window, lanes: spoolOptions(config).lanes },
+    series,
+    host,
+    onFatal: fatal.raise,
+  })
+  try {
+    return await runOver(config, options, spool, series, fatal)
+  } finally {
+    // A spool that is lost cannot be closed in good order; the process ends instead.
+    try {
+      await spool[Symbol.asyncDispose]()
+    } catch (error) {
+      if (fatal.failure() === undefined)
+        host.log.error('spool_close_failed', { error: textOf(error) })
+    }
+  }
+}
+
+const runOver = async (
+  config: Config,
+  options: RunAgentOptions,
+  spool: AgentSpoolPort,
+  series: SeriesTable,
+  fatal: Fatal,
+): Promise<number> => {
+  const { host } = options
+  const clock = createAgentClock(host, Math.max(releasedAtUs, spool.lastWallUs))
+  await spool.setClock(clock.reading())
+  const stamps = createArrivalStamps(clock.reading)
+  const destinations = createDestinations(host, config, spool, clock)
+  // A new destination that starts "now" must stand in its lanes before the first point of this run comes in.
+  for (const { config: one } of destinations)
+    for (const lane of one.lanes) await spool.openReader(lane, one.name, one.from)
+  const sources: readonly AgentSource[] = config.sources.map((one) =>
+    createAgentSource(
+      { host, agent: config.agent.name, spool, series, clock: clock.reading, stamps },
+      one,
+    ),
+  )
+  const certificates: CertificateStatus[] = []
+  const view = createAgentView({
+    host,
+    config,
+    spool,
+    clock,
+    sources,
+    destinations,
+    metrics: options.meter.text,
+    reload: async () => reloadAnswer(config, options.load()),
+    certificates: () => certificates,
+  })
+  const path = controlSocketPath(config.agent.state_dir, options.environment)
+  await using _control = await openControlSocket({ path, view, log: host.log })
+  host.meter.gauge('holdfast_build_info', 1, { version, node: process.version, role: 'agent' })
+  host.log.info('agent_started', {
+    agent: config.agent.name,
+    version,
+    epoch: spool.epoch,
+    control: path,
+  })
+  options.onReady?.(view)
+  const lastSeal: Service = {
+    name: 'last seal',
+    run: async (signal) => {
+      await aborted(signal)
+      await view.seal()
+      await host.clock.sleep(lastSendMs)
+    },
+  }
+  const running = supervise(
+    host,
+    [
+      sources,
+      [lastSeal],
+      [
+        ...destinations.map((one) => one.forwarder),
+        createClockService(host, clock, spool),
+        createGaugeService(host, series, spool),
+      ],
+    ],
+    fatal.stop,
+  )
+  await Promise.race([running, fatal.raised])
+  host.log.info('agent_stopped', { agent: config.agent.name })
+  const failure = fatal.failure()
+  return failure === undefined
+    ? exitCodes.good
+    : isFailure(failure, 'HF-S074')
+      ? exitCodes.diskTrouble
+      : exitCodes.failed
+}
+
+const aborted = (signal: AbortSignal): Promise<void> =>
+  new Promise((resolve) => {
+    if (signal.aborted) resolve()
+    else signal.addEventListener('abort', () => resolve(), { once: true })
+  })

@@ -1,0 +1,84 @@
+/**
+ * A publisher with a journal of its own: what the door acknowledged, what it did not, in the order it was sent. The
+ * checker's `accepted` is this journal and nothing else.
+ */
+import { kinds } from '../../src/model.ts'
+import type { JournalPoint } from '../../src/verify/checker.ts'
+
+export interface HttpPublisher {
+  /** Sends `count` points of `seriesCount` series as line protocol; true when the door acknowledged them. */
+  readonly send: (count: number) => Promise<boolean>
+  /** Sends these values for one series and time each, in order: a correction when the time was used before. */
+  readonly correct: (series: string, timeUs: number, value: number) => Promise<boolean>
+  /** Sends until `signal` fires, one request after another, `count` points each; waits a little after a refusal. */
+  readonly flood: (count: number, signal: AbortSignal) => Promise<void>
+  readonly journal: () => readonly JournalPoint[]
+  readonly acked: () => number
+}
+
+const bitsOf = (value: number): bigint =>
+  new BigUint64Array(new Float64Array([value]).buffer)[0] as bigint
+
+export const createHttpPublisher = (
+  door: () => string,
+  options: {
+    readonly seriesCount?: number
+    readonly name?: string
+    readonly startUs?: number
+  } = {},
+): HttpPublisher => {
+  const { seriesCount = 20, name = 'plant', startUs = 1_800_000_000_000_000 } = options
+  const journal: JournalPoint[] = []
+  let made = 0
+  let acked = 0
+
+  const post = async (points: Omit<JournalPoint, 'acked'>[], body: string): Promise<boolean> => {
+    let good = false
+    try {
+      const answer = await fetch(`${door()}/write?precision=us`, {
+        method: 'POST',
+        body,
+        signal: AbortSignal.timeout(20_000),
+      })
+      await answer.arrayBuffer()
+      good = answer.status === 204
+    } catch {
+      // Killed, or not up yet: nobody knows whether it was taken.
+    }
+    for (const point of points) journal.push({ ...point, acked: good })
+    if (good) acked += points.length
+    return good
+  }
+  const pointOf = (series: string, timeUs: number, value: number) => ({
+    series: `${series}.value`,
+    timeUs,
+    kind: kinds.float,
+    bits: bitsOf(value),
+    text: null,
+    quality: 0,
+  })
+  const send = async (count: number): Promise<boolean> => {
+    const points: Omit<JournalPoint, 'acked'>[] = []
+    let body = ''
+    for (let index = 0; index < count; index++, made++) {
+      const series = `${name}-${made % seriesCount}`
+      const timeUs = startUs + made * 1000
+      const value = Math.round(Math.sin(made / 50) * 1000 + (made % 7)) / 10
+      points.push(pointOf(series, timeUs, value))
+      body += `${series} value=${value} ${timeUs}\n`
+    }
+    return await post(points, body)
+  }
+  return {
+    send,
+    correct: (series, timeUs, value) =>
+      post([pointOf(series, timeUs, value)], `${series} value=${value} ${timeUs}\n`),
+    flood: async (count, signal) => {
+      while (!signal.aborted) {
+        if (!(await send(count))) await new Promise((resolve) => setTimeout(resolve, 50))
+      }
+    },
+    journal: () => journal,
+    acked: () => acked,
+  }
+}

@@ -1,0 +1,276 @@
+/**
+ * A whole site of real processes for end-to-end tests: the agent and the regional node through the command line, over
+ * PostgreSQL or the embedded store, and the checker's verdict at the end.
+ */
+import { execFileSync } from 'node:child_process'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import pg from 'pg'
+import { stringify } from 'yaml'
+import { extendDictionaryHash } from '../../src/codec/series-id.ts'
+import { createControlClient } from '../../src/control/client.ts'
+import type { AgentStatus } from '../../src/control/view.ts'
+import { createEmbeddedStore } from '../../src/database/embedded.ts'
+import {
+  createEmbeddedReadBack,
+  createPostgresReadBack,
+  type ReadBack,
+} from '../../src/database/read-back.ts'
+import { createSystemHost } from '../../src/host.ts'
+import { check, type JournalPoint, type Verdict } from '../../src/verify/checker.ts'
+import { createCertificates, type KeyFiles, type TestCertificates } from './certificates.ts'
+import { freePort, type Running, type StartOptions, start } from './processes.ts'
+import type { Postgres } from './servers.ts'
+import { temporaryFolder } from './temp.ts'
+
+export const cliPath = join(import.meta.dirname, '../../src/cli/main.ts')
+
+export interface SiteOptions {
+  readonly agent?: string
+  /** Without: the embedded store. `url` goes to the regional node (it may name PgBouncer), `postgres` to the checker. */
+  readonly database?: { readonly url: string; readonly postgres: Postgres }
+  /** Sources beside the HTTP door. */
+  readonly sources?: readonly object[]
+  readonly spool?: Readonly<Record<string, unknown>>
+  readonly lanes?: Readonly<Record<string, unknown>>
+  readonly destination?: Readonly<Record<string, unknown>>
+  readonly certificates?: TestCertificates
+  /** How the agent's process is made: inside a namespace, under a shim. */
+  readonly run?: (command: string, args: readonly string[], options?: StartOptions) => Running
+  /** Folder of the spool, when it must be on a disk of the test's own. */
+  readonly stateDir?: string
+  /** Port the agent believes the region to be on: a proxy's. */
+  readonly relayPort?: number
+}
+export interface Site {
+  readonly folder: string
+  readonly name: string
+  readonly certificates: TestCertificates
+  readonly agentKey: KeyFiles
+  readonly door: string
+  readonly regionPort: number
+  readonly stateDir: string
+  readonly config: string
+  readonly startAgent: (options?: StartOptions) => Promise<Running>
+  readonly startRegional: () => Promise<Running>
+  readonly status: () => Promise<AgentStatus>
+  /** Resolves when nothing is pending for the region; rejects with the last status after `seconds`. */
+  readonly drained: (seconds?: number) => Promise<AgentStatus>
+  /** With the regional node stopped (embedded) or not (PostgreSQL). */
+  readonly verdict: (
+    journal: Iterable<JournalPoint>,
+    options?: { readonly losses?: number; readonly pending?: number },
+  ) => Promise<Verdict>
+  readonly withReadBack: <T>(work: (back: ReadBack, delivered: number) => Promise<T>) => Promise<T>
+}
+
+const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms))
+
+const openPostgres = async (postgres: Postgres): Promise<pg.Client> => {
+  const client = new pg.Client({
+    host: postgres.folder,
+    port: postgres.port,
+    user: 'postgres',
+    database: postgres.database,
+  })
+  await client.connect()
+  return client
+}
+
+async function* inBatches<From, To>(
+  from: AsyncIterable<From>,
+  turn: (one: From) => To,
+): AsyncGenerator<To[]> {
+  let batch: To[] = []
+  for await (const one of from) {
+    if (batch.push(turn(one)) < 4096) continue
+    yield batch
+    batch = []
+  }
+  yield batch
+}
+
+const writeConfigs = async (
+  folder: string,
+  options: SiteOptions,
+  facts: {
+    name: string
+    doorPort: number
+    regionPort: number
+    stateDir: string
+    tls: TestCertificates
+    key: KeyFiles
+  },
+) => {
+  const { name, doorPort, regionPort, stateDir, tls, key } = facts
+  const config = join(folder, 'holdfast.yaml')
+  const regional = join(folder, 'regional.yaml')
+  writeFileSync(
+    config,
+    stringify({
+      agent: { name, state_dir: stateDir },
+      sources: [
+        { name: 'door', type: 'http', listen: `127.0.0.1:${doorPort}` },
+        ...(options.sources ?? []),
+      ],
+      ...(options.lanes ? { lanes: options.lanes } : {}),
+      spool: options.spool ?? {},
+      destinations: [
+        {
+          name: 'region',
+          type: 'relay',
+          url: `https://localhost:${options.relayPort ?? regionPort}`,
+          tls: { ca: tls.ca, ...key },
+          ...options.destination,
+        },
+      ],
+    }),
+  )
+  writeFileSync(
+    regional,
+    stringify({
+      listen: `127.0.0.1:${regionPort}`,
+      state_dir: join(folder, 'region'),
+      tls: { ca: tls.ca, ...tls.server },
+      ...(options.database ? { database: { url: options.database.url, ca: tls.ca } } : {}),
+    }),
+  )
+  return { config, regional }
+}
+
+export const createSite = async (options: SiteOptions = {}): Promise<Site> => {
+  const folder = temporaryFolder('site')
+  const name = options.agent ?? 'gw-1'
+  const certificates = options.certificates ?? (await createCertificates())
+  const agentKey = await certificates.agent(name)
+  const [doorPort, regionPort] = [await freePort(), await freePort()]
+  const stateDir = options.stateDir ?? join(folder, 'agent')
+  mkdirSync(join(folder, 'region'), { recursive: true })
+  const files = await writeConfigs(folder, options, {
+    name,
+    doorPort,
+    regionPort,
+    stateDir,
+    tls: certificates,
+    key: agentKey,
+  })
+  const door = `http://127.0.0.1:${doorPort}`
+  const database = join(folder, 'region', 'region.db')
+  const client = createControlClient(join(stateDir, 'control.sock'), 2_000)
+  const host = createSystemHost()
+  const run = options.run ?? start
+
+  const withReadBack: Site['withReadBack'] = async (work) => {
+    if (options.database) {
+      const pgClient = await openPostgres(options.database.postgres)
+      try {
+        const { rows } = await pgClient.query<{ points: string }>({
+          text: 'select coalesce(sum(points), 0)::text as points from ledger where agent = $1',
+          values: [name],
+        })
+        return await work(createPostgresReadBack(pgClient), Number(rows[0]?.points))
+      } finally {
+        await pgClient.end()
+      }
+    }
+    await using store = createEmbeddedStore({ path: database, host, extendDictionaryHash })
+    await store.prepare()
+    const answer = await store.agents()
+    const delivered =
+      answer.kind === 'ok' ? (answer.agents.find((one) => one.agent === name)?.points ?? 0) : -1
+    return await work(createEmbeddedReadBack(store.database), delivered)
+  }
+  let prepared = false
+  const startRegional = async () => {
+    if (!prepared && !options.database) await withReadBack((back) => back.installAudit())
+    const running = start('node', [cliPath, 'regional', '-c', files.regional])
+    await running.says('regional_listening')
+    if (!prepared && options.database) await withReadBack((back) => back.installAudit())
+    prepared = true
+    return running
+  }
+  const status = () => client.get<AgentStatus>('/v1/status')
+  return {
+    folder,
+    name,
+    certificates,
+    agentKey,
+    door,
+    regionPort,
+    stateDir,
+    config: files.config,
+    startAgent: async (startOptions) => {
+      const running = run('node', [cliPath, 'run', '-c', files.config], startOptions)
+      await running.says('source_listening')
+      return running
+    },
+    startRegional,
+    status,
+    drained: async (seconds = 60) => {
+      let last: unknown
+      for (const end = Date.now() + seconds * 1000; Date.now() < end; await pause(200)) {
+        try {
+          const seen = await status()
+          last = seen.destinations
+          if (
+            seen.lanes.length > 0 &&
+            seen.lanes.every((lane) => lane.readers.every((one) => one.pending === 0))
+          )
+            return seen
+        } catch (error) {
+          last = error
+        }
+      }
+      throw new Error(
+        `not drained in ${seconds} s: ${last instanceof Error ? last.message : JSON.stringify(last)}`,
+      )
+    },
+    withReadBack,
+    verdict: (journal, { losses = 0, pending = 0 } = {}) =>
+      withReadBack(async (back, delivered) => {
+        const names = new Map<bigint, string>()
+        return await check({
+          journal: [[...journal]],
+          losses: { acked: losses, unsure: 0 },
+          rows: inBatches(back.readBack(name), (row) => {
+            names.set(row.seriesId, row.name)
+            return {
+              series: row.name,
+              timeUs: row.timeUs,
+              kind: row.kind,
+              bits: typeof row.bits === 'bigint' ? row.bits : 0n,
+              text: typeof row.bits === 'string' ? row.bits : null,
+              quality: row.quality,
+            }
+          }),
+          writes: inBatches(back.auditOf(name), (one) => ({
+            series: names.get(one.seriesId) ?? String(one.seriesId),
+            timeUs: one.timeUs,
+          })),
+          gaps: await back.gapsOf(name),
+          delivered,
+          reduced: 0,
+          pending,
+        })
+      }),
+  }
+}
+
+/** The command line, run to its end. */
+export const cli = (
+  args: readonly string[],
+  env: Readonly<Record<string, string>> = {},
+): { code: number; out: string; err: string } => {
+  try {
+    const out = execFileSync('node', [cliPath, ...args], {
+      encoding: 'utf8',
+      env: { ...process.env, ...env },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    })
+    return { code: 0, out, err: '' }
+  } catch (error) {
+    const { status, stdout, stderr } = error as { status: number; stdout: string; stderr: string }
+    return { code: status, out: stdout, err: stderr }
+  }
+}
+export const textOfFile = (path: string) => readFileSync(path, 'utf8')
