@@ -9,7 +9,7 @@ import { Failure, isFailure } from '../errors.ts'
 import type { Host } from '../host.ts'
 import type { SeriesEntry, SeriesTable } from '../model.ts'
 import type { IngestOptions } from './ingest.ts'
-import { createSpoolIngest, createSpoolPort, type LocalSpoolPort, type SpoolCalls } from './port.ts'
+import { type AgentSpoolPort, createSpoolIngest, createSpoolPort, type SpoolCalls } from './port.ts'
 import type { Handed, LaneHead } from './spool.ts'
 import type { SpoolOptions } from './state.ts'
 import {
@@ -22,7 +22,7 @@ import {
 
 export interface SpoolWorkerOptions {
   readonly path: string
-  readonly options: SpoolOptions
+  readonly spool: SpoolOptions
   readonly ingest: IngestOptions
   readonly host: Pick<Host, 'clock' | 'log'>
   readonly series: Pick<SeriesTable, 'entry' | 'count'>
@@ -196,8 +196,8 @@ const waitReady = (worker: Worker, log: Host['log']): Promise<Ready> =>
   })
 
 /** Throws what `openSpool` throws. */
-export const openSpoolWorker = async (options: SpoolWorkerOptions): Promise<LocalSpoolPort> => {
-  const workerData: WorkerData = { path: options.path, options: options.options }
+export const openSpoolWorker = async (options: SpoolWorkerOptions): Promise<AgentSpoolPort> => {
+  const workerData: WorkerData = { path: options.path, options: options.spool }
   const worker = new Worker(options.workerUrl ?? new URL('./worker.ts', import.meta.url), {
     workerData,
     name: 'spool',

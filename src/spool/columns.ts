@@ -3,6 +3,7 @@
  *
  * Invariants: points stay in accept order; a string's bits index `texts` of this object; `truncate` undoes appends.
  */
+import { Failure } from '../errors.ts'
 import { kinds, type PointBatch } from '../model.ts'
 
 export interface OpenColumns {
@@ -16,6 +17,20 @@ export interface OpenColumns {
   readonly truncate: (count: number) => void
   /** The end (exclusive) of the longest run from `from` within both limits; at least one point. */
   readonly fit: (from: number, pointsMax: number, textBytesMax: number) => number
+}
+
+const timeMax = Number.MAX_SAFE_INTEGER
+/** What could not be sealed later must not be accepted now. */
+const check = (batch: PointBatch): void => {
+  for (let at = 0; at < batch.count; at++) {
+    const time = batch.timeUs[at] as number
+    if (Math.floor(time) !== time || time > timeMax || time < -timeMax) {
+      throw new Failure('HF-S016', `a point's time is no whole number of microseconds: ${time}`)
+    }
+    const kind = batch.kinds[at] as number
+    const named = kind !== kinds.string || Number(batch.bits[at]) < batch.texts.length
+    if (kind > kinds.string || !named) throw new Failure('HF-S016', 'a point has no value')
+  }
 }
 
 const textCost = (text: string): number => text.length * 3 + 4
@@ -52,6 +67,7 @@ export const createOpenColumns = (): OpenColumns => {
     count: () => count,
     textBytes: () => textBytes,
     append: (batch, number) => {
+      check(batch)
       const start = count
       reserve(count + batch.count)
       for (let at = 0; at < batch.count; at++) {

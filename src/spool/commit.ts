@@ -11,7 +11,7 @@ import type { Intake, Kept, Loss } from '../model.ts'
 import { recordLosses } from './gaps.ts'
 import { keepSample } from './quarantine.ts'
 import { makeRoom, type Room, requireRoom } from './room.ts'
-import { sealOpen, segmentTextCostMax } from './seal.ts'
+import { pointsMaxOf, sealOpen, segmentTextCostMax } from './seal.ts'
 import { keyOf, type LaneState, laneNamed, type SpoolState } from './state.ts'
 import { addWaiting } from './waiting.ts'
 import { write } from './write.ts'
@@ -68,8 +68,7 @@ const storePoints = (state: SpoolState, lane: LaneState, handed: Handed): number
     if (intake.timeBase !== 'monotonic') lane.open.append(intake.points, state.dictionary.ofRef)
   }
   const end = lane.open.count()
-  const full =
-    end >= (lane.options?.segmentPointsMax ?? 0) || lane.open.textBytes() >= segmentTextCostMax
+  const full = end >= pointsMaxOf(lane) || lane.open.textBytes() >= segmentTextCostMax
   let from = start
   if (end > 0 && (full || handed.seal)) {
     sealOpen(state, lane, handed.seal)
@@ -116,6 +115,7 @@ export const commitWindows = (state: SpoolState, windows: readonly Handed[]): Co
     room.reason = ''
     try {
       write(state, 'write', () => store(state, windows, room))
+      state.failpoint('before-ack')
       return { kind: 'stored' }
     } catch (error) {
       if (!isFailure(error, 'HF-S020')) throw error

@@ -5,7 +5,7 @@
  * a journal row or waiting points of its epoch do.
  */
 import type { EpochId, EpochLink, LaneId, Seq, SeriesEntry } from '../model.ts'
-import type { EpochRow, LaneState, SpoolState } from './state.ts'
+import { type EpochRow, type LaneState, type SpoolState, seqSpan } from './state.ts'
 
 const dictionarySpan = 2 ** 24
 /** Ordinals kept beyond what is held, so that a rewind far back can still name the epoch. */
@@ -44,12 +44,10 @@ export const putBase = (
   )
 }
 
+/** Ordinals rise by one an opening; the list is a run of them, so the place follows from the number. */
 export const epochNamed = (state: SpoolState, ordinal: number): EpochId => {
-  for (let at = state.epochs.length - 1; at >= 0; at--) {
-    const row = state.epochs[at]
-    if (row !== undefined && row.ordinal <= ordinal) return row.epoch
-  }
-  return state.epochs[0]?.epoch ?? state.epoch
+  const first = state.epochs[0]?.ordinal ?? ordinal
+  return (state.epochs[Math.max(0, ordinal - first)] ?? state).epoch
 }
 
 /** The oldest epoch that still holds something: its successor's base in some lane is at or above the floor. */
@@ -73,14 +71,17 @@ export const epochLinks = (state: SpoolState): readonly EpochLink[] =>
 /** Inside the opening transaction: forgets epochs and dictionaries that nothing refers to. */
 export const pruneEpochs = (state: SpoolState): void => {
   const holding = state.epochs[oldestHolding(state)]?.ordinal ?? state.ordinal
-  const used = state
-    .sql(
-      `SELECT min(least) FROM (SELECT min(epoch) AS least FROM journal
-       UNION ALL SELECT min(epoch) FROM waiting)`,
-    )
-    .pluck()
-    .get() as number | null
-  const oldest = Math.min(holding, used ?? holding)
+  // Rows of a lane come in the order of their epochs: the first one is of the oldest.
+  const oldestUsed = (table: 'journal' | 'waiting', lane: LaneState) =>
+    (state
+      .sql(`SELECT epoch FROM ${table} WHERE key >= ? AND key < ? ORDER BY key LIMIT 1`)
+      .pluck()
+      .get(lane.id * seqSpan, (lane.id + 1) * seqSpan) as number | undefined) ?? holding
+  const used = [...state.lanes.values()].flatMap((lane) => [
+    oldestUsed('journal', lane),
+    oldestUsed('waiting', lane),
+  ])
+  const oldest = Math.min(holding, ...used)
   state.sql('DELETE FROM dictionary WHERE key < ?').run(oldest * dictionarySpan)
   const surplus = state.epochs.findIndex((row) => row.ordinal >= oldest) - epochsKept
   if (surplus <= 0) return
@@ -146,6 +147,3 @@ export const renumber = (state: SpoolState, ordinal: number): ((index: number) =
 
 export const seriesCount = (state: SpoolState): number =>
   state.sql('SELECT count(*) FROM series').pluck().get() as number
-
-export const laneBase = (state: SpoolState, lane: LaneState): Seq =>
-  state.epochs[state.epochs.length - 1]?.bases.get(lane.id)?.base ?? 0

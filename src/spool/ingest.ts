@@ -73,6 +73,7 @@ export const createIngest = (
   let inFlight: Promise<void> | null = null
   let again = false
   let blockedReason: string | null = null
+  let fullReason: string | null = null
   let dead: Failure | null = null
   let cancelWindow: (() => void) | null = null
   let cancelFlush: (() => void) | null = null
@@ -124,7 +125,7 @@ export const createIngest = (
   /** A lane whose segment is due before the next window could end is sealed with this commit. */
   const isDue = (lane: string): boolean => {
     const due = dueMs.get(lane) ?? clock.monotonicMs() + (optionsOf(lane)?.maxDelayMs ?? 0)
-    return due <= clock.monotonicMs() + options.commitWindowMs / 2
+    return due <= clock.monotonicMs() + options.commitWindowMs
   }
   const windowsOf = (taken: readonly Waiting[]): readonly Handed[] => {
     const byLane = new Map<string, Intake[]>()
@@ -151,7 +152,7 @@ export const createIngest = (
       return []
     }
     if (windows.length === 1) {
-      blockedReason = result.reason
+      fullReason = result.reason
       return taken
     }
     // Each lane by its own policy: one that blocks must not hold up one that drops.
@@ -165,7 +166,7 @@ export const createIngest = (
   const commitAll = async () => {
     const taken = waiting
     waiting = []
-    blockedReason = null
+    fullReason = null
     let left: readonly Waiting[] = taken
     try {
       left = taken.length === 0 ? [] : await commitOnce(taken)
@@ -180,6 +181,7 @@ export const createIngest = (
       }
     }
     waiting = [...left, ...waiting]
+    blockedReason = fullReason
     moved()
   }
   /** One intake of the window cannot be stored by anyone: only its own append is refused. */

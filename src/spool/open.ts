@@ -4,7 +4,7 @@
  * Invariants: synchronous is FULL on every connection and checked after the first write (better-sqlite3 is built with
  * NORMAL for write-ahead logs); nothing is opened twice; a file set aside is renamed, never deleted.
  */
-import { existsSync, renameSync, rmSync, statfsSync, writeFileSync } from 'node:fs'
+import { existsSync, renameSync, rmSync, statfsSync } from 'node:fs'
 import { dirname } from 'node:path'
 import Database from 'better-sqlite3'
 import { Failure, isFailure, textOf } from '../errors.ts'
@@ -14,7 +14,7 @@ import { type AnchorFile, createMemoryAnchor, openAnchor, openAnchorFile } from 
 import { createDictionary } from './dictionary.ts'
 import { loadEpochs } from './epochs.ts'
 import { beginEpoch, createLanes, loadLanes } from './recover.ts'
-import { ballastPath, pageBytes } from './room.ts'
+import { pageBytes, prepareBallast } from './room.ts'
 import { migrate, refuseNewer } from './schema.ts'
 import { asFailure, type EpochRow, type SpoolOptions, type SpoolState } from './state.ts'
 
@@ -33,8 +33,6 @@ export interface SpoolParts {
 
 const walAutocheckpointPages = 256
 const walBytesMax = 2 * 1024 * 1024
-/** Larger than the write-ahead log's cap: deleting it lets a full disk delete again. */
-const ballastBytes = 4 * 1024 * 1024
 
 const isDamage = (error: unknown): boolean => isFailure(error, 'HF-S005')
 
@@ -124,16 +122,6 @@ const openImage = (image: Uint8Array | null) => {
   return { db, wasSetAside: false }
 }
 
-const prepareBallast = (path: string) => {
-  if (existsSync(ballastPath(path))) return
-  try {
-    writeFileSync(ballastPath(path), Buffer.alloc(ballastBytes), { flush: true })
-  } catch {
-    // No room for it now; it is made again at a later opening.
-    rmSync(ballastPath(path), { force: true })
-  }
-}
-
 const statements = (db: Database.Database): SpoolState['sql'] => {
   const known = new Map<string, Database.Statement>()
   return (text) => {
@@ -207,7 +195,8 @@ const buildState = (
     commitMs: [],
     commits: 0,
     bytesWritten: 0,
-    fillBytesPerSecond: 0,
+    fill: { sinceMs: host.clock.monotonicMs(), bytes: 0, perSecond: 0 },
+    ballast: false,
   }
   return { state, row, isNew }
 }
@@ -230,7 +219,7 @@ export const openState = (parts: SpoolParts): SpoolState => {
     beginEpoch(state, row, wasSetAside ? 'set-aside' : isNew ? 'new' : 'no')
     if (path !== '') {
       assertDurable(db)
-      prepareBallast(path)
+      prepareBallast(state)
     }
     return state
   } catch (error) {

@@ -6,11 +6,11 @@ import type { Spool, SpoolOptions } from './spool.ts'
 import { createTap } from './tap.ts'
 
 /** What the agent needs beyond what a forwarder or a source sees. */
-export interface LocalSpoolPort extends SpoolPort {
+export interface AgentSpoolPort extends SpoolPort {
   /** Tell it whenever trust changes, and now and then: points that wait for a trusted clock are settled. */
   readonly setClock: (reading: ClockReading) => Promise<void>
   /** Last trusted wall time the spool remembered when it was opened: part of the clock's floor. */
-  readonly lastWallUs: () => number
+  readonly lastWallUs: number
   readonly configure: (options: Partial<SpoolOptions>, ingest?: IngestOptions) => Promise<void>
 }
 
@@ -39,7 +39,7 @@ export const createSpoolPort = (
   spool: SpoolCalls,
   ingest: Ingest,
   series: Pick<SeriesTable, 'entry'>,
-): LocalSpoolPort => {
+): AgentSpoolPort => {
   const tap = createTap(series)
   /** Heads or open segments may have moved: timers and waiters look again. */
   const moved = async <T>(work: () => T | Promise<T>): Promise<T> => {
@@ -87,7 +87,7 @@ export const createSpoolPort = (
       moved(async () => {
         while (await spool.setClock(reading));
       }),
-    lastWallUs: spool.lastWallUs,
+    lastWallUs: spool.lastWallUs(),
     configure: (options, ingestOptions) =>
       moved(async () => {
         await spool.configure(options)

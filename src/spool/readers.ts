@@ -202,6 +202,11 @@ export const rewind = (state: SpoolState, lane: LaneState, name: string, after: 
     }
     reader.now = { ...reader.now, backlog: to, live: null }
     reader.merged = false
+    // What is passed again is held again from then on.
+    state
+      .sql('DELETE FROM holds WHERE key > ? AND key <= ?')
+      .run(keyOf(lane.id, to), keyOf(lane.id, lane.now.head))
+    lane.heldAtMs = -Infinity
     return cursorOf(reader)
   })
 }

@@ -31,6 +31,7 @@ interface LaneRow {
   readonly hash: string
   readonly accepted: number
   readonly bytes: number
+  readonly waiting: number
   readonly seal_number: number
   readonly commit_number: number
   readonly uptime_ms: number
@@ -74,11 +75,9 @@ const laneOf = (sql: Sql, row: LaneRow, options: LaneOptions | null): LaneState 
       hash: row.hash,
       accepted: row.accepted,
       bytes: row.bytes,
+      waiting: row.waiting,
     },
     open: createOpenColumns(),
-    waiting: sql('SELECT total(points) FROM waiting WHERE key >= ? AND key < ?')
-      .pluck()
-      .get(...range) as number,
     readers: new Map(cursors.map((one) => [one.reader, readerOf(one)])),
     readThrough: row.head,
     heldAtMs:
@@ -94,7 +93,7 @@ export const createLanes = (sql: Sql, lanes: readonly LaneOptions[]): void => {
     if (sql('SELECT id FROM lanes WHERE name = ?').get(name) !== undefined) continue
     const id = (sql('SELECT coalesce(max(id), 0) + 1 FROM lanes').pluck().get() as number) || 1
     if (id > laneIdMax) throw new Failure('HF-S012', `more than ${laneIdMax} lanes in the spool`)
-    sql('INSERT INTO lanes VALUES (?, ?, 0, 1, ?, 0, 0, 0, 0, 0, 0)').run(
+    sql('INSERT INTO lanes VALUES (?, ?, 0, 1, ?, 0, 0, 0, 0, 0, 0, 0)').run(
       id,
       name,
       dictionaryHashStart,
@@ -104,16 +103,11 @@ export const createLanes = (sql: Sql, lanes: readonly LaneOptions[]): void => {
 
 export const loadLanes = (sql: Sql, options: readonly LaneOptions[]) => {
   const rows = sql('SELECT * FROM lanes ORDER BY id').all() as LaneRow[]
-  const journalled = rows.map(
-    ({ id }) =>
-      (sql(
-        'SELECT max(key) FROM (SELECT max(key) AS key FROM journal WHERE key >= ? AND key < ? UNION ALL SELECT max(key) FROM waiting WHERE key >= ? AND key < ?)',
-      )
-        .pluck()
-        .get(id * seqSpan, (id + 1) * seqSpan, id * seqSpan, (id + 1) * seqSpan) as
-        | number
-        | null) ?? 0,
-  )
+  const newestKey = (table: 'journal' | 'waiting', id: number) =>
+    sql(`SELECT max(key) FROM ${table} WHERE key >= ? AND key < ?`)
+      .pluck()
+      .get(id * seqSpan, (id + 1) * seqSpan) as number | null
+  const newest = rows.flatMap(({ id }) => [newestKey('journal', id), newestKey('waiting', id)])
   const most = (numbers: readonly number[]) => Math.max(0, ...numbers)
   return {
     lanes: new Map(
@@ -126,7 +120,7 @@ export const loadLanes = (sql: Sql, options: readonly LaneOptions[]) => {
       sealNumber: most(rows.map((row) => row.seal_number)),
       commitNumber: most([
         ...rows.map((row) => row.commit_number),
-        ...journalled.map((key) => key % seqSpan),
+        ...newest.map((key) => (key ?? 0) % seqSpan),
       ]),
     },
     uptimeMs: most(rows.map((row) => row.uptime_ms)),

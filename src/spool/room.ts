@@ -4,12 +4,13 @@
  * Invariants: inserts stop `spoolReserveBytes` short of the quota, which only gaps, cursors and seals may use; held
  * segments that everyone has passed go first, then a `drop_oldest` lane loses its oldest, never a `block` lane.
  */
-import { rmSync } from 'node:fs'
+import { existsSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { Failure, isFailure } from '../errors.ts'
 import { spoolReserveBytes } from '../limits.ts'
 import { segmentsToGaps } from './gaps.ts'
 import { passedByAll, segmentRows, trimLane } from './retention.ts'
 import { type LaneState, laneNamed, type SpoolState, seqOf } from './state.ts'
+import { dropWaiting } from './waiting.ts'
 import { write } from './write.ts'
 
 export const pageBytes = 4_096
@@ -22,8 +23,6 @@ const slackBytes = 64 * 1024
 /** One event of dropping frees at least this share of the quota, so that tombstones stay few. */
 const dropShare = 1 / 128
 
-export const ballastPath = (path: string): string => `${path}-ballast`
-
 const pages = (state: SpoolState): { readonly file: number; readonly used: number } => {
   const file = state.sql('PRAGMA page_count').pluck().get() as number
   return { file, used: file - (state.sql('PRAGMA freelist_count').pluck().get() as number) }
@@ -33,19 +32,17 @@ export const bytesUsed = (state: SpoolState): number => pages(state).used * page
 /** Inside a transaction, after its inserts: throws HF-S020 when they may not stand. */
 export const requireRoom = (state: SpoolState, room: Room, bytes: number): void => {
   const { file, used } = pages(state)
+  room.neededBytes = bytes + slackBytes
   const over = used * pageBytes - (state.options.bytesMax - spoolReserveBytes)
   if (over > 0) {
     room.reason = 'quota'
-    room.neededBytes = over
+    room.neededBytes = over + slackBytes
     throw new Failure('HF-S020', 'the spool is at its quota')
   }
   if (file > state.filePages && state.diskFreeBytes() < state.options.diskFreeBytesMin) {
     room.reason = 'disk'
-    room.neededBytes = bytes + slackBytes
     throw new Failure('HF-S020', 'the disk is at its free-space floor')
   }
-  // Grown but allowed: the next transaction starts from here if this one stands (a rollback only makes it generous).
-  room.neededBytes = bytes + slackBytes
 }
 
 const releaseHold = (state: SpoolState, bytes: number): boolean => {
@@ -63,7 +60,7 @@ const dropOldest = (state: SpoolState, lane: LaneState, bytes: number): boolean 
   while (freed < bytes) {
     const rows = segmentRows(state, lane, lane.now.floor, lane.now.head, 64)
     const first = rows[0]
-    if (first === undefined) break
+    if (first === undefined) return freed + dropWaiting(state, lane, bytes - freed) > 0
     let size = 0
     let last = seqOf(first.key)
     for (const row of rows) {
@@ -107,6 +104,26 @@ export const makeRoom = (
   }
 }
 
+/** Larger than the write-ahead log's cap: deleting it lets a full disk delete again. */
+export const ballastBytes = 4 * 1024 * 1024
+export const ballastPath = (path: string): string => `${path}-ballast`
+
 const dropBallast = (state: SpoolState) => {
-  if (state.path !== '') rmSync(ballastPath(state.path), { force: true })
+  if (!state.ballast) return
+  state.ballast = false
+  rmSync(ballastPath(state.path), { force: true })
+}
+
+/** Makes the ballast where it is missing and the disk has plenty; without it the spool only lacks its last resort. */
+export const prepareBallast = (state: SpoolState): void => {
+  if (state.ballast || state.path === '') return
+  const path = ballastPath(state.path)
+  const enough = existsSync(path) && statSync(path).size === ballastBytes
+  const room = state.diskFreeBytes() > state.options.diskFreeBytesMin + 4 * ballastBytes
+  try {
+    if (!enough && room) writeFileSync(path, Buffer.alloc(ballastBytes), { flush: true })
+    state.ballast = enough || room
+  } catch {
+    rmSync(path, { force: true })
+  }
 }

@@ -28,6 +28,7 @@ CREATE TABLE lanes (
   hash TEXT NOT NULL,              -- digest of the newest segment, zeros before the first
   accepted INTEGER NOT NULL,       -- points and losses in all seqs <= head (the journal's come on top)
   bytes INTEGER NOT NULL,          -- stored bytes of the segments held
+  waiting INTEGER NOT NULL,        -- points in the table of that name
   seal_number INTEGER NOT NULL,    -- the spool's, when this row was last written
   commit_number INTEGER NOT NULL,  -- the spool's, when this row was last written
   uptime_ms INTEGER NOT NULL,      -- accumulated uptime of the spool, likewise

@@ -5,6 +5,7 @@
 
 import type { SegmentHeader } from '../codec/segment.ts'
 import { sealSegment, segmentDigest } from '../codec/segment.ts'
+import { segmentPointsMax } from '../limits.ts'
 import type { PointBatch } from '../model.ts'
 import { createOpenColumns } from './columns.ts'
 import { keyOf, type LaneState, type SpoolState, seqSpan } from './state.ts'
@@ -21,6 +22,24 @@ const timeRange = (points: PointBatch): readonly [number, number] => {
     if (time > max) max = time
   }
   return points.count === 0 ? [0, 0] : [min, max]
+}
+
+/** Never more than a segment can hold, whatever the configuration says. */
+export const pointsMaxOf = (lane: LaneState): number =>
+  Math.min(lane.options?.segmentPointsMax ?? segmentPointsMax, segmentPointsMax)
+
+const fillWindowMs = 10_000
+const countFill = (state: SpoolState, bytes: number) => {
+  const { sinceMs, perSecond } = state.fill
+  const total = state.fill.bytes + bytes
+  const elapsedMs = state.host.clock.monotonicMs() - sinceMs
+  if (elapsedMs < fillWindowMs) {
+    state.fill = { ...state.fill, bytes: total }
+    return
+  }
+  const latest = (total * 1000) / elapsedMs
+  const smoothed = perSecond === 0 ? latest : perSecond * 0.7 + latest * 0.3
+  state.fill = { sinceMs: sinceMs + elapsedMs, bytes: 0, perSecond: smoothed }
 }
 
 /** Inside a transaction: one segment with these points at the lane's next seq. */
@@ -62,12 +81,13 @@ export const sealPoints = (
     bytes: lane.now.bytes + bytes.length,
   }
   state.bytesWritten += bytes.length
+  countFill(state, bytes.length)
 }
 
 /** Inside a transaction: seals the open columns from their start, whole segments only unless `all`. Returns how many points. */
 export const sealOpen = (state: SpoolState, lane: LaneState, all: boolean): number => {
   const { open } = lane
-  const pointsMax = lane.options?.segmentPointsMax ?? open.count()
+  const pointsMax = pointsMaxOf(lane)
   let from = 0
   if (open.count() > 0) {
     // Journal rows first: their pages make room for the segment.

@@ -29,7 +29,7 @@ import { openState, type SpoolParts } from './open.ts'
 import { quarantined, quarantineSegment } from './quarantine.ts'
 import { estimate, listGaps, readItems } from './read.ts'
 import { ack, closeReader, openReader, rewind, startLive } from './readers.ts'
-import { bytesUsed } from './room.ts'
+import { bytesUsed, prepareBallast } from './room.ts'
 import { sealOpen } from './seal.ts'
 import {
   acceptedOf,
@@ -120,9 +120,9 @@ const statsOf = (state: SpoolState): Omit<SpoolStats, 'blockedReason'> => {
     commitMsP99: percentile(sorted, 0.99),
     bytesWritten: state.bytesWritten,
     seriesCount: seriesCount(state),
-    fillBytesPerSecond: state.fillBytesPerSecond,
+    fillBytesPerSecond: state.fill.perSecond,
     quarantined: state.sql('SELECT count(*) FROM quarantine').pluck().get() as number,
-    waitingForClock: [...state.lanes.values()].reduce((sum, lane) => sum + lane.waiting, 0),
+    waitingForClock: [...state.lanes.values()].reduce((sum, lane) => sum + lane.now.waiting, 0),
   }
 }
 
@@ -139,6 +139,7 @@ const seal = (state: SpoolState, names: readonly string[]) => {
   write(state, 'sync', () => {
     for (const lane of lanes) sealOpen(state, lane, true)
   })
+  prepareBallast(state)
 }
 
 const flush = (state: SpoolState): boolean => {

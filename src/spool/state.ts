@@ -42,6 +42,8 @@ export interface LaneNow {
   readonly hash: string
   readonly accepted: number
   readonly bytes: number
+  /** Points in the `waiting` table. */
+  readonly waiting: number
 }
 export interface ReaderNow {
   readonly backlog: Seq
@@ -65,8 +67,6 @@ export interface LaneState {
   options: LaneOptions | null
   now: LaneNow
   open: OpenColumns
-  /** Points in the `waiting` table. */
-  waiting: number
   readonly readers: Map<string, ReaderState>
   /** Highest seq ever handed to a reader: what lies above it may still change its shape. */
   readThrough: Seq
@@ -113,7 +113,15 @@ export interface SpoolState {
   readonly commitMs: number[]
   commits: number
   bytesWritten: number
-  fillBytesPerSecond: number
+  fill: FillRate
+  /** Whether the ballast file exists; made again once a full disk has room. */
+  ballast: boolean
+}
+/** Stored bytes a second, smoothed over tens of seconds. */
+export interface FillRate {
+  readonly sinceMs: number
+  readonly bytes: number
+  readonly perSecond: number
 }
 
 export const seqSpan = 2 ** seqBits
@@ -142,7 +150,7 @@ export const readerNamed = (lane: LaneState, name: string): ReaderState => {
 
 /** Points and losses of the lane, durable ones only: the left side of the equation. */
 export const acceptedOf = (lane: LaneState): number =>
-  lane.now.accepted + lane.open.count() + lane.waiting
+  lane.now.accepted + lane.open.count() + lane.now.waiting
 export const pendingOf = (lane: LaneState, reader: ReaderNow): number =>
   acceptedOf(lane) - reader.acceptedBefore - reader.delivered - reader.lost
 
@@ -152,7 +160,7 @@ const codeOf = (error: unknown): string =>
 /** The one place where SQLite's errors get their meaning. */
 export const asFailure = (state: Pick<SpoolState, 'path'>, error: unknown): unknown => {
   const code = codeOf(error)
-  if (code.startsWith('SQLITE_IOERR') || code === 'EIO' || code === 'EROFS') {
+  if (code.startsWith('SQLITE_IOERR') || code === 'EIO') {
     return new Failure(
       'HF-S074',
       `the disk under ${state.path} failed (${code})`,
@@ -165,7 +173,7 @@ export const asFailure = (state: Pick<SpoolState, 'path'>, error: unknown): unkn
       cause: error,
     })
   }
-  if (code.startsWith('SQLITE_READONLY') || code === 'SQLITE_PERM') {
+  if (code.startsWith('SQLITE_READONLY') || code === 'SQLITE_PERM' || code === 'EROFS') {
     return new Failure('HF-S004', `spool ${state.path} cannot be written`, 'Check the mount.', {
       cause: error,
     })

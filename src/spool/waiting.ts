@@ -6,18 +6,19 @@
  */
 import { decodeJournal, encodeJournal } from '../codec/journal.ts'
 import { textOf } from '../errors.ts'
+import { segmentPointsMax } from '../limits.ts'
 import { because, type ClockReading, type Intake, type PointBatch, quality } from '../model.ts'
 import { createOpenColumns } from './columns.ts'
 import { saveDictionary } from './commit.ts'
 import { renumber } from './epochs.ts'
 import { recordGap } from './gaps.ts'
-import { sealPoints, segmentTextCostMax } from './seal.ts'
+import { pointsMaxOf, sealPoints, segmentTextCostMax } from './seal.ts'
 import { keyOf, type LaneState, type SpoolState, seqSpan } from './state.ts'
 import { write } from './write.ts'
 
 const rowsPerStep = 64
 
-/** Inside a transaction: the window's monotonic points of the lane, as one row. Returns the bytes written. */
+/** Inside a transaction: the window's monotonic points of the lane. Returns the bytes written. */
 export const addWaiting = (
   state: SpoolState,
   lane: LaneState,
@@ -25,16 +26,49 @@ export const addWaiting = (
 ): number => {
   const columns = createOpenColumns()
   for (const intake of intakes) columns.append(intake.points, state.dictionary.ofRef)
-  if (columns.count() === 0) return 0
-  const bytes = encodeJournal(columns.slice(0, columns.count()))
-  state
-    .sql('INSERT INTO waiting VALUES (?, ?, ?, ?, ?)')
-    .run(
-      ...[keyOf(lane.id, state.now.commitNumber), state.ordinal, state.host.bootId],
-      ...[columns.count(), bytes],
+  let written = 0
+  for (let from = 0; from < columns.count(); ) {
+    const to = columns.fit(from, segmentPointsMax, segmentTextCostMax)
+    const bytes = encodeJournal(columns.slice(from, to))
+    // A row of its own number: a window may hold more points than a row.
+    if (from > 0) state.now = { ...state.now, commitNumber: state.now.commitNumber + 1 }
+    state
+      .sql('INSERT INTO waiting VALUES (?, ?, ?, ?, ?)')
+      .run(
+        ...[keyOf(lane.id, state.now.commitNumber), state.ordinal, state.host.bootId],
+        ...[to - from, bytes],
+      )
+    written += bytes.length
+    from = to
+  }
+  lane.now = { ...lane.now, waiting: lane.now.waiting + columns.count() }
+  return written
+}
+
+/** Inside a transaction: the oldest waiting points are given up for room. Returns the bytes freed. */
+export const dropWaiting = (state: SpoolState, lane: LaneState, bytes: number): number => {
+  const rows = state
+    .sql(
+      `SELECT key, points, length(bytes) AS size FROM waiting
+       WHERE key >= ? AND key < ? ORDER BY key LIMIT 4096`,
     )
-  lane.waiting += columns.count()
-  return bytes.length
+    .all(lane.id * seqSpan, (lane.id + 1) * seqSpan) as {
+    key: number
+    points: number
+    size: number
+  }[]
+  let freed = 0
+  let count = 0
+  for (const row of rows) {
+    if (freed >= bytes) break
+    state.sql('DELETE FROM waiting WHERE key = ?').run(row.key)
+    freed += row.size
+    count += row.points
+  }
+  if (count === 0) return 0
+  lane.now = { ...lane.now, waiting: lane.now.waiting - count }
+  recordGap(state, lane, { reason: 'quota', count, source: '', timeUsMin: 0, timeUsMax: 0 })
+  return freed
 }
 
 interface WaitingRow {
@@ -71,7 +105,7 @@ const settleable = (state: SpoolState, lane: LaneState): readonly WaitingRow[] |
   const taken: WaitingRow[] = []
   for (const row of rows) {
     points += row.points
-    if (row.boot !== first.boot || (taken.length > 0 && points > 60_000)) break
+    if (row.boot !== first.boot || (taken.length > 0 && points > segmentPointsMax)) break
     taken.push(row)
   }
   return taken
@@ -90,7 +124,7 @@ const settleRows = (state: SpoolState, lane: LaneState, rows: readonly WaitingRo
     ? nowOffsetUs
     : (state.stampedBoots.get(rows[0]?.boot ?? '') ?? null)
   for (const row of rows) {
-    lane.waiting -= row.points
+    lane.now = { ...lane.now, waiting: lane.now.waiting - row.points }
     state.sql('DELETE FROM waiting WHERE key = ?').run(row.key)
     try {
       const points = decodeJournal(row.bytes)
@@ -106,7 +140,7 @@ const settleRows = (state: SpoolState, lane: LaneState, rows: readonly WaitingRo
     }
   }
   saveDictionary(state, known)
-  const pointsMax = lane.options?.segmentPointsMax ?? 60_000
+  const pointsMax = pointsMaxOf(lane)
   for (let from = 0; from < columns.count(); ) {
     const to = columns.fit(from, pointsMax, segmentTextCostMax)
     sealPoints(state, lane, columns.slice(from, to), same ? 'rebased' : 'untrusted')
@@ -119,7 +153,7 @@ const settleRows = (state: SpoolState, lane: LaneState, rows: readonly WaitingRo
 export const settleWaiting = (state: SpoolState): boolean => {
   let more = false
   for (const lane of state.lanes.values()) {
-    if (lane.waiting === 0) continue
+    if (lane.now.waiting === 0) continue
     const rows = settleable(state, lane)
     if (rows === null) continue
     more = true

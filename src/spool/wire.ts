@@ -7,7 +7,14 @@
  */
 import type { Failure } from '../errors.ts'
 import type { LogFields } from '../host.ts'
-import type { Intake, Kept, Loss, PointBatch, SeriesEntry } from '../model.ts'
+import {
+  type Intake,
+  type Kept,
+  kinds,
+  type Loss,
+  type PointBatch,
+  type SeriesEntry,
+} from '../model.ts'
 import type { Handed, LaneHead } from './spool.ts'
 import type { SpoolOptions } from './state.ts'
 
@@ -83,7 +90,7 @@ const packPoints = (batches: readonly PointBatch[]): PackedPoints => {
     columns.qualities.set(batch.qualities, at)
     if (batch.texts.length > 0 && texts.length > 0) {
       for (let one = at; one < at + batch.count; one++) {
-        if (columns.kinds[one] === 3)
+        if (columns.kinds[one] === kinds.string)
           columns.bits[one] = BigInt(Number(columns.bits[one]) + texts.length)
       }
     }

@@ -28,7 +28,6 @@ const snapshot = (state: SpoolState) => {
     now: lane.now,
     open: lane.open,
     openCount: lane.open.count(),
-    waiting: lane.waiting,
     heldAtMs: lane.heldAtMs,
     readers: [...lane.readers.values()].map((reader) => ({ reader, now: reader.now })),
   }))
@@ -41,7 +40,6 @@ const snapshot = (state: SpoolState) => {
         was.lane.now = was.now
         was.lane.open = was.open
         was.lane.open.truncate(was.openCount)
-        was.lane.waiting = was.waiting
         was.lane.heldAtMs = was.heldAtMs
         was.lane.readers.clear()
         for (const { reader, now } of was.readers) {
@@ -54,14 +52,23 @@ const snapshot = (state: SpoolState) => {
 }
 
 const saveLane = (state: SpoolState, lane: LaneState) => {
-  const { head, floor, hash, accepted, bytes } = lane.now
+  const { head, floor, hash, accepted, bytes, waiting } = lane.now
   state
     .sql(
-      `UPDATE lanes SET head = ?, floor = ?, hash = ?, accepted = ?, bytes = ?, seal_number = ?,
-       commit_number = ?, uptime_ms = ?, wall_us = ? WHERE id = ?`,
+      `UPDATE lanes SET head = ?, floor = ?, hash = ?, accepted = ?, bytes = ?, waiting = ?,
+       seal_number = ?, commit_number = ?, uptime_ms = ?, wall_us = ? WHERE id = ?`,
     )
     .run(
-      ...[head, floor, hash, accepted, bytes, state.now.sealNumber, state.now.commitNumber],
+      ...[
+        head,
+        floor,
+        hash,
+        accepted,
+        bytes,
+        waiting,
+        state.now.sealNumber,
+        state.now.commitNumber,
+      ],
       ...[uptimeMs(state), state.lastWallUs, lane.id],
     )
 }

@@ -11,7 +11,7 @@ const openWorker = (folder: string, series = newSeries(), fatal: Failure[] = [])
   const spool = spoolOptions({ lanes: [laneOptions('raw'), laneOptions('alarms')] })
   return openSpoolWorker({
     path: join(folder, 'spool.db'),
-    options: spool,
+    spool,
     ingest: { commitWindowMs: 5, lanes: spool.lanes },
     host: createSystemHost(),
     series,
