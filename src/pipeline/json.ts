@@ -34,11 +34,8 @@ export const parseJson = (
     // The reviver sees every value and costs as much as the parse: only where a number is long enough to need it.
     return { value: /\d{16}/.test(text) ? parseExact(text, exact) : (JSON.parse(text) as Json) }
   } catch (error) {
-    // V8 quotes the input; its first words are enough, and keep texts few.
-    return {
-      why: `not JSON: ${textOf(error)
-        .replace(/,? ?(?:"|\.\.\.).*$/s, '')
-        .slice(0, 80)}`,
-    }
+    // V8 quotes the input and counts positions: without them one kind of mistake is one reason.
+    const why = textOf(error).replace(/,? ?(?:"|\.\.\.|(?:in JSON )?at position).*$/s, '')
+    return { why: `not JSON: ${why.slice(0, 80)}` }
   }
 }

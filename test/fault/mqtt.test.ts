@@ -1,13 +1,22 @@
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
 import { type Mosquitto, startMosquitto } from '../support/servers.ts'
-import { connectPublisher, createMemory, startSource, until } from '../unit/sources/mqtt-support.ts'
+import {
+  connectPublisher,
+  createMemory,
+  startSource,
+  stopSources,
+  until,
+} from '../unit/sources/mqtt-support.ts'
 
 let broker: Mosquitto
 before(async () => {
   broker = await startMosquitto()
 })
-after(() => broker.stop())
+after(async () => {
+  await stopSources()
+  await broker.stop()
+})
 
 for (const version of ['3.1.1', 5] as const) {
   test(`every message becomes its points, in order, MQTT ${version}`, async () => {

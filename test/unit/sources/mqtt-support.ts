@@ -1,4 +1,6 @@
 /** A running mqtt source over a pretended spool whose commits the test steers, and a publisher. */
+import { once } from 'node:events'
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import mqtt, { type MqttClient } from 'mqtt'
 import type { z } from 'zod'
 import { valueAt } from '../../../src/batch.ts'
@@ -29,11 +31,16 @@ export interface RunningSource {
   readonly logged: readonly string[]
   /** Every later commit waits for this; undefined for no wait. */
   readonly gate: {
-    commit: (() => Promise<void>) | undefined
+    commit: ((intake: Intake) => Promise<void>) | undefined
     after: (() => Promise<void>) | undefined
   }
   readonly stop: () => Promise<void>
   readonly connects: () => number
+}
+const running = new Set<() => Promise<void>>()
+/** For a test's end, however it ended. */
+export const stopSources = async (): Promise<void> => {
+  await Promise.all([...running].map((stop) => stop()))
 }
 export const startSource = (
   input: MqttInput,
@@ -89,18 +96,21 @@ export const startSource = (
   )
   const ending = new AbortController()
   const done = source.run(async (intake) => {
-    await gate.commit?.()
+    await gate.commit?.(intake)
     store(intake)
     await gate.after?.()
   }, ending.signal)
+  const stop = async () => {
+    ending.abort()
+    running.delete(stop)
+    await done
+  }
+  running.add(stop)
   return {
     logged,
     gate,
     connects: () => logged.filter((one) => one.startsWith('info connected')).length,
-    stop: async () => {
-      ending.abort()
-      await done
-    },
+    stop,
   }
 }
 
@@ -115,3 +125,31 @@ export const connectPublisher = (
   url: string,
   options: mqtt.IClientOptions = {},
 ): Promise<MqttClient> => mqtt.connectAsync(url, { reconnectPeriod: 0, ...options })
+
+/** A TCP way to a port that can be cut. */
+export const startWay = async (to: number) => {
+  const pairs = new Set<Socket>()
+  const server = createServer((near) => {
+    const far = connect(to, '127.0.0.1')
+    for (const [one, other] of [
+      [near, far],
+      [far, near],
+    ] as const) {
+      pairs.add(one)
+      one.pipe(other)
+      one.on('error', () => {})
+      one.on('close', () => other.destroy())
+    }
+  }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  return {
+    url: `mqtt://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    cut: () => {
+      for (const one of pairs) one.destroy()
+    },
+    close: () => {
+      for (const one of pairs) one.destroy()
+      server.close()
+    },
+  }
+}
