@@ -1,5 +1,5 @@
 /** `holdfast regional`: the receiving side until SIGTERM; and `regional plan`, the SQL an administrator may run first. */
-import { existsSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import type { LoadResult } from '../config/load.ts'
 import { loadRegionalConfig, type RegionalConfig, type RegionalFlags } from '../config/regional.ts'
 import { exitCodes, Failure } from '../errors.ts'
@@ -31,9 +31,41 @@ export const regional = async (context: CliContext, flags: RegionalFlags): Promi
   const { host, meter, redactor } = openHost(context, 'regional', config.log.level)
   for (const secret of config.secrets) redactor.add(secret)
   const { runRegional } = await import('../regional/run.ts')
-  const { environment, signal } = context
-  return await runRegional(config, { host, meter, environment, signal })
+  return await runRegional(
+    { ...config, database: databaseOf(config) },
+    {
+      host,
+      meter,
+      signal: context.signal,
+      // Whoever started this with port 0 learns here which one it is.
+      onReady: ({ port }) => {
+        if (context.flags.json) context.json({ ready: true, port })
+      },
+    },
+  )
 }
+
+/** The configuration names files; the database's client wants what is in them. */
+const databaseOf = ({ database }: RegionalConfig) => {
+  if (database === null) return null
+  const { urls, password, pool_max, tls } = database
+  const read = (path: string | undefined) =>
+    path === undefined ? undefined : readFileSync(path, 'utf8')
+  const parts =
+    tls === 'off'
+      ? tls
+      : defined({
+          ca: read(tls.ca),
+          cert: read(tls.cert),
+          key: read(tls.key),
+          serverName: tls.server_name,
+        })
+  return { urls, password, pool_max, tls: parts }
+}
+const defined = (given: Readonly<Record<string, string | undefined>>): Record<string, string> =>
+  Object.fromEntries(
+    Object.entries(given).flatMap(([key, value]) => (value === undefined ? [] : [[key, value]])),
+  )
 
 export const plan = async (
   context: CliContext,

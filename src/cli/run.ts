@@ -23,7 +23,7 @@ export const openHost = (context: CliContext, role: string, level: LogLevel) => 
     color: kind === 'tty' && color && !context.environment.NO_COLOR,
   })
   const meter = createMeter({ process: true })
-  meter.gauge('holdfast_build_info', 1, { version, node: process.versions.node, role })
+  meter.gauge('holdfast_build_info', 1, { version, node: process.version, role })
   return { host: createSystemHost({ log, meter }), meter, redactor }
 }
 

@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto'
 import { dirname, resolve } from 'node:path'
 import { z } from 'zod'
 import { regionalBytesMax, regionalRequestsMax } from '../limits.ts'
-import { duration, size } from '../units.ts'
+import { size } from '../units.ts'
 import { checkFiles, isLoopback } from './checks.ts'
 import { defaultStateDir, inFileOrder, isSecretPath, type LoadResult, openSource } from './load.ts'
 import { absolutePaths } from './paths.ts'
@@ -49,15 +49,13 @@ export const regionalSchema = z.strictObject({
     .default('certificate')
     .describe("Behind a proxy that ends TLS: a signature by the agent's key over each request"),
   audiences: z
-    .array(z.string().min(1))
-    .max(16)
+    .array(z.string().regex(/^[^/\s]+:\d+$/, 'must be HOST:PORT'))
     .default([])
-    .describe('With identity: signature, this region as agents name it: HOST:PORT of their url'),
+    .describe('How agents name this region, HOST:PORT; what a signed request must be made for'),
   state_dir: z.string().min(1).optional().describe('Folder of the embedded database'),
   database: databaseSchema
     .optional()
     .describe('PostgreSQL or TimescaleDB; without it an embedded database'),
-  retention: duration().optional().describe('TimescaleDB lets points go after this long'),
   metrics: z
     .strictObject({ listen: listenSchema, token: z.string().min(16).optional() })
     .optional()
@@ -153,6 +151,18 @@ const checkDatabase = (config: RegionalConfig): Trouble[] => {
         },
       ]
 }
+const checkIdentity = (config: RegionalConfig): Trouble[] =>
+  config.identity === 'certificate' || config.audiences.length > 0
+    ? []
+    : [
+        {
+          code: 'HF-C019',
+          text: 'identity: signature needs "audiences", how agents name this region',
+          hint: "for example: audiences: [region.example:443], the host and port of url in the agents' destinations",
+          path: ['identity'],
+          on: 'value',
+        },
+      ]
 const checkMetrics = ({ metrics }: RegionalConfig): Trouble[] =>
   metrics === undefined || metrics.token !== undefined || isLoopback(metrics.listen)
     ? []
@@ -194,7 +204,7 @@ export const loadRegionalConfig = (
       : null,
     secrets: [...opened.secrets, ...passwordsIn(database?.url)],
   }
-  troubles.push(...checkDatabase(config), ...checkMetrics(config))
+  troubles.push(...checkDatabase(config), ...checkIdentity(config), ...checkMetrics(config))
   if (options.surroundings !== false) troubles.push(...checkFiles(root))
   const problems = inFileOrder(troubles.map(opened.text.problem))
   return problems.some(({ severity }) => severity === 'error')

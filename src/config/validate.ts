@@ -180,10 +180,12 @@ const other = (issue: Issue, path: Path, context: Context): Trouble => {
         ? `must be at most ${issue.maximum}`
         : issue.message.toLowerCase()
   const unit = 'origin' in issue && issue.origin === 'string' ? ' characters' : ''
+  const tells =
+    context.isSecret(path) && given !== undefined && issue.message.includes(String(given))
   return {
     code: 'HF-C006',
     text: own
-      ? `${name} ${context.isSecret(path) ? 'has a value that is not allowed' : issue.message}`
+      ? `${name} ${tells ? 'has a value that is not allowed' : issue.message}`
       : `${name} ${bound}${unit}${shown}`,
     path,
     on: 'value',
