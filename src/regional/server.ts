@@ -119,8 +119,8 @@ const addRelay = (app: FastifyInstance, options: RegionalServerOptions) => {
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body))
   app.addHook('onRequest', async (request, reply) => {
-    if (reception.admit(request.raw, reply.raw)) return
-    await send(reply.header('connection', 'close'), regional.busy())
+    if (reception.admit(request.raw, reply.raw)) return undefined
+    return send(reply.header('connection', 'close'), regional.busy())
   })
   app.post('/v1/*', async (request, reply) => {
     const signal = goneSignal(reply.raw)
