@@ -15,6 +15,7 @@ import {
   takeInts,
   wordsOf,
 } from './ints.ts'
+import type { Choice } from './predict.ts'
 import { malformed, putByte, putVarint, type Sink, takeVarint } from './streams.ts'
 
 /** Modes: 0..22 decimal with that many places; 24..34 the same through float32; 35 float32; 36 float64 patterns. */
@@ -112,21 +113,21 @@ const addOdd = (at: number): void => {
 
 const pair = new Float64Array(1)
 const pairWords = new Int32Array(pair.buffer)
-/** How far the pattern of `value` lies above that of `decimal`. */
-const offsetOf = (value: number, decimal: number): number => {
-  pair[0] = value
-  const hi = pairWords[1] as number
-  const lo = (pairWords[0] as number) >>> 0
+/** How far the pattern hi·2^32 + lo lies above that of `decimal`. */
+const offsetOf = (hi: number, lo: number, decimal: number): number => {
   pair[0] = decimal
-  return (hi - (pairWords[1] as number)) * 2 ** 32 + lo - ((pairWords[0] as number) >>> 0)
+  return (hi - (pairWords[1] as number)) * 2 ** 32 + (lo >>> 0) - ((pairWords[0] as number) >>> 0)
 }
 
+/** Offsets have no memory. */
+const noise: Choice = { predictor: 0, drift: 0 }
 let offsets = new Float64Array(1024)
 let hasOffsets = false
 
 /** Decimals of `values` into `xs`, with their offsets; false when more than `oddMax` have none. */
 const toDecimals = (
   values: Float64Array,
+  words: Int32Array,
   xs: Float64Array,
   count: number,
   places: number,
@@ -143,7 +144,10 @@ const toDecimals = (
     offsets[i] = 0
     if (Math.abs(whole) <= wholeMax && (whole !== 0 || 1 / value > 0)) {
       const decimal = whole / power
-      const offset = decimal === value ? 0 : offsetOf(value, decimal)
+      const offset =
+        decimal === value
+          ? 0
+          : offsetOf(words[2 * i + 1] as number, words[2 * i] as number, decimal)
       if (offset >= -offsetMax && offset <= offsetMax) {
         if (offset !== 0) hasOffsets = true
         offsets[i] = offset
@@ -218,13 +222,18 @@ const toSingles = (
   return true
 }
 
-const choose = (values: Float64Array, xs: Float64Array, count: number): number => {
+const choose = (
+  values: Float64Array,
+  words: Int32Array,
+  xs: Float64Array,
+  count: number,
+): number => {
   hasOffsets = false
   const oddMax = count >> 3
   // Each retry asks for more places, because a point outside the sample needed them.
   let places = commonPlaces(values, count, placesOf)
   for (let tries = 0; places >= 0 && places <= placesMax && tries < 3; tries++) {
-    if (toDecimals(values, xs, count, places, tries === 2 ? oddMax : count >> 4)) {
+    if (toDecimals(values, words, xs, count, places, tries === 2 ? oddMax : count >> 4)) {
       return hasOffsets ? places | floatMode.offsets : places
     }
     const needed = placesOf(values[failedAt] as number)
@@ -257,7 +266,7 @@ export const putFloats = (
   count: number,
   spare: Run,
 ): void => {
-  const mode = choose(values, spare.values, count)
+  const mode = choose(values, words, spare.values, count)
   if (mode === floatMode.doubleBits) {
     putByte(modes, mode)
     for (let i = 0; i < count; i++) {
@@ -270,7 +279,7 @@ export const putFloats = (
   }
   putByte(modes, oddCount === 0 ? mode : mode | floatMode.exceptions)
   putInts(out, spare.values, count)
-  if ((mode & floatMode.offsets) !== 0) putInts(out, offsets, count)
+  if ((mode & floatMode.offsets) !== 0) putInts(out, offsets, count, noise)
   if (oddCount === 0) return
   putVarint(out.params, oddCount)
   const hi = new Int32Array(oddCount)

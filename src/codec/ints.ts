@@ -4,6 +4,7 @@
  * 2^53) is exact in doubles, the wide path works modulo 2^64 in two words; a run of one has no shape, only a first value.
  */
 import {
+  type Choice,
   choosePredictor,
   detrend,
   facts,
@@ -82,17 +83,20 @@ const takeFirst = (from: IntCursors): void => {
   taken.lo = lo
 }
 
-/** Starts with the larger one, so that a multiple costs one division. */
+/** Largest number that divides every y. A remainder is slow, so a multiple is recognised by multiplying. */
 const greatestCommonStep = (ys: Float64Array, count: number): number => {
   let step = 0
+  let inverse = 0
   for (let i = 1; i < count && step !== 1; i++) {
-    let a = Math.abs(ys[i] as number)
+    const y = ys[i] as number
+    if (Math.round(y * inverse) * step === y) continue
+    let a = Math.abs(y)
     while (a !== 0) {
-      // A double's remainder is slow; most of these fit 31 bits.
-      const b = step < 2 ** 31 && a < 2 ** 31 ? (step | 0) % (a | 0) : step % a
+      const b = step % a
       step = a
       a = b
     }
+    inverse = 1 / step
   }
   return step
 }
@@ -114,8 +118,8 @@ const isLine = (xs: Float64Array, count: number): boolean => {
   return true
 }
 
-/** `xs` are whole numbers within ±2^53. */
-export const putInts = (out: IntSinks, xs: Float64Array, count: number): void => {
+/** `xs` are whole numbers within ±2^53; `choice` where the caller knows the best predictor. */
+export const putInts = (out: IntSinks, xs: Float64Array, count: number, choice?: Choice): void => {
   if (count === 0) return
   const start = xs[0] as number
   if (count === 1) {
@@ -142,13 +146,19 @@ export const putInts = (out: IntSinks, xs: Float64Array, count: number): void =>
   }
   const ys = scratchFor(count)
   for (let i = 0; i < count; i++) ys[i] = (xs[i] as number) - start
-  putRest(out, ys, count, start)
+  putRest(out, ys, count, start, choice)
 }
 
-const putRest = (out: IntSinks, ys: Float64Array, count: number, start: number): void => {
+const putRest = (
+  out: IntSinks,
+  ys: Float64Array,
+  count: number,
+  start: number,
+  known?: Choice,
+): void => {
   const step = greatestCommonStep(ys, count)
   if (step > 1) for (let i = 0; i < count; i++) ys[i] = (ys[i] as number) / step
-  const choice = choosePredictor(ys, count)
+  const choice = known ?? choosePredictor(ys, count)
   if (choice.drift !== 0) detrend(ys, count, choice.drift)
   const zCount = residuals(ys, ys, count, choice.predictor)
   const shift = shiftFor(facts.bits, zCount)

@@ -23,8 +23,9 @@ export const facts = { largest: 0, bits: 0, least: 0 }
 
 /** Keeps i * drift exact beside a span of 2^48. */
 const driftMax = 2 ** 49
-/** Cost is measured on so many points at most, from the start: rare steps need a long look. */
+/** Costs are measured on the points up to `lookMax`, every other 64 of them: rare steps need a long look. */
 const lookMax = 4096
+const lookBlock = 64
 
 const bitLength = (z: number): number =>
   z < 2 ** 32 ? 32 - Math.clz32(z) : 64 - Math.clz32(z / 2 ** 32)
@@ -106,16 +107,22 @@ const measure = (ys: Float64Array, count: number): void => {
   let cost1 = 0
   let cost2 = 0
   let cost3 = 0
-  for (let i = 1; i < count; i++) {
-    const y = ys[i] as number
-    const step = y - before
-    cost0 += bitLength(y - least)
-    cost1 += bitLength(2 * Math.abs(step))
-    cost2 += bitLength(2 * Math.abs(step - slope))
-    cost3 += bitLength(2 * Math.abs(y - Math.floor(mean + 0.5)))
-    mean += (y - mean) * smoothing
-    slope = step
-    before = y
+  for (let from = 1; from < count; from += 2 * lookBlock) {
+    const end = Math.min(count, from + lookBlock)
+    // The line and the mean go on from where they would be, near enough.
+    before = ys[from - 1] as number
+    mean = before
+    for (let i = from; i < end; i++) {
+      const y = ys[i] as number
+      const step = y - before
+      cost0 += bitLength(y - least)
+      cost1 += bitLength(2 * Math.abs(step))
+      cost2 += bitLength(2 * Math.abs(step - slope))
+      cost3 += bitLength(2 * Math.abs(y - Math.floor(mean + 0.5)))
+      mean += (y - mean) * smoothing
+      slope = step
+      before = y
+    }
   }
   costs[0] = cost0
   costs[1] = cost1
@@ -154,7 +161,8 @@ export const choosePredictor = (ys: Float64Array, count: number): Choice => {
   if (drift === 0) return choice
   // Something steady, such as a counter or a clock: along a straight line, or step after step.
   const mean = Math.round((ys[count - 1] as number) / (count - 1))
-  let least = costs[best] as number
+  residuals(ys, spare, look, choice.predictor)
+  let least = facts.bits
   let drifting = choice
   for (const candidate of [
     { predictor: 1, drift },

@@ -112,6 +112,12 @@ export const putTokens = (
   shift: number,
   largest: number,
 ): void => {
+  if (largest < 16 && shift === 0) {
+    reserve(tokens, count)
+    for (let i = 0; i < count; i++) tokens.bytes[tokens.length + i] = zs[i] as number
+    tokens.length += count
+    return
+  }
   if (largest < 2 ** 32 && shift <= 24) {
     putSmall(tokens, bits, zs, count, shift)
     return
@@ -152,6 +158,10 @@ export const takeTokens = (
   for (let i = 0; i < count; i++) {
     const token = bytes[at++] as number
     const width = (rawBits[token] as number) + shift
+    if (width === 0) {
+      zs[i] = token
+      continue
+    }
     if (width > 24) {
       tokens.at = at - 1
       bits.at = bit
