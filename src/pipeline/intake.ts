@@ -21,13 +21,13 @@ export interface IntakeParts {
 export const createIntake = (parts: IntakeParts): Emit => {
   const { spool, lane, source, meter, clock, stamps = createArrivalStamps(clock) } = parts
   return async (intake) => {
-    const { points, kept = [], losses = [] } = intake
-    if (points.count === 0 && kept.length === 0 && losses.length === 0) return
+    const { points, kept = [], losses = [], urgent = false } = intake
+    if (points.count === 0 && kept.length === 0 && losses.length === 0 && !urgent) return
     flagNotANumber(points)
     const stamped: readonly Stamped[] =
       intake.timeBase === 'monotonic' ? [{ points, timeBase: 'monotonic' }] : stamps.stamp(points)
     for (const [at, part] of stamped.entries()) {
-      await spool.append(lane, at < stamped.length - 1 ? part : { ...part, kept, losses })
+      await spool.append(lane, at < stamped.length - 1 ? part : { ...part, kept, losses, urgent })
     }
     count(meter, source, intake, clock().nowUs)
   }
