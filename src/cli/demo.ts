@@ -64,7 +64,6 @@ export const demo = async (context: CliContext, options: DemoOptions): Promise<n
       host,
       { region: site.regionDatabase, journal: site.journal },
       site.agent,
-      outcome.pending,
     )
     const perPoint = outcome.wireBytes / Math.max(1, verdict.delivered)
     screen.verdict(sentence(verdict), verdict.ok)

@@ -114,9 +114,9 @@ export const mqttSource = defineSource({
             messagesWaitingMax: 2 * config.receive_maximum,
             login: loginOf(deps, config, version),
             subscribe: async (client) => {
+              await subscribe(client, config, version, log)
               host.meter.gauge('holdfast_source_up', 1, { source: name })
               log.info('connected', { url: config.url })
-              await subscribe(client, config, version, log)
             },
           },
           signal,

@@ -132,7 +132,7 @@ const writeConfigs = async (
       listen: `127.0.0.1:${regionPort}`,
       state_dir: join(folder, 'region'),
       tls: { ca: tls.ca, ...tls.server },
-      ...(options.database ? { database: { url: options.database.url, ca: tls.ca } } : {}),
+      ...(options.database ? { database: { url: options.database.url, tls: { ca: tls.ca } } } : {}),
     }),
   )
   return { config, regional }

@@ -19,7 +19,6 @@ export interface StoryParts {
   readonly signal: AbortSignal
 }
 export interface StoryOutcome {
-  readonly pending: number
   readonly wireBytes: number
   readonly kills: number
   readonly cuts: number
@@ -30,16 +29,19 @@ const lookMs = 500
 const drainMs = 45_000
 
 interface Look {
+  /** The source is connected and subscribed: from now on the broker keeps what the agent misses. */
+  readonly subscribed: boolean
   readonly accepted: number
   readonly pending: number
 }
 const createEye = (site: Site) => {
   const client = createControlClient(site.controlSocket, 1_000)
-  let last: Look = { accepted: 0, pending: 0 }
+  let last: Look = { subscribed: false, accepted: 0, pending: 0 }
   return async (): Promise<Look> => {
     try {
-      const { lanes } = await client.get<AgentStatus>('/v1/status')
+      const { lanes, sources } = await client.get<AgentStatus>('/v1/status')
       last = {
+        subscribed: sources.every((one) => one.state === 'running'),
         accepted: lanes.reduce((sum, lane) => sum + lane.accepted, 0),
         pending: lanes.flatMap((lane) => lane.readers).reduce((sum, one) => sum + one.pending, 0),
       }
@@ -54,7 +56,6 @@ export const playStory = async (parts: StoryParts): Promise<StoryOutcome> => {
   const { host, site, screen, seconds, signal } = parts
   const { clock } = host
   const look = createEye(site)
-  const startedMs = clock.monotonicMs()
   let agent: Part = site.startAgent()
   const show = async () => {
     const { accepted, pending } = await look()
@@ -65,6 +66,13 @@ export const playStory = async (parts: StoryParts): Promise<StoryOutcome> => {
       agentUp: agent.alive(),
     })
   }
+  screen.turn('the agent starts and subscribes')
+  while (!(await look()).subscribed) {
+    if (!agent.alive() || signal.aborted) throw new Failure('HF-X020', 'the agent did not start')
+    await clock.sleep(100, signal)
+  }
+  screen.turn('the plant publishes')
+  const startedMs = clock.monotonicMs()
   const until = async (share: number) => {
     const endMs = startedMs + share * seconds * 1000
     while (clock.monotonicMs() < endMs && !signal.aborted) {
@@ -74,7 +82,6 @@ export const playStory = async (parts: StoryParts): Promise<StoryOutcome> => {
     if (signal.aborted) throw new Failure('HF-X012', 'interrupted')
   }
 
-  screen.turn('the agent starts, the plant publishes')
   const sensors = site.startSensors()
   await until(0.3)
   screen.turn('the link is cut')
@@ -103,11 +110,10 @@ export const playStory = async (parts: StoryParts): Promise<StoryOutcome> => {
     if (clock.monotonicMs() > deadlineMs || signal.aborted) break
     await clock.sleep(lookMs, signal)
   }
-  const { pending } = await look()
   for (const part of [agent, site.regional]) {
     part.signal('SIGTERM')
     await part.ended
   }
   await site.link[Symbol.asyncDispose]()
-  return { pending, wireBytes: site.link.bytesUp(), kills: 1, cuts: 1 }
+  return { wireBytes: site.link.bytesUp(), kills: 1, cuts: 1 }
 }

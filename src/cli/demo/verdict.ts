@@ -69,12 +69,11 @@ export const prepareRegion = async (host: Host, path: string): Promise<void> => 
   await createEmbeddedReadBack(store.database).installAudit()
 }
 
-/** `pending` comes from the spool's file, opened after the agent has stopped. */
+/** Everything has drained by now: nothing may be excused as pending. */
 export const judge = async (
   host: Host,
   files: { readonly region: string; readonly journal: string },
   agent: string,
-  pending: number,
 ): Promise<Verdict> => {
   await using store = createEmbeddedStore({ path: files.region, host, extendDictionaryHash })
   const back = createEmbeddedReadBack(store.database)
@@ -101,6 +100,6 @@ export const judge = async (
     gaps: await back.gapsOf(agent),
     delivered: answer.agents.find((one) => one.agent === agent)?.points ?? 0,
     reduced: 0,
-    pending,
+    pending: 0,
   })
 }
