@@ -58,9 +58,12 @@ export interface EmbeddedStore extends RegionStore {
   readonly database: Database.Database
 }
 
+/** A process that was killed has let go of the file by then; one that runs will not. */
+const lockWaitMs = 500
+
 const openDatabase = ({ path, image }: EmbeddedOptions): Database.Database => {
-  const db =
-    image === undefined ? new Database(path ?? ':memory:') : new Database(Buffer.from(image))
+  const source = image === undefined ? (path ?? ':memory:') : Buffer.from(image)
+  const db = new Database(source as string, { timeout: lockWaitMs })
   db.pragma('locking_mode = EXCLUSIVE')
   db.pragma('journal_mode = WAL')
   db.pragma('synchronous = FULL')

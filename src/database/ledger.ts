@@ -121,8 +121,8 @@ const planFrame = (
 }
 
 /**
- * What to do with each frame, by the books alone; changes nothing. A seq that occurs twice in one request is
- * taken once.
+ * What to do with each frame, by the books alone; changes nothing. A frame that occurs twice in one request is
+ * taken once; frames that overlap otherwise are no history at all.
  */
 export const planFrames = (
   books: AgentBooks,
@@ -130,15 +130,23 @@ export const planFrames = (
   frames: readonly CommitFrame[],
 ): readonly PlannedFrame[] | StoreTrouble => {
   const chain = new Set(chainOf(books, speaker).map((row) => row.epoch))
-  const seen = new Set<string>()
   const planned: PlannedFrame[] = []
   for (const frame of frames) {
     const plan = planFrame(books, chain, frame)
     if ('kind' in plan) return plan
-    const key = `${headKey(frame.epoch, frame.lane)}/${frame.seq}/${lastSeqOf(frame)}`
-    const again = plan.action === 'take' && seen.has(key)
-    seen.add(key)
-    planned.push(again ? { ...plan, action: 'duplicate' } : plan)
+    const [seq, seqLast] = [frame.seq, lastSeqOf(frame)]
+    const before = planned.find(
+      (other) =>
+        other.head === plan.head && other.frame.seq <= seqLast && lastSeqOf(other.frame) >= seq,
+    )
+    if (before === undefined || plan.action !== 'take') planned.push(plan)
+    else if (before.frame.seq === seq && lastSeqOf(before.frame) === seqLast)
+      planned.push({ ...plan, action: 'duplicate' })
+    else
+      return {
+        kind: 'fork',
+        text: `frames of one request overlap at lane ${frame.lane} seq ${seq}`,
+      }
   }
   return planned
 }

@@ -4,10 +4,11 @@
  * Invariants: TLS verifies chain and host name unless it is switched off by name; a host that does not answer or
  * turns out to be a standby is left for the next one; one operation asks each host at most once.
  */
+import { checkServerIdentity, type PeerCertificate } from 'node:tls'
 import pg from 'pg'
 import { textOf } from '../errors.ts'
 import type { Host } from '../host.ts'
-import { codeOf, isStandby, troubleOf } from './postgres-trouble.ts'
+import { codeOf, isExpected, isServerAnswer, isStandby, troubleOf } from './postgres-trouble.ts'
 import type { StoreTrouble } from './store.ts'
 
 export interface PostgresTls {
@@ -60,8 +61,9 @@ const poolFor = (text: string, options: PostgresHostsOptions): pg.Pool => {
       : {
           rejectUnauthorized: true,
           minVersion: 'TLSv1.2' as const,
-          host: tls.serverName ?? hostname,
-          ...(tls.serverName === undefined ? {} : { servername: tls.serverName }),
+          // pg sets the name asked for by SNI itself; what is verified is this one.
+          checkServerIdentity: (_: string, certificate: PeerCertificate) =>
+            checkServerIdentity(tls.serverName ?? hostname, certificate),
           ...(tls.ca === undefined ? {} : { ca: tls.ca }),
           ...(tls.cert === undefined ? {} : { cert: tls.cert }),
           ...(tls.key === undefined ? {} : { key: tls.key }),
@@ -99,10 +101,15 @@ export const createPostgresHosts = (options: PostgresHostsOptions): PostgresHost
     const client = await pool.connect()
     let released = false
     const release = (destroy: boolean) => {
-      if (!released) client.release(destroy)
+      if (released) return
       released = true
+      client.release(destroy)
+      if (!destroy) client.off('error', onError)
     }
     // An abandoned transaction must not keep its locks: the connection goes with it.
+    // The query that is waiting hears of it too; unheard, the event would end the process.
+    const onError = () => {}
+    client.on('error', onError)
     const onAbort = () => {
       release(true)
     }
@@ -111,8 +118,7 @@ export const createPostgresHosts = (options: PostgresHostsOptions): PostgresHost
       release(false)
       return result
     } catch (error) {
-      // Unless the server itself answered in good order, nobody knows the connection's state.
-      release(!/^[0-9A-Z]{5}$/.test(codeOf(error)) || broken.has(codeOf(error)))
+      release(!isServerAnswer(error) || broken.has(codeOf(error)))
       throw error
     } finally {
       signal?.removeEventListener('abort', onAbort)
@@ -127,6 +133,7 @@ export const createPostgresHosts = (options: PostgresHostsOptions): PostgresHost
         try {
           return await useOn(pools[at] as pg.Pool, work, signal)
         } catch (error) {
+          if (!isExpected(error)) throw error
           trouble = troubleOf(error)
           const elsewhere = isStandby(error) || (trouble.kind === 'later' && !reached(error))
           if (!elsewhere) throw error
@@ -144,4 +151,4 @@ export const createPostgresHosts = (options: PostgresHostsOptions): PostgresHost
 
 /** Did a primary answer, with trouble that another host would answer as well? */
 const reached = (error: unknown): boolean =>
-  /^[0-9A-Z]{5}$/.test(codeOf(error)) && !/^(08|57P0|53300)/.test(codeOf(error))
+  isServerAnswer(error) && !/^(08|57P0|53300)/.test(codeOf(error))

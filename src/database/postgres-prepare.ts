@@ -10,10 +10,11 @@ import { migrationLock, migrationSql, postgresMigrations, rightsNeeded } from '.
 import type { StoreAnswer } from './store.ts'
 
 const versionOf = async (client: pg.ClientBase): Promise<number> => {
-  const there = await client.query<{ found: string | null }>(
-    `select to_regclass('schema_version')::text as found`,
+  // Reading pg_class (unlike to_regclass) also takes in what another node has created since this transaction began.
+  const there = await client.query(
+    `select from pg_class where relname = 'schema_version' and pg_table_is_visible(oid)`,
   )
-  if (there.rows[0]?.found === null) return 0
+  if (there.rowCount === 0) return 0
   const { rows } = await client.query<{ version: number }>(
     'select coalesce(max(version), 0) as version from schema_version',
   )

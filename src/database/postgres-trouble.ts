@@ -1,5 +1,6 @@
 /** What PostgreSQL, PgBouncer, TLS and the network say, sorted by who must act: nobody (`later`) or a person (`blocked`). */
-import { textOf } from '../errors.ts'
+import pg from 'pg'
+import { Failure, textOf } from '../errors.ts'
 import type { StoreTrouble } from './store.ts'
 
 /** An error's SQLSTATE, or Node's own code. */
@@ -47,11 +48,16 @@ export const troubleOf = (error: unknown): StoreTrouble => {
   return { kind: 'later', text }
 }
 
+/** The server itself answered, in good order: the connection is fit for a ROLLBACK and for more. */
+export const isServerAnswer = (error: unknown): boolean => error instanceof pg.DatabaseError
+
 /**
- * Is this something the outside said (an answer), or a bug of ours (to be thrown on)? Everything with a code comes
- * from the server or from Node's network; pg's own messages about lost connections carry none.
+ * Is this something the outside said (an answer), or a bug of ours (to be thrown on)? pg's own messages about
+ * lost connections are plain errors without a code.
  */
 export const isExpected = (error: unknown): boolean =>
-  codeOf(error) !== '' ||
-  (error instanceof Error &&
-    !(error instanceof TypeError || error instanceof RangeError || error instanceof ReferenceError))
+  error instanceof Error &&
+  !(error instanceof Failure) &&
+  !bugs.some((kind) => error instanceof kind) &&
+  codeOf(error) !== 'ERR_ASSERTION'
+const bugs = [TypeError, RangeError, ReferenceError, SyntaxError]

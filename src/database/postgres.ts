@@ -47,7 +47,13 @@ import {
 } from './postgres-hosts.ts'
 import { copyPoints, mergePoints } from './postgres-points.ts'
 import { prepareSchema } from './postgres-prepare.ts'
-import { isConflict, isDuplicateKey, isExpected, troubleOf } from './postgres-trouble.ts'
+import {
+  isConflict,
+  isDuplicateKey,
+  isExpected,
+  isServerAnswer,
+  troubleOf,
+} from './postgres-trouble.ts'
 import type { SegmentRows } from './rows.ts'
 import type { CommitFrame, RegionStore, StoreAnswer, StoreTrouble } from './store.ts'
 
@@ -99,8 +105,8 @@ export const createPostgresStore = (options: PostgresOptions): RegionStore => {
       await client.query(keep ? 'commit' : 'rollback')
       return answer
     } catch (error) {
-      // A lost connection has rolled back by itself.
-      await client.query('rollback').catch(() => {})
+      // A connection that is lost or silent is closed by the caller, and has rolled back with it.
+      if (isServerAnswer(error)) await client.query('rollback')
       throw error
     }
   }
