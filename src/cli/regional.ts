@@ -1,4 +1,4 @@
-/** `holdfast regional`: the receiving side until SIGTERM; and `regional plan`, the SQL an administrator may run first. */
+/** `holdfast regional`: the receiving side until SIGTERM; and `regional plan`, SQL for an administrator. */
 import { existsSync, readFileSync } from 'node:fs'
 import type { LoadResult } from '../config/load.ts'
 import { loadRegionalConfig, type RegionalConfig, type RegionalFlags } from '../config/regional.ts'

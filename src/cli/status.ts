@@ -42,7 +42,8 @@ const destinationLines = (status: AgentStatus): string[] => {
   return status.destinations.map((one) => {
     const backlog = one.pending > 0 ? `   pending ${countText(one.pending)} points` : ''
     const why = one.state === 'up' ? '' : `   ${one.text}`
-    return `${one.name} ${one.state}   last ack ${ago(status.nowUs, one.lastAckUs)}${backlog}${drainText(one, inPerSecond)}${why}`
+    const last = `last ack ${ago(status.nowUs, one.lastAckUs)}`
+    return `${one.name} ${one.state}   ${last}${backlog}${drainText(one, inPerSecond)}${why}`
   })
 }
 const lostPoints = ({ lanes }: AgentStatus) =>
@@ -51,18 +52,25 @@ const lostPoints = ({ lanes }: AgentStatus) =>
     0,
   )
 
+const spoolText = ({ spool, verdict: { safeOfflineHours: hours } }: AgentStatus): string => {
+  if (spool === null) return 'does not answer'
+  const safe = hours === null ? '' : `   safe offline for ${hoursText(hours)}`
+  const used = `${bytesText(spool.bytesUsed)} of ${bytesText(spool.bytesMax)}`
+  return `${used}, disk ${bytesText(spool.diskFreeBytes)} free${safe}`
+}
+const clockText = ({ clock: { trusted, offsetUs } }: AgentStatus): string => {
+  const offset =
+    offsetUs === null ? '' : `, ${offsetUs < 0 ? '-' : '+'}${spanText(Math.abs(offsetUs) / 1_000)}`
+  return `${trusted ? 'trusted' : 'not trusted'}${offset}`
+}
+
 /** Lines without colour, the verdict's word first. */
 export const statusLines = (status: AgentStatus): string[] => {
-  const { verdict, spool, nowUs } = status
+  const { verdict, nowUs } = status
   const line = (label: string, texts: readonly string[]) =>
     texts.map((text, at) => `  ${(at === 0 ? label : '').padEnd(12)} ${printable(text)}`)
-  const safe =
-    verdict.safeOfflineHours === null
-      ? ''
-      : `   safe offline for ${hoursText(verdict.safeOfflineHours)}`
   const lost = lostPoints(status)
   const others = verdict.issues.filter(({ reason }) => reason !== verdict.reason)
-  const offset = status.clock.offsetUs
   return [
     `${verdict.state.toUpperCase()}  ${status.agent}  ${printable(verdict.reason)}${lost > 0 ? '' : ', nothing lost'}`,
     ...(verdict.code ? line('why', [`${verdict.code} ${verdict.reason}`, ...verdict.effects]) : []),
@@ -72,18 +80,12 @@ export const statusLines = (status: AgentStatus): string[] => {
       others.map(({ code, reason, fix }) => `${code} ${reason}${fix ? `; ${fix}` : ''}`),
     ),
     ...line('sources', sourceLines(nowUs, status.sources)),
-    ...line('spool', [
-      spool === null
-        ? 'does not answer'
-        : `${bytesText(spool.bytesUsed)} of ${bytesText(spool.bytesMax)}, disk ${bytesText(spool.diskFreeBytes)} free${safe}`,
-    ]),
+    ...line('spool', [spoolText(status)]),
     ...line('destination', destinationLines(status)),
     ...(lost > 0
       ? line('lost', [`${countText(lost)} points declared lost, see: holdfast gaps`])
       : []),
-    ...line('clock', [
-      `${status.clock.trusted ? 'trusted' : 'not trusted'}${offset === null ? '' : `, ${offset >= 0 ? '+' : '-'}${spanText(Math.abs(offset) / 1_000)}`}`,
-    ]),
+    ...line('clock', [clockText(status)]),
     ...line('config', [`${status.config.file}  ${status.config.digest.slice(0, 12)}`]),
     ...line('version', [`${status.version}, up ${spanText(status.upForUs / 1_000)}`]),
   ]

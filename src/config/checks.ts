@@ -7,7 +7,7 @@ import { dirname } from 'node:path'
 import { isPathField } from './paths.ts'
 import { didYouMean } from './problems.ts'
 import type { Config, DestinationConfig, LaneConfig, SourceConfig } from './schema.ts'
-import type { Path, Trouble } from './source-text.ts'
+import { dotted, type Path, type Trouble } from './source-text.ts'
 
 interface Parts {
   readonly sources: readonly SourceConfig[]
@@ -102,7 +102,7 @@ const doors = (root: Raw): Trouble[] => {
     if (earlier !== undefined && !listen.endsWith(':0'))
       found.push({
         code: 'HF-C017',
-        text: `${listen} is already taken by ${String(earlier[0])}${typeof earlier[1] === 'number' ? `[${earlier[1]}]` : '.metrics'}`,
+        text: `${listen} is already taken by ${dotted(earlier.slice(0, -1))}`,
         path,
         on: 'value',
       })

@@ -1,5 +1,5 @@
 /**
- * What may stand in a Holdfast configuration: the top-level keys, and what every source and destination adds to its type.
+ * What may stand in a Holdfast configuration: the top-level keys, and what a source and destination adds to its type.
  *
  * Invariants: an unknown key is an error; a feature this version lacks is refused, never accepted and ignored; each
  * default stands here and nowhere else.

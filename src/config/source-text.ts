@@ -41,6 +41,13 @@ export interface SourceText {
 export const configBytesMax = 1 << 20
 const excerptWidthMax = 160
 
+/** `spool`, `sources[0].tls`; '' is the file itself. */
+export const dotted = (path: Path): string =>
+  path.reduce<string>(
+    (text, one) => (typeof one === 'number' ? `${text}[${one}]` : text ? `${text}.${one}` : one),
+    '',
+  )
+
 interface Found {
   readonly key: Node | null
   readonly value: Node | null
@@ -119,10 +126,11 @@ export const parseSource = (file: string, text: string): SourceText => {
     const caret = Math.max(1, Math.min(range[1] - range[0], shown.length - col + 1))
     const row = (at: number) =>
       `${String(at).padStart(5)} | ${(lines[at - 1] ?? '').slice(0, excerptWidthMax)}`
+    const indent = shown.slice(0, col - 1).replace(/[^\t]/g, ' ')
     const excerpt = [
       ...(line > 1 ? [row(line - 1)] : []),
       row(line),
-      `      | ${shown.slice(0, col - 1).replace(/[^\t]/g, ' ')}${'^'.repeat(caret)}${trouble.remark ? `  ${trouble.remark}` : ''}`,
+      `      | ${indent}${'^'.repeat(caret)}${trouble.remark ? `  ${trouble.remark}` : ''}`,
     ]
     return { ...common, line, column: col, hint: trouble.hint ?? '', excerpt }
   }

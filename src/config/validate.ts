@@ -1,10 +1,10 @@
 /**
- * One zod schema over one part of a configuration, with messages for people: what is wrong, what is allowed, what was meant.
- * Invariant: every issue of the schema becomes at least one trouble; keys that begin with `x-` are the user's own and pass.
+ * One zod schema over one part of a configuration, with messages for people: what is wrong, what is allowed, what was
+ * meant. Invariant: every issue of the schema becomes at least one trouble; keys that begin with `x-` are the user's.
  */
 import { z } from 'zod'
 import { didYouMean } from './problems.ts'
-import type { Path, Trouble } from './source-text.ts'
+import { dotted, type Path, type Trouble } from './source-text.ts'
 
 type JsonSchema = {
   readonly properties?: Readonly<Record<string, JsonSchema>>
@@ -71,12 +71,6 @@ const valueAt = (root: unknown, path: Path): unknown => {
   }
   return at
 }
-/** `spool`, `sources[0].tls`; '' is the file itself. */
-export const dotted = (path: Path): string =>
-  path.reduce<string>(
-    (text, one) => (typeof one === 'number' ? `${text}[${one}]` : text ? `${text}.${one}` : one),
-    '',
-  )
 const typeName = (value: unknown): string =>
   value === null
     ? 'nothing'

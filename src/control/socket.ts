@@ -2,7 +2,7 @@
  * The control API of `api.ts` on a Unix socket, for the command line and local tools.
  *
  * Invariants: only the agent's user and group may open it (0660); a socket left behind by a dead agent is replaced, one
- * with a living agent behind it is not; the number of connections and taps is bounded, and a slow tap loses lines, never
+ * with a living agent behind it is not; the number of connections and taps is bounded; a slow tap loses lines and never
  * slows the agent.
  */
 import { once } from 'node:events'
@@ -60,7 +60,7 @@ const givenTo = (route: Route, request: FastifyRequest): Given => {
   return { params: read('params'), query: read('query'), body: read('body') }
 }
 
-/** Writes until the far side hangs up. The head goes out at once: a silent plant is not an agent that does not answer. */
+/** Writes until the far side hangs up. The head goes out at once: a silent plant is not a silent agent. */
 const startTap = (view: AgentView, pattern: string, out: ServerResponse, done: () => void) => {
   out.writeHead(200, { 'content-type': 'application/x-ndjson' })
   out.flushHeaders()

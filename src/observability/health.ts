@@ -2,8 +2,8 @@
  * One verdict on an agent from what its parts report: its state, the one cause a person should look at, and how long
  * the link may stay away. Pure: no clock, no I/O.
  *
- * Invariants: the worst issue is the verdict; an effect never hides its cause (a full spool behind a dead link names the
- * link); the same inputs give the same verdict.
+ * Invariants: the worst issue is the verdict; an effect never hides its cause (a full spool behind a dead link names
+ * the link); the same inputs give the same verdict.
  */
 import type { LaneStatus, SpoolStats } from '../model.ts'
 
@@ -61,7 +61,7 @@ export interface HealthInputs {
   readonly destinations: readonly DestinationStatus[]
   readonly clock: ClockStatus
   readonly certificates: readonly CertificateStatus[]
-  /** Points that became gap records in the last hour for want of room or by damage; a refused message is not among them. */
+  /** Points that became gap records in the last hour, for want of room or by damage; refused messages do not count. */
   readonly lostLastHour: number
 }
 export interface Issue {

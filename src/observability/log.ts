@@ -2,7 +2,7 @@
  * Log lines over pino, in the form the reader of stderr understands: plain on a terminal, `<priority>` for journald,
  * JSON else. Level says who must act: warn recovers by itself, error needs a person.
  *
- * Invariants: one event is one line, whatever its fields hold; no secret leaves (see `redact.ts`); logging never throws.
+ * Invariants: one event is one line, whatever its fields hold; no secret leaves (`redact.ts`); logging never throws.
  */
 import { fstatSync, writeSync } from 'node:fs'
 import pino from 'pino'
@@ -28,7 +28,7 @@ const lineCharsMax = 16_384
 const priorities: Readonly<Record<string, number>> = { debug: 7, info: 6, warn: 4, error: 3 }
 const colors: Readonly<Record<string, string>> = { debug: '2', info: '0', warn: '33', error: '31' }
 
-/** `stat` is fstat(2) of stderr: $JOURNAL_STREAM names the journal's socket, and stderr may have been redirected since. */
+/** `stat` is fstat(2) of stderr: $JOURNAL_STREAM names the journal's socket; stderr may have been redirected since. */
 export const logKindOf = (
   isTty: boolean,
   journalStream: string | undefined,

@@ -1,8 +1,8 @@
 /**
  * Counters and gauges over prom-client, made from the closed table in `meters.ts`.
  *
- * Invariants: the number of label sets per meter is bounded, for any input; counting never throws: a wrong name or label
- * shows as `holdfast_meter_errors_total` (and turns a test red) instead of stopping data.
+ * Invariants: the number of label sets per meter is bounded, for any input; counting never throws: a wrong name or
+ * label shows as `holdfast_meter_errors_total` (and turns a test red) instead of stopping data.
  */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
 import type { Meter } from '../host.ts'

@@ -22,7 +22,8 @@ test('one event in each form', () => {
   for (const [kind, want] of [
     [
       'json',
-      '{"level":"warn","time":"2023-11-14T22:13:20.123Z","source":"mqtt","event":"link lost","inMs":250,"text":"a \\"b\\""}\n',
+      '{"level":"warn","time":"2023-11-14T22:13:20.123Z","source":"mqtt",' +
+        '"event":"link lost","inMs":250,"text":"a \\"b\\""}\n',
     ],
     ['journald', '<4>link lost source=mqtt inMs=250 text="a \\"b\\""\n'],
     ['tty', '22:13:20.123 WARN  link lost source=mqtt inMs=250 text="a \\"b\\""\n'],

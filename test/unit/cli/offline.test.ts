@@ -1,0 +1,207 @@
+/** Verbs that need no running agent, through the real process. */
+import assert from 'node:assert/strict'
+import { X509Certificate } from 'node:crypto'
+import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { parse } from 'yaml'
+import { exitCodes } from '../../../src/errors.ts'
+import { temporaryFolder } from '../../support/temp.ts'
+import { holdfast } from './process.ts'
+
+const folder = temporaryFolder('cli')
+
+test('no verb, an unknown verb, a wrong flag: exit 2; help and version: exit 0', async () => {
+  const [none, wrong, flag, help, version] = await Promise.all([
+    holdfast([]),
+    holdfast(['stats']),
+    holdfast(['gaps', '--limit', '0']),
+    holdfast(['--help']),
+    holdfast(['version', '--json']),
+  ])
+  assert.equal(none.code, exitCodes.usage)
+  assert.equal(wrong.code, exitCodes.usage)
+  assert.match(wrong.err, /unknown command 'stats'\n\(Did you mean status\?\)/)
+  assert.equal(flag.code, exitCodes.usage)
+  assert.equal(help.code, 0)
+  for (const verb of [
+    'run',
+    'init',
+    'check',
+    'status',
+    'tap',
+    'gaps',
+    'quarantine',
+    'replay',
+    'regional',
+    'demo',
+  ])
+    assert.match(help.out, new RegExp(`^  ${verb} `, 'm'))
+  assert.deepEqual(Object.keys(JSON.parse(version.out)), ['holdfast', 'node', 'platform'])
+})
+
+test('init: by flags, idempotent; what it writes is valid', async () => {
+  const site = join(folder, 'site')
+  const args = [
+    'init',
+    '--directory',
+    site,
+    '--name',
+    'gw-7',
+    '--region',
+    'https://region.test:8443',
+    '--development-ca',
+  ]
+  const first = await holdfast(args)
+  assert.equal(first.code, 0, first.err)
+  assert.equal(first.out, '')
+  const files = [
+    'holdfast.yaml',
+    'regional.yaml',
+    'ca/ca.pem',
+    'ca/ca-key.pem',
+    'ca/gw-7.pem',
+    'ca/gw-7-key.pem',
+    'ca/region.pem',
+    'ca/region-key.pem',
+  ]
+  const bytes = () => files.map((name) => readFileSync(join(site, name), 'utf8'))
+  const before = bytes()
+  for (const name of files.filter((one) => one.includes('-key')))
+    assert.equal(statSync(join(site, name)).mode & 0o777, 0o600, name)
+  const ca = new X509Certificate(readFileSync(join(site, 'ca/ca.pem')))
+  const agent = new X509Certificate(readFileSync(join(site, 'ca/gw-7.pem')))
+  const region = new X509Certificate(readFileSync(join(site, 'ca/region.pem')))
+  assert.ok(agent.verify(ca.publicKey) && region.verify(ca.publicKey))
+  assert.equal(agent.subject, 'CN=gw-7')
+  for (const name of ['region.test', 'localhost']) assert.ok(region.checkHost(name), name)
+  const [again, check, checkRegional] = await Promise.all([
+    holdfast(args),
+    holdfast(['check', '-c', join(site, 'holdfast.yaml'), '--deny-warnings']),
+    holdfast(['check', '--regional', '-c', join(site, 'regional.yaml'), '--deny-warnings']),
+  ])
+  assert.equal(again.code, 0)
+  assert.doesNotMatch(again.err, /wrote/)
+  assert.deepEqual(bytes(), before)
+  assert.equal(check.code, 0, check.err)
+  assert.equal(checkRegional.code, 0, checkRegional.err)
+})
+
+test('init without a CA: a valid file that names what is still missing; --force replaces it', async () => {
+  const site = join(folder, 'bare')
+  const written = await holdfast([
+    'init',
+    '--directory',
+    site,
+    '--name',
+    'gw-1',
+    '--no-input',
+    '--json',
+  ])
+  assert.equal(written.code, 0, written.err)
+  const file = join(site, 'holdfast.yaml')
+  assert.deepEqual(JSON.parse(written.out), { file, wrote: true, regional: null })
+  assert.equal(existsSync(join(site, 'ca')), false)
+  const check = await holdfast(['check', '--no-surroundings', '-c', file])
+  assert.equal(check.code, 0, check.err)
+  const looked = await holdfast(['check', '-c', file])
+  assert.equal(looked.code, exitCodes.configInvalid)
+  assert.match(looked.err, /HF-C015 {2}\/etc\/holdfast\/ca\.pem does not exist/)
+  writeFileSync(file, 'mine')
+  await holdfast(['init', '--directory', site, '--name', 'gw-1'])
+  assert.equal(readFileSync(file, 'utf8'), 'mine')
+  await holdfast(['init', '--directory', site, '--name', 'gw-1', '--force'])
+  assert.match(readFileSync(file, 'utf8'), /^# Holdfast/)
+})
+
+test('init refuses a name or an address that cannot be', async () => {
+  const [name, region] = await Promise.all([
+    holdfast(['init', '--directory', join(folder, 'x'), '--name', 'a b']),
+    holdfast(['init', '--directory', join(folder, 'x'), '--name', 'a', '--region', 'region:8443']),
+  ])
+  assert.equal(name.code, exitCodes.usage)
+  assert.equal(region.code, exitCodes.usage)
+  assert.equal(existsSync(join(folder, 'x')), false)
+})
+
+test('check: every problem on stderr, one verdict on stdout, exit 78; run refuses the same file', async () => {
+  const file = join(folder, 'wrong.yaml')
+  writeFileSync(
+    file,
+    'agent: {nam: gw}\nspool: {size_max: huge}\nsources: [{name: a, type: htttp}]\n',
+  )
+  const [check, json, run] = await Promise.all([
+    holdfast(['check', '-c', file]),
+    holdfast(['check', '-c', file, '--json']),
+    holdfast(['run', '-c', file]),
+  ])
+  assert.equal(check.code, exitCodes.configInvalid)
+  assert.match(check.out, /^invalid {2}.*wrong\.yaml \(4 errors, 1 warning\)/)
+  assert.match(check.err, /wrong\.yaml:1:9 {2}error {2}HF-C003 {2}unknown key "nam" in agent/)
+  assert.match(check.err, /\^\^\^ {2}did you mean "name"\?/)
+  assert.match(check.err, /did you mean "http"\?/)
+  const { ok, problems } = JSON.parse(json.out)
+  assert.equal(ok, false)
+  assert.equal(problems.length, 5)
+  assert.equal(run.code, exitCodes.configInvalid)
+  assert.equal(run.err, check.err)
+})
+
+test('check --deny-warnings: what was a warning is an error', async () => {
+  const file = join(folder, 'lonely.yaml')
+  writeFileSync(file, `agent: {name: gw, state_dir: ${folder}}\n`)
+  const [lenient, strict] = await Promise.all([
+    holdfast(['check', '-c', file]),
+    holdfast(['check', '-c', file, '--deny-warnings']),
+  ])
+  assert.deepEqual([lenient.code, strict.code], [0, exitCodes.configInvalid])
+  assert.match(lenient.out, /^valid .*\(0 errors, 2 warnings\)/)
+})
+
+test('no agent there: exit 5, and where it was looked for', async () => {
+  const socket = join(folder, 'none.sock')
+  for (const args of [['status'], ['gaps'], ['tap'], ['replay', '--from', '1h']]) {
+    const said = await holdfast([...args, '--socket', socket])
+    assert.equal(said.code, exitCodes.notReachable, said.err)
+    assert.match(said.err, new RegExp(`HF-X005 no agent answers on ${socket}`))
+    assert.equal(said.out, '')
+  }
+  const json = await holdfast(['status', '--json', '--socket', socket])
+  assert.equal(JSON.parse(json.out).error.code, 'HF-X005')
+})
+
+test('the socket is found through the configuration, even a broken one', async () => {
+  const file = join(folder, 'broken.yaml')
+  writeFileSync(file, 'agent: {name: 3, state_dir: here}\nnonsense: 1\n')
+  const said = await holdfast(['status', '-c', file])
+  assert.match(said.err, new RegExp(`no agent answers on ${folder}/here/control.sock`))
+})
+
+test('config schema and openapi are well-formed', async () => {
+  const [agent, regional, api] = await Promise.all([
+    holdfast(['config', 'schema']),
+    holdfast(['config', 'schema', '--regional']),
+    holdfast(['config', 'openapi']),
+  ])
+  const schema = JSON.parse(agent.out)
+  assert.ok(schema.properties.spool.properties.size_max)
+  assert.deepEqual(Object.keys(JSON.parse(regional.out).properties).slice(0, 2), ['listen', 'tls'])
+  const file = join(import.meta.dirname, '../../../docs/formats/control-api.yaml')
+  assert.deepEqual(parse(api.out), parse(readFileSync(file, 'utf8')))
+})
+
+test('regional plan prints SQL alone; a wrong regional configuration is exit 78', async () => {
+  const [plan, wrong, none] = await Promise.all([
+    holdfast(['regional', 'plan', '--role', 'writer', '--retention', '365d']),
+    holdfast(['regional', 'plan', '--retention', 'long']),
+    holdfast(['regional', '--listen', 'nowhere'], { cwd: folder }),
+  ])
+  assert.equal(plan.code, 0, plan.err)
+  assert.match(plan.out, /^-- /)
+  assert.match(plan.out, /"writer"/)
+  assert.match(plan.out, /interval '8760 hours'/)
+  assert.equal(wrong.code, exitCodes.usage)
+  assert.equal(none.code, exitCodes.configInvalid)
+  assert.match(none.err, /HF-C006 {2}listen must be ADDRESS:PORT/)
+  assert.match(none.err, /HF-C004 {2}missing key "tls"/)
+})

@@ -1,0 +1,167 @@
+/** Verbs that ask a running agent, through the real process over a real socket. */
+import assert from 'node:assert/strict'
+import { join } from 'node:path'
+import { after, test } from 'node:test'
+import { parseTimeUs } from '../../../src/cli/replay.ts'
+import { statusLines } from '../../../src/cli/status.ts'
+import { openControlSocket } from '../../../src/control/socket.ts'
+import type { AgentView } from '../../../src/control/view.ts'
+import { exitCodes } from '../../../src/errors.ts'
+import { silentLog } from '../../../src/host.ts'
+import { temporaryFolder } from '../../support/temp.ts'
+import { createView, status } from '../control/view.ts'
+import { holdfast } from './process.ts'
+
+const folder = temporaryFolder('online')
+const open: AsyncDisposable[] = []
+after(async () => {
+  for (const one of open) await one[Symbol.asyncDispose]()
+})
+const agent = async (answer: Partial<AgentView> = {}) => {
+  const recorded = createView(answer)
+  const path = join(folder, `s${open.length}`)
+  open.push(await openControlSocket({ path, view: recorded.view, log: silentLog }))
+  return { ...recorded, ask: (...args: string[]) => holdfast([...args, '--socket', path]) }
+}
+
+test('status: the verdict first, exit 0, 3 or 4 by it', async () => {
+  const well = await (await agent()).ask('status')
+  assert.equal(well.code, 0, well.err)
+  assert.match(well.out, /^OK {2}gw-0042 {2}all is well\n/)
+  assert.match(well.out, /^ {2}sources {6}1\/1 running {3}9,840 points\/s$/m)
+  assert.match(
+    well.out,
+    /^ {2}spool {8}400 MB of 10\.0 GB, disk 50\.0 GB free {3}safe offline for 27 h$/m,
+  )
+  assert.match(well.out, /^ {2}destination {2}north up {3}last ack 2 s ago {3}pending 96 points$/m)
+  assert.match(well.out, /^ {2}lost {9}4 points declared lost, see: holdfast gaps$/m)
+  const issue = {
+    code: 'HF-N002',
+    reason: 'TLS: certificate of regional-1 expired\x1b[2J',
+    fix: 'renew it',
+    effects: ['7 points wait'],
+  }
+  for (const [state, code] of [
+    ['degraded', exitCodes.degraded],
+    ['unhealthy', exitCodes.unhealthy],
+  ] as const) {
+    const verdict = { ...status.verdict, ...issue, state, issues: [{ ...issue, severity: state }] }
+    const said = await (await agent({ status: async () => ({ ...status, verdict }) })).ask('status')
+    assert.equal(said.code, code)
+    assert.match(said.out, new RegExp(`^${state.toUpperCase()}  gw-0042  TLS`))
+    assert.match(said.out, /^ {2}why {10}HF-N002 TLS/m)
+    assert.match(said.out, /^ {2}fix {10}renew it$/m)
+    assert.ok(!said.out.includes('\x1b'), 'what a far side said cannot move the cursor')
+  }
+})
+
+test('status --json is the whole answer; -q is the verdict alone', async () => {
+  const it = await agent()
+  assert.deepEqual(JSON.parse((await it.ask('status', '--json')).out), status)
+  assert.equal((await it.ask('status', '-q')).out.split('\n').length, 2)
+})
+
+test('status shows what is wrong in each part', () => {
+  const source = { ...status.sources[0], state: 'restarting' as const, text: 'broker refused' }
+  const lines = statusLines({
+    ...status,
+    spool: null,
+    sources: [source as (typeof status.sources)[0]],
+    clock: { trusted: false, offsetUs: -90_000_000 },
+  }).join('\n')
+  assert.match(lines, /0\/1 running/)
+  assert.match(lines, /press: restarting, last point 1 s ago: broker refused/)
+  assert.match(lines, /spool {8}does not answer/)
+  assert.match(lines, /clock {8}not trusted, -2 min/)
+})
+
+test('tap: so many points, then it ends', async () => {
+  const it = await agent()
+  const said = await it.ask('tap', '*/a', '-n', '2')
+  assert.equal(said.code, 0, said.err)
+  assert.equal(
+    said.out,
+    '2026-11-21T00:00:00.000007Z  plant/a,line=3  1.5\n2026-11-21T00:00:00.000000Z  plant/a  NaN  uncertain\n',
+  )
+  const json = await it.ask('tap', 'plant/b', '-n', '1', '--json')
+  assert.equal(JSON.parse(json.out).value, '9007199254740993')
+})
+
+test('gaps and quarantine: a table, or JSON', async () => {
+  const it = await agent()
+  const [gaps, json, quarantine] = await Promise.all([
+    it.ask('gaps'),
+    it.ask('gaps', '--json'),
+    it.ask('quarantine'),
+  ])
+  assert.match(
+    gaps.out,
+    /^LANE {2}SEQ {2}LOST {6}REASON {2}SOURCE {2}TIME\nraw {3}5-6 {2}4 points {2}quota /,
+  )
+  assert.match(gaps.err, /quota: given up to make room/)
+  assert.equal(JSON.parse(json.out).gaps[0].count, 4)
+  assert.match(
+    quarantine.out,
+    /^7 {2}2026-11-21T00:00:00\.000000Z {2}press {2}raw seq 8 {2}malformed: not JSON\n {4}\{"a":\\x1b\[31m\n$/,
+  )
+})
+
+test('quarantine discard loses data: not without --yes', async () => {
+  const it = await agent()
+  const asked = await it.ask('quarantine', 'discard', '7')
+  assert.equal(asked.code, exitCodes.usage)
+  assert.match(asked.err, /1 sample/)
+  assert.deepEqual(it.acts, [])
+  assert.equal((await it.ask('quarantine', 'discard', '7', '--yes')).code, 0)
+  assert.deepEqual(it.acts, ['discard 7'])
+  assert.equal((await it.ask('quarantine', 'discard', '8', '--yes')).code, exitCodes.failed)
+})
+
+test('replay: a range, a dry run, a cancel; a wrong time is exit 2 and asks nothing', async () => {
+  const it = await agent()
+  const range = ['--from', '2026-11-21T02:00:00Z', '--to', '2026-11-21T02:59:59.5+01:00']
+  const wrong = await it.ask('replay', ...range)
+  assert.equal(wrong.code, exitCodes.usage, wrong.err)
+  const good = await it.ask(
+    'replay',
+    '--from',
+    '2026-11-21T02:00:00Z',
+    '--to',
+    '2026-11-21 04:00',
+    '--lane',
+    'raw',
+  )
+  assert.equal(good.code, 0, good.err)
+  assert.match(good.out, /^raw {2}north {2}3 segments {2}600 points {2}900 B\n$/)
+  assert.match(good.err, /holdfast replay cancel r1/)
+  const dry = await it.ask('replay', '--from', '3h', '--dry-run')
+  assert.match(dry.err, /nothing was sent/)
+  assert.deepEqual(
+    it.replays.map(({ lane, dryRun }) => [lane, dryRun]),
+    [
+      ['raw', false],
+      [null, true],
+    ],
+  )
+  assert.equal((await it.ask('replay', 'cancel', 'r1')).code, 0)
+  for (const args of [['--from', 'yesterday'], []])
+    assert.equal((await it.ask('replay', ...args)).code, exitCodes.usage)
+  assert.equal((await it.ask('replay', '--from', '1h', '--lane', 'none')).code, exitCodes.failed)
+})
+
+test('times as people write them', () => {
+  const now = 1_000_000_000_000_000
+  assert.equal(parseTimeUs('now', now), now)
+  assert.equal(parseTimeUs('3h', now), now - 3 * 3_600e6)
+  assert.equal(parseTimeUs('90s ago', now), now - 90e6)
+  assert.equal(parseTimeUs('1970-01-01T00:00:01.0000025Z', now), 1_000_002)
+  assert.equal(parseTimeUs('1970-01-01T01:00+01:00', now), 0)
+  assert.equal(parseTimeUs('1970-01-02', now), 86_400e6)
+  for (const wrong of ['', 'x', '2026-13-01', '12:00', '2026-11-21T25:00'])
+    assert.equal(parseTimeUs(wrong, now), undefined, wrong)
+})
+
+test('reload says what came of it', async () => {
+  const said = await (await agent()).ask('reload')
+  assert.deepEqual([said.code, said.out], [0, 'nothing changed\n'])
+})
