@@ -145,7 +145,7 @@ export const createForwarder = (parts: ForwarderParts): Forwarder => {
     while (!stop.aborted) {
       const idleMs = progress.sinceHeardMs()
       if (idleMs < helloIdleMs) {
-        await host.clock.sleep(helloIdleMs - idleMs, stop)
+        await host.clock.sleep(Math.ceil(helloIdleMs - idleMs), stop)
         continue
       }
       const statuses = await spool.lanes()

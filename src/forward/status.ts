@@ -97,7 +97,6 @@ export const createProgress = (host: Pick<Host, 'clock' | 'log' | 'meter'>, read
       moveRate(points)
       meter.count('holdfast_points_acked_total', points, labels)
       meter.count('holdfast_segments_acked_total', items.length, labels)
-      meter.count('holdfast_destination_bytes_sent_total', wireBytesOf(items), labels)
       meter.gauge('holdfast_destination_last_ack_timestamp_seconds', lastAckUs / 1e6, labels)
     },
     pending: (statuses: readonly LaneStatus[]) => {

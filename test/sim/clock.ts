@@ -20,6 +20,9 @@ export interface VirtualTime {
   readonly events: () => number
 }
 
+/** A seed takes some thousands. */
+const eventsMax = 1_000_000
+
 export const createVirtualTime = (): VirtualTime => {
   const heap: Event[] = []
   let nowMs = 0
@@ -80,7 +83,7 @@ export const createVirtualTime = (): VirtualTime => {
           return false
         }
         nowMs = event.atMs
-        events++
+        if (++events > eventsMax) throw new Error('the world spins: too many events')
         event.work?.()
       }
     },

@@ -1,0 +1,253 @@
+/**
+ * One machine with an agent on it: production spool, ingest, port, forwarder and relay client; virtual disk and clocks.
+ *
+ * The disk honours flush: what the spool committed is there after a power cut, if and only if the spool asks SQLite for
+ * `synchronous=FULL`; of the anchor only what was flushed. A dead process's timers never fire and its requests are never
+ * answered.
+ */
+import { readFileSync } from 'node:fs'
+import { seriesIdOf } from '../../src/codec/series-id.ts'
+import { createRelayClient } from '../../src/destinations/relay-client.ts'
+import { textOf } from '../../src/errors.ts'
+import { createForwarder, type Forwarder } from '../../src/forward/forwarder.ts'
+import { type Host, silentLog, silentMeter } from '../../src/host.ts'
+import type { ClockReading, SeriesTable } from '../../src/model.ts'
+import { createAgentClock } from '../../src/pipeline/clock.ts'
+import { createSeriesTable } from '../../src/pipeline/series.ts'
+import { type AnchorFile, createMemoryAnchor } from '../../src/spool/anchor.ts'
+import { createSpoolIngest, createSpoolPort, type LocalSpoolPort } from '../../src/spool/port.ts'
+import { openSpool, type Spool } from '../../src/spool/spool.ts'
+import { createVirtualClock, type VirtualTime } from './clock.ts'
+import type { SimNetwork } from './network.ts'
+import type { Plan, Totals } from './plan.ts'
+import type { Chance } from './random.ts'
+
+export const agentName = 'gateway-1'
+/** Before this nobody believes the wall clock. */
+export const clockFloorUs = 1.7e15
+const reader = 'region'
+
+/** Whether the spool asks for a flush at each commit: with NORMAL a power cut takes the tail of the log. */
+const flushes = readFileSync(new URL('../../src/spool/open.ts', import.meta.url), 'utf8').includes(
+  "'synchronous = FULL'",
+)
+
+/** What is on the machine's disk while no process runs. */
+export interface Disk {
+  image: Uint8Array | null
+  /** Bytes of the anchor file as they are, and as of its last flush. */
+  anchor: Uint8Array
+  anchorFlushed: Uint8Array
+}
+export const emptyDisk = (): Disk => ({
+  image: null,
+  anchor: new Uint8Array(0),
+  anchorFlushed: new Uint8Array(0),
+})
+export const copyDisk = (disk: Disk): Disk => ({
+  image: disk.image?.slice() ?? null,
+  anchor: disk.anchor.slice(),
+  anchorFlushed: disk.anchorFlushed.slice(),
+})
+
+export interface AgentProcess {
+  readonly port: LocalSpoolPort
+  readonly series: SeriesTable
+  readonly forwarder: Forwarder
+  readonly alive: () => boolean
+  readonly clock: () => ClockReading
+  readonly drained: () => Promise<boolean>
+  /** Ends it at once; the disk holds what a kill (or a power cut) leaves. */
+  readonly die: (how: 'kill' | 'power-cut') => void
+  /** The disk as a backup taken now would hold it. */
+  readonly snapshot: () => Disk
+  readonly spool: Spool
+}
+export interface Machine {
+  readonly name: string
+  readonly disk: Disk
+  readonly wall: { offsetUs: number }
+  bootMs: number
+  bootId: string
+}
+export interface AgentParts {
+  readonly plan: Plan
+  readonly time: VirtualTime
+  readonly chance: Chance
+  readonly network: SimNetwork
+  readonly totals: Totals
+  readonly machine: Machine
+  /** A failpoint killed it, or it gave up on its disk. */
+  readonly onDeath: (why: string) => void
+  /** The production code threw what it must not throw. */
+  readonly onBug: (text: string) => void
+  readonly trace?: (event: string, fields?: unknown) => void
+}
+
+const anchorOn = (disk: Disk): AnchorFile => {
+  const file = createMemoryAnchor()
+  if (disk.anchor.length > 0) file.write(0, disk.anchor)
+  const size = file.read(0, 1 << 20).length
+  disk.anchorFlushed = disk.anchor = file.read(0, size)
+  return {
+    read: file.read,
+    write: (offset, bytes) => {
+      file.write(offset, bytes)
+      disk.anchor = file.read(0, size)
+    },
+    sync: () => {
+      disk.anchorFlushed = disk.anchor
+    },
+    close: () => {},
+  }
+}
+
+export const startAgent = (parts: AgentParts): AgentProcess => {
+  const { plan, time, chance, machine, totals } = parts
+  const { disk } = machine
+  let living = true
+  const alive = () => living
+  const log = parts.trace === undefined ? silentLog : tracing(machine.name, parts.trace)
+  const host: Host = {
+    clock: createVirtualClock(time, machine.wall, machine.bootMs, alive),
+    random: chance.next,
+    randomBytes: chance.bytes,
+    bootId: machine.bootId,
+    log,
+    meter: silentMeter,
+  }
+  const series = createSeriesTable({ agent: agentName, seriesIdOf })
+  /** Images of the last commits, for a disk that was never told to flush. */
+  const unflushed: Uint8Array[] = []
+  let opened = false
+  const failpoint = (name: string) => {
+    if (!living) throw new Error('dead')
+    if (name === 'after-commit' && opened && !flushes) {
+      unflushed.push(spool.image())
+      if (unflushed.length > 8) unflushed.shift()
+    }
+    if (plan.failpointOneIn === 0 || !opened) return
+    if (parts.time.nowMs() >= plan.faultsMs || !chance.hit(1 / plan.failpointOneIn)) return
+    living = false
+    totals.crashes++
+    // Taken once the transaction is rolled back, before anything else can run.
+    queueMicrotask(() => leave('kill'))
+    parts.onDeath(name)
+    throw new Error(`killed at ${name}`)
+  }
+  const spool = openSpool({
+    at: { image: disk.image },
+    host,
+    series,
+    options: {
+      agent: agentName,
+      lanes: plan.lanes,
+      bytesMax: plan.spoolBytesMax,
+      diskFreeBytesMin: 0,
+      keepSentMs: plan.keepSentMs,
+      compressor: chance.pick(['none', 'lz4', 'zstd'] as const),
+      configRevision: 1,
+      clockFloorUs,
+    },
+    anchorFile: anchorOn(disk),
+    failpoint,
+  })
+  opened = true
+  totals.epochs++
+
+  let left = false
+  const leave = (how: 'kill' | 'power-cut') => {
+    if (left) return
+    left = true
+    disk.image = spool.image()
+    if (how === 'power-cut') {
+      disk.anchor = disk.anchorFlushed
+      if (unflushed.length > 1) disk.image = chance.pick(unflushed)
+    }
+    totals.rewinds += forwarder.status().rewinds
+    try {
+      spool.close()
+    } catch {
+      // It would save its acks first; a dead process does not.
+    }
+  }
+  const ingest = createSpoolIngest(spool, host.clock, {
+    commitWindowMs: plan.commitWindowMs,
+    lanes: plan.lanes,
+  })
+  const port = createSpoolPort(spool, ingest, series)
+  const agentClock = createAgentClock(host, Math.max(clockFloorUs, spool.lastWallUs()))
+  const tick = () => {
+    void port.setClock(agentClock.reading()).then(
+      () => void host.clock.after(1_000, tick),
+      (error: unknown) => bug(error),
+    )
+  }
+  const bug = (error: unknown) => {
+    if (!living) return
+    parts.onBug(textOf(error))
+  }
+  tick()
+  const destination = createRelayClient(
+    { host, name: reader, agent: agentName, spool: port, farTime: agentClock.farTime },
+    {
+      transport: parts.network.transport(agentName, alive),
+      requestTimeoutMs: 5_000,
+      bodyBytesMax: plan.bodyBytesMax,
+      troubleOf: (error) => ({ kind: 'later', text: textOf(error) }),
+      close: async () => {},
+    },
+  )
+  const forwarder = createForwarder({
+    spool: port,
+    destination,
+    lanes: plan.lanes.map(({ name }) => name),
+    options: {
+      from: 'oldest',
+      requestsInFlight: plan.requestsInFlight,
+      bodyBytesMax: plan.bodyBytesMax,
+      liveShare: plan.liveShare,
+      ...(plan.bandwidthBytesPerSecond === undefined
+        ? {}
+        : { bandwidthBytesPerSecond: plan.bandwidthBytesPerSecond }),
+    },
+    host,
+  })
+  forwarder.run(new AbortController().signal).then(() => bug('the forwarder ended'), bug)
+
+  return {
+    port,
+    series,
+    forwarder,
+    spool,
+    alive,
+    clock: agentClock.reading,
+    drained: async () => {
+      const statuses = await port.lanes()
+      return (
+        statuses.every((lane) => lane.readers.every((one) => one.pending === 0)) &&
+        (await port.stats()).waitingForClock === 0
+      )
+    },
+    die: (how) => {
+      living = false
+      if (how === 'kill') totals.crashes++
+      else totals.powerCuts++
+      leave(how)
+    },
+    snapshot: () =>
+      copyDisk({ image: spool.image(), anchor: disk.anchor, anchorFlushed: disk.anchor }),
+  }
+}
+
+const tracing = (name: string, trace: (event: string, fields?: unknown) => void): Host['log'] => {
+  const line = (event: string, fields?: unknown) => trace(`${name} ${event}`, fields)
+  const log: Host['log'] = {
+    debug: line,
+    info: line,
+    warn: line,
+    error: line,
+    child: () => log,
+  }
+  return log
+}

@@ -1,0 +1,177 @@
+/**
+ * What one seed goes through: every seed draws its own mix of faults (a swarm), so that rare combinations meet.
+ * Times are milliseconds of virtual time.
+ */
+import { type Chance, createChance } from './random.ts'
+
+export interface Plan {
+  readonly seed: number
+  /** Faults happen in [0, faultsMs); then everything heals. */
+  readonly faultsMs: number
+  readonly lanes: readonly {
+    readonly name: string
+    readonly maxDelayMs: number
+    readonly segmentPointsMax: number
+    readonly policy: 'block' | 'drop_oldest'
+  }[]
+  readonly spoolBytesMax: number
+  readonly keepSentMs: number
+  readonly commitWindowMs: number
+  readonly requestsInFlight: number
+  readonly bodyBytesMax: number
+  readonly liveShare: number
+  readonly bandwidthBytesPerSecond: number | undefined
+  readonly publishEveryMs: number
+  readonly pointsPerAppendMax: number
+  readonly correctionShare: number
+  readonly longTextShare: number
+  readonly poisonShare: number
+  readonly malformedShare: number
+  /** The machine starts in 1970 and learns the time after so long; 0: it knows it. */
+  readonly clockUnknownMs: number
+  readonly network: {
+    readonly latencyMs: number
+    readonly jitterMs: number
+    readonly loseRequest: number
+    readonly loseAnswer: number
+    readonly duplicate: number
+    readonly refuse: number
+    /** A proxy on the way answers 413 above so many bytes. */
+    readonly proxyBytesMax: number
+  }
+  readonly regionNodes: number
+  /** One commit in so many crashes the region's node at one of its moments; 0: none. */
+  readonly regionCrashOneIn: number
+  /** One commit of the spool in so many kills the agent there; 0: none. */
+  readonly failpointOneIn: number
+  readonly events: readonly PlannedEvent[]
+}
+export const eventKinds = [
+  'kill',
+  'power-cut',
+  'partition',
+  'portal',
+  'failover',
+  'restore-region',
+  'clone',
+  'restore-spool',
+  'wall-jump',
+  'damage',
+  'replay',
+] as const
+export type EventKind = (typeof eventKinds)[number]
+export interface PlannedEvent {
+  readonly atMs: number
+  readonly kind: EventKind
+  readonly forMs: number
+  /** In [0, 1): for whatever the event has to choose. */
+  readonly draw: number
+}
+
+/** How likely a seed has the fault at all, and how often it then strikes. */
+const faults: Readonly<Record<EventKind, readonly [share: number, most: number]>> = {
+  kill: [0.6, 4],
+  'power-cut': [0.5, 3],
+  partition: [0.6, 3],
+  portal: [0.25, 2],
+  failover: [0.4, 2],
+  'restore-region': [0.15, 1],
+  clone: [0.12, 1],
+  'restore-spool': [0.1, 1],
+  'wall-jump': [0.3, 3],
+  damage: [0.15, 2],
+  replay: [0.3, 2],
+}
+
+const drawEvents = (chance: Chance, faultsMs: number): PlannedEvent[] => {
+  const events: PlannedEvent[] = []
+  for (const kind of eventKinds) {
+    const [share, most] = faults[kind]
+    if (!chance.hit(share)) continue
+    for (let count = chance.int(1, most); count > 0; count--) {
+      events.push({
+        kind,
+        atMs: chance.between(500, faultsMs),
+        forMs: chance.hit(0.2) ? chance.between(5_000, 30_000) : chance.between(100, 4_000),
+        draw: chance.next(),
+      })
+    }
+  }
+  return events.sort((a, b) => a.atMs - b.atMs)
+}
+
+const reserve = 1024 * 1024
+export const drawPlan = (seed: number): Plan => {
+  const chance = createChance(seed, 'plan')
+  const sometimes = (share: number, from: number, to: number) =>
+    chance.hit(share) ? chance.between(from, to) : 0
+  const faultsMs = chance.between(10_000, 60_000)
+  const tight = chance.hit(0.35)
+  const slow = chance.hit(0.15)
+  const segments = chance.int(60, 110)
+  return {
+    seed,
+    faultsMs,
+    lanes: ['raw', 'alarms'].slice(0, chance.hit(0.4) ? 2 : 1).map((name) => ({
+      name,
+      maxDelayMs: chance.pick([50, 200, 1_000]),
+      segmentPointsMax: chance.pick([4, 10, 40]),
+      policy: chance.hit(tight ? 0.6 : 0.3) ? 'drop_oldest' : 'block',
+    })),
+    spoolBytesMax: reserve + (tight ? chance.int(180, 400) * 1024 : 64 * reserve),
+    keepSentMs: chance.pick([0, 2_000, 3_600_000]),
+    commitWindowMs: chance.pick([0, 20, 100]),
+    requestsInFlight: chance.int(1, 4),
+    bodyBytesMax: chance.pick([1_000, 8_000, 512 * 1024]),
+    liveShare: chance.hit(0.7) ? 0.5 : 0,
+    bandwidthBytesPerSecond: slow ? chance.int(20_000, 60_000) : undefined,
+    publishEveryMs: faultsMs / segments,
+    pointsPerAppendMax: chance.pick([3, 10, 25]),
+    correctionShare: sometimes(0.6, 0.01, 0.3),
+    longTextShare: tight ? chance.between(0.1, 0.5) : 0.01,
+    poisonShare: sometimes(0.2, 0.002, 0.02),
+    malformedShare: sometimes(0.3, 0.01, 0.1),
+    clockUnknownMs: sometimes(0.25, 1_000, faultsMs),
+    network: {
+      latencyMs: chance.between(1, 50),
+      jitterMs: chance.between(0, 300),
+      loseRequest: sometimes(0.4, 0.01, 0.2),
+      loseAnswer: sometimes(0.5, 0.01, 0.3),
+      duplicate: sometimes(0.4, 0.01, 0.2),
+      refuse: sometimes(0.3, 0.01, 0.2),
+      proxyBytesMax: chance.hit(0.15) ? chance.int(6_000, 20_000) : Number.POSITIVE_INFINITY,
+    },
+    regionNodes: chance.int(1, 2),
+    regionCrashOneIn: chance.hit(0.3) ? chance.int(10, 100) : 0,
+    failpointOneIn: chance.hit(0.4) ? chance.int(20, 200) : 0,
+    events: drawEvents(chance, faultsMs),
+  }
+}
+
+/** What the runs of many seeds add up to; a zero among them means the simulation no longer tests it. */
+export const totalNames = [
+  'segments',
+  'points',
+  'crashes',
+  'powerCuts',
+  'regionCrashes',
+  'failovers',
+  'restores',
+  'rewinds',
+  'gaps',
+  'forgotten',
+  'quotaHits',
+  'quarantines',
+  'epochs',
+  'fenced',
+  'portalAnswers',
+  'duplicatesSent',
+  'answersLost',
+  'corrections',
+  'untimed',
+  'replays',
+  'merges',
+] as const
+export type Totals = Record<(typeof totalNames)[number], number>
+export const noTotals = (): Totals =>
+  Object.fromEntries(totalNames.map((name) => [name, 0])) as Totals

@@ -1,0 +1,335 @@
+/**
+ * One seed: a gateway, its publishers, a link and a region, faults by plan; then all heals, everything must drain without
+ * anybody's help, and the checker gives its verdict. The same seed gives the same digest.
+ */
+import { createHash } from 'node:crypto'
+import Database from 'better-sqlite3'
+import { createEmbeddedReadBack } from '../../src/database/read-back.ts'
+import { type Host, silentLog, silentMeter } from '../../src/host.ts'
+import { check, type ExactPoint, type GapFound, type Verdict } from '../../src/verify/checker.ts'
+import {
+  type AgentProcess,
+  agentName,
+  copyDisk,
+  type Disk,
+  emptyDisk,
+  type Machine,
+  startAgent,
+} from './agent.ts'
+import { createVirtualClock, createVirtualTime } from './clock.ts'
+import { createSimNetwork } from './network.ts'
+import { drawPlan, noTotals, type Plan, type PlannedEvent, type Totals } from './plan.ts'
+import { createPublisher, untimed } from './publisher.ts'
+import { createChance } from './random.ts'
+import { createSimRegion, type SimRegion } from './region.ts'
+
+export interface SeedResult {
+  readonly seed: number
+  readonly ok: boolean
+  readonly reasons: readonly string[]
+  readonly verdict: Verdict | null
+  readonly digest: string
+  readonly totals: Totals
+  readonly virtualMs: number
+}
+
+const trueTimeUs = 1.76e15
+/** Long enough for the idle minute: a failover with nothing left to send is found too. */
+const idleMs = 70_000
+const drainMs = 120_000
+/** A restored spool is let in once its other self has been silent for ten minutes. */
+const fencedMs = 800_000
+
+export const runSeed = async (
+  seed: number,
+  trace?: (event: string, fields?: unknown) => void,
+): Promise<SeedResult> => {
+  const plan = drawPlan(seed)
+  const totals = noTotals()
+  const time = createVirtualTime()
+  const chance = createChance(seed, 'world')
+  const reasons: string[] = []
+  const bug = (text: string) => {
+    if (reasons.length < 5) reasons.push(`bug: ${text}`)
+  }
+  const note = (event: string, fields?: unknown) =>
+    trace?.(`${time.nowMs().toFixed(0).padStart(7)} ${event}`, fields)
+
+  const regionHost: Host = {
+    clock: createVirtualClock(time, { offsetUs: trueTimeUs }, 0, () => true),
+    random: createChance(seed, 'region').next,
+    randomBytes: createChance(seed, 'region-bytes').bytes,
+    bootId: 'region',
+    log: trace === undefined ? silentLog : { ...silentLog, warn: note, error: note },
+    meter: silentMeter,
+  }
+  const region = await createSimRegion(plan, time, regionHost, createChance(seed, 'nodes'), totals)
+  const network = createSimNetwork(plan, time, createChance(seed, 'network'), region, totals)
+  const publisher = createPublisher(plan, time, createChance(seed, 'publisher'), totals, bug)
+  const gateway: Machine = {
+    name: 'gateway',
+    disk: emptyDisk(),
+    wall: { offsetUs: plan.clockUnknownMs > 0 ? 0 : trueTimeUs },
+    bootMs: 0,
+    bootId: 'boot-0',
+  }
+  if (plan.clockUnknownMs > 0)
+    time.at(plan.clockUnknownMs, () => {
+      gateway.wall.offsetUs = trueTimeUs
+    })
+
+  let agent: AgentProcess | undefined
+  let boots = 0
+  let restored = false
+  const startOn = (machine: Machine, stream: string, onDeath: (why: string) => void) =>
+    startAgent({
+      plan,
+      time,
+      chance: createChance(seed, `${stream}-${boots++}`),
+      network,
+      totals,
+      machine,
+      onDeath,
+      onBug: bug,
+      ...(trace === undefined ? {} : { trace: note }),
+    })
+  const start = () => {
+    if (agent?.alive()) return
+    note('start')
+    agent = startOn(gateway, 'gateway', (why) => {
+      note('killed at', why)
+      publisher.forsaken()
+      time.at(chance.between(50, 3_000), start)
+    })
+    publisher.start(agent)
+  }
+  const die = (how: 'kill' | 'power-cut', backMs: number) => {
+    if (!agent?.alive()) return
+    note(how)
+    agent.die(how)
+    publisher.forsaken()
+    if (how === 'power-cut') {
+      gateway.bootMs = time.nowMs()
+      gateway.bootId = `boot-${boots}`
+    }
+    time.at(backMs, start)
+  }
+
+  const strike = strikes(
+    { plan, time, chance, region, network, totals, note },
+    {
+      gateway,
+      agent: () => agent,
+      die,
+      restored: () => {
+        restored = true
+      },
+      mark: publisher.mark,
+      clone: (disk, forMs) => {
+        const machine = { ...gateway, name: 'clone', disk, wall: { ...gateway.wall } }
+        const clone = startOn(machine, 'clone', () => {})
+        time.at(Math.min(forMs, 20_000), () => {
+          if (clone.forwarder.status().code === 'HF-F110') totals.fenced++
+          if (clone.alive()) clone.die('kill')
+        })
+      },
+    },
+  )
+  for (const event of plan.events) time.at(event.atMs, () => strike(event))
+  start()
+  await time.run(() => false, plan.faultsMs)
+
+  // Healing: everything is well from here on, and nobody lifts a finger.
+  publisher.stop()
+  network.heal()
+  await region.heal()
+  gateway.wall.offsetUs = trueTimeUs
+  start()
+  note('healed')
+  const healedMs = time.nowMs()
+  await time.run(() => false, healedMs + idleMs)
+  const limitMs = healedMs + (restored ? fencedMs : drainMs) + (slowDrainMs(plan) ?? 0)
+  let drained = false
+  while (!drained && time.nowMs() < limitMs) {
+    drained = publisher.outstanding() === 0 && agent?.alive() === true && (await agent.drained())
+    if (!drained) await time.run(() => false, time.nowMs() + 1_000)
+  }
+  if (!drained) {
+    const lanes = JSON.stringify(await agent?.port.lanes())
+    reasons.push(`not drained: ${JSON.stringify(agent?.forwarder.status())} ${lanes}`)
+  }
+  const verdict = await judge(region, publisher, totals)
+  reasons.push(...verdict.reasons)
+  if (region.forks() > 0 && !restored)
+    reasons.push(`${region.forks()} forks: a seq with two contents`)
+  count(agent, totals)
+  agent?.die('kill')
+  const digest = createHash('sha256')
+    .update(JSON.stringify([verdict, totals, time.events(), region.forks()]))
+    .digest('hex')
+    .slice(0, 16)
+  await region.store()[Symbol.asyncDispose]()
+  return {
+    seed,
+    ok: reasons.length === 0,
+    reasons,
+    verdict,
+    digest,
+    totals,
+    virtualMs: time.nowMs(),
+  }
+}
+
+/** A narrow link takes its time for what a whole run has published. */
+const slowDrainMs = (plan: Plan): number | undefined =>
+  plan.bandwidthBytesPerSecond === undefined ? undefined : 120_000
+
+const count = (agent: AgentProcess | undefined, totals: Totals) => {
+  const status = agent?.spool.stats()
+  totals.quarantines += status?.quarantined ?? 0
+  totals.segments += agent?.spool.lanes().reduce((sum, lane) => sum + lane.head, 0) ?? 0
+}
+
+interface Setting {
+  readonly plan: Plan
+  readonly time: ReturnType<typeof createVirtualTime>
+  readonly chance: ReturnType<typeof createChance>
+  readonly region: SimRegion
+  readonly network: ReturnType<typeof createSimNetwork>
+  readonly totals: Totals
+  readonly note: (event: string, fields?: unknown) => void
+}
+interface Acts {
+  readonly gateway: Machine
+  readonly agent: () => AgentProcess | undefined
+  readonly die: (how: 'kill' | 'power-cut', backMs: number) => void
+  readonly restored: () => void
+  readonly mark: () => () => void
+  readonly clone: (disk: Disk, forMs: number) => void
+}
+
+/** What each planned event does. */
+const strikes = (setting: Setting, acts: Acts) => {
+  const { plan, time, region, network, totals, note } = setting
+  const { gateway } = acts
+  return (event: PlannedEvent): void => {
+    const { kind, forMs, draw } = event
+    const agent = acts.agent()
+    note(`strike ${kind}`, { forMs: Math.round(forMs) })
+    switch (kind) {
+      case 'kill':
+      case 'power-cut':
+        return acts.die(kind, forMs)
+      case 'partition':
+        return network.cut(forMs)
+      case 'portal':
+        return network.portal(forMs)
+      case 'failover':
+        return region.failOver(false, forMs)
+      case 'restore-region':
+        return region.failOver(true, forMs)
+      case 'wall-jump':
+        gateway.wall.offsetUs += Math.round((draw - 0.5) * 2e11)
+        return
+      case 'clone':
+        if (agent?.alive()) acts.clone(agent.snapshot(), forMs)
+        return
+      case 'damage':
+        if (!agent?.alive()) return
+        acts.die('kill', forMs)
+        damage(gateway.disk, draw)
+        return
+      case 'replay': {
+        if (!agent?.alive()) return
+        const lane = plan.lanes[0]?.name ?? 'raw'
+        void agent.forwarder.replay(lane, 0, 4e15).then(
+          () => void totals.replays++,
+          () => {},
+        )
+        return
+      }
+      case 'restore-spool': {
+        if (!agent?.alive()) return
+        const backup = agent.snapshot()
+        const undo = acts.mark()
+        time.at(forMs, () => {
+          if (!acts.agent()?.alive() || time.nowMs() > plan.faultsMs) return
+          acts.die('kill', 500)
+          // With the old anchor nothing can know what is gone; with the present one the loss is declared.
+          if (draw < 0.5) {
+            Object.assign(gateway.disk, copyDisk(backup))
+            undo()
+          } else gateway.disk.image = backup.image
+          acts.restored()
+          totals.restores++
+        })
+      }
+    }
+  }
+}
+
+/** A bit of one stored segment falls over, behind SQLite's back. */
+const damage = (disk: Disk, draw: number) => {
+  if (disk.image === null) return
+  const db = new Database(Buffer.from(disk.image))
+  const rows = db.prepare('SELECT key, bytes FROM segments ORDER BY key').all() as {
+    key: number
+    bytes: Buffer
+  }[]
+  const row = rows[Math.floor(draw * rows.length)]
+  if (row !== undefined) {
+    const at = Math.floor(((draw * 7919) % 1) * row.bytes.length)
+    row.bytes[at] = (row.bytes[at] as number) ^ (1 << Math.floor((draw * 104_729) % 8))
+    db.prepare('UPDATE segments SET bytes = ? WHERE key = ?').run(row.bytes, row.key)
+    disk.image = db.serialize()
+  }
+  db.close()
+}
+
+const floatBits = new DataView(new ArrayBuffer(8))
+const judge = async (
+  region: SimRegion,
+  publisher: ReturnType<typeof createPublisher>,
+  totals: Totals,
+): Promise<Verdict> => {
+  const store = region.store()
+  const back = createEmbeddedReadBack(store.database)
+  const rows: ExactPoint[] = []
+  const names = new Map<bigint, string>()
+  for await (const { seriesId, name, timeUs, kind, bits, quality } of back.readBack(agentName)) {
+    names.set(seriesId, name)
+    const isText = typeof bits === 'string'
+    const row = { series: name, kind, bits: isText ? 0n : bits, text: isText ? bits : null }
+    if (!untimed(name)) rows.push({ ...row, timeUs, quality })
+    else {
+      // The agent gave it its time: its value says which one it is.
+      floatBits.setBigUint64(0, row.bits)
+      rows.push({ ...row, timeUs: floatBits.getFloat64(0), quality: 0 })
+    }
+  }
+  const writes: { series: string; timeUs: number }[] = []
+  for await (const { seriesId, timeUs, op } of back.auditOf(agentName)) {
+    const series = names.get(seriesId) ?? '?'
+    if (op === 'update') totals.merges++
+    if (op !== 'delete' && !untimed(series)) writes.push({ series, timeUs })
+  }
+  const found = await back.gapsOf(agentName)
+  totals.gaps += found.length
+  totals.forgotten += found.filter(({ reason }) => reason === 'forgotten').length
+  totals.quotaHits += found.filter(({ reason }) => reason === 'quota').length
+  const whole = totals.untimed > 0
+  const gaps = found.map((gap): GapFound => (whole ? { ...gap, timeUsMin: 0, timeUsMax: 0 } : gap))
+  const listed = await store.agents()
+  const mine =
+    listed.kind === 'ok' ? listed.agents.find((one) => one.agent === agentName) : undefined
+  return await check({
+    journal: [publisher.journal()],
+    losses: publisher.losses(),
+    rows: [rows],
+    writes: [writes],
+    gaps,
+    delivered: mine?.points ?? 0,
+    reduced: 0,
+    pending: 0,
+  })
+}
