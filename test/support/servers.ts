@@ -250,6 +250,8 @@ export interface Mosquitto extends Server {
   readonly url: string
 }
 export interface MosquittoOptions {
+  /** For measuring: no line a packet in the log. */
+  readonly quiet?: boolean
   /** TLS with these certificates; clients must bring one of the same CA. Plain on loopback without. */
   readonly certificates?: TestCertificates
   /** Sessions and messages survive a restart. */
@@ -267,7 +269,7 @@ export const startMosquitto = async (options: MosquittoOptions = {}): Promise<Mo
       `listener ${port} 127.0.0.1`,
       'allow_anonymous true',
       'log_dest stderr',
-      'log_type all',
+      `log_type ${options.quiet ? 'notice' : 'all'}`,
       ...(certificates
         ? [
             `cafile ${certificates.ca}`,
