@@ -33,7 +33,8 @@ const exitCodeOf = (error: unknown): number => {
   if (!isFailure(error)) return exitCodes.failed
   if (error.code === 'HF-X005') return exitCodes.notReachable
   if (error.code === 'HF-X077') return exitCodes.noPermission
-  if (error.code === 'HF-S074') return exitCodes.diskTrouble
+  if (/^HF-S0(01|04|05|06|74)$/.test(error.code)) return exitCodes.diskTrouble
+  if (error.code === 'HF-S002' || error.code === 'HF-X010') return exitCodes.tryLater
   if (/^HF-X00[26]$|^HF-X011$/.test(error.code)) return exitCodes.usage
   if (error.code.startsWith('HF-C')) return exitCodes.configInvalid
   return exitCodes.failed
