@@ -92,6 +92,13 @@ const headersOf = (raw: Dispatcher.ResponseData['headers']): Record<string, stri
     Object.entries(raw).map(([name, value]) => [name, Array.isArray(value) ? value[0] : value]),
   )
 
+/** undici tells a request that waits for its connection of an abort only once that is made, or has failed. */
+const rejection = (signal: AbortSignal): Promise<never> =>
+  new Promise((_, reject) => {
+    if (signal.aborted) reject(signal.reason)
+    else signal.addEventListener('abort', () => reject(signal.reason), { once: true })
+  })
+
 export const createHttpTransport = (options: HttpOptions): HttpTransport => {
   const { url, tls, host } = options
   const prefix = url.pathname.replace(/\/+$/, '')
@@ -104,6 +111,18 @@ export const createHttpTransport = (options: HttpOptions): HttpTransport => {
   }
   const stopListening = tls.onChange(() => void letGo())
 
+  const exchange = async (using: Dispatcher, post: RelayPost, signal: AbortSignal) => {
+    const answer = await using.request({
+      origin: url.origin,
+      path: `${prefix}${post.path}`,
+      method: 'POST',
+      headers: { ...post.headers, ...signer?.(post) },
+      body: post.body,
+      signal,
+    })
+    const body = new Uint8Array(await answer.body.arrayBuffer())
+    return { status: answer.statusCode, headers: headersOf(answer.headers), body }
+  }
   const transport: RelayTransport = async (post, signal) => {
     dispatcher ??= createDispatcher(options)
     const using = await dispatcher
@@ -115,16 +134,7 @@ export const createHttpTransport = (options: HttpOptions): HttpTransport => {
       stop.abort(new Failure('HF-N020', `no answer within ${post.timeoutMs} ms`)),
     )
     try {
-      const answer = await using.request({
-        origin: url.origin,
-        path: `${prefix}${post.path}`,
-        method: 'POST',
-        headers: { ...post.headers, ...signer?.(post) },
-        body: post.body,
-        signal: stop.signal,
-      })
-      const body = new Uint8Array(await answer.body.arrayBuffer())
-      return { status: answer.statusCode, headers: headersOf(answer.headers), body }
+      return await Promise.race([exchange(using, post, stop.signal), rejection(stop.signal)])
     } finally {
       cancel()
       signal.removeEventListener('abort', give)
