@@ -100,22 +100,18 @@ export interface RegionalLoadOptions {
 type Raw = Record<string, unknown>
 const isMap = (value: unknown): value is Raw =>
   typeof value === 'object' && value !== null && !Array.isArray(value)
-/** Flags as the same tree the file would have; paths in them start at the working folder. */
-const fromFlags = (flags: RegionalFlags, environment: Environment, folder: string): Raw => {
-  const given = Object.fromEntries(
+/** Flags as the same tree the file would have, references not yet resolved; paths start at the working folder. */
+const fromFlags = (flags: RegionalFlags): Raw => {
+  const tls = Object.fromEntries(
     Object.entries({ ca: flags.tlsCa, cert: flags.tlsCert, key: flags.tlsKey }).flatMap(
-      ([key, path]) => (path ? [[key, resolve(folder, path)]] : []),
+      ([key, path]) => (path ? [[key, resolve(path)]] : []),
     ),
   )
-  const database = flags.database
-    ? { database: { url: resolveSecrets({ url: flags.database }, environment) } }
-    : {}
-  const url = (database.database?.url.value as { url?: string } | undefined)?.url
   return {
     ...(flags.listen ? { listen: flags.listen } : {}),
-    ...(Object.keys(given).length > 0 ? { tls: given } : {}),
-    ...(url ? { database: { url } } : {}),
-    ...(flags.stateDir ? { state_dir: resolve(folder, flags.stateDir) } : {}),
+    ...(Object.keys(tls).length > 0 ? { tls } : {}),
+    ...(flags.database ? { database: { url: flags.database } } : {}),
+    ...(flags.stateDir ? { state_dir: resolve(flags.stateDir) } : {}),
   }
 }
 const merge = (under: Raw, over: Raw): Raw => {
@@ -129,13 +125,9 @@ const merge = (under: Raw, over: Raw): Raw => {
 
 /** A socket in a folder, or an address nobody else can listen in on. */
 const isPrivate = (url: string): boolean => {
-  try {
-    const { hostname, searchParams } = new URL(url)
-    const host = searchParams.get('host') ?? decodeURIComponent(hostname)
-    return host === '' || host.startsWith('/') || isLoopback(`${host}:1`)
-  } catch {
-    return false
-  }
+  const [, name = ''] = /^[a-z]+:\/\/(?:[^/]*@)?(\[[^\]]*\]|[^/:?]*)/.exec(url) ?? []
+  const host = (/[?&]host=([^&]*)/.exec(url)?.[1] ?? name).replaceAll(/%2f/gi, '/')
+  return host === '' || host.startsWith('/') || isLoopback(`${host}:1`)
 }
 const checkDatabase = (config: RegionalConfig): Trouble[] => {
   if (config.database === null || config.database.tls !== 'off') return []
@@ -186,8 +178,9 @@ export const loadRegionalConfig = (
   if (Array.isArray(opened)) return { ok: false, problems: opened }
   const folder = path === null ? '.' : dirname(resolve(path))
   const file = absolutePaths(opened.root, folder)
-  const root = isMap(file) ? merge(file, fromFlags(flags, environment, '.')) : file
-  const troubles: Trouble[] = [...opened.troubles]
+  const given = resolveSecrets(fromFlags(flags), environment)
+  const root = isMap(file) ? merge(file, given.value as Raw) : file
+  const troubles: Trouble[] = [...opened.troubles, ...given.troubles]
   const result = validate(regionalSchema, root, [], isSecretPath)
   if (!result.ok) {
     const problems = [...troubles, ...result.troubles].map(opened.text.problem)
@@ -202,7 +195,7 @@ export const loadRegionalConfig = (
     database: database
       ? { ...database, urls: Array.isArray(database.url) ? database.url : [database.url] }
       : null,
-    secrets: [...opened.secrets, ...passwordsIn(database?.url)],
+    secrets: [...opened.secrets, ...given.secrets, ...passwordsIn(database?.url)],
   }
   troubles.push(...checkDatabase(config), ...checkIdentity(config), ...checkMetrics(config))
   if (options.surroundings !== false) troubles.push(...checkFiles(root))
