@@ -46,10 +46,16 @@ const addEpoch = (books: AgentBooks, hello: Hello, link: EpochLink, fenced: bool
   })
 }
 
+/** Remembered so that an operator can see and admit it; the oldest of too many is forgotten. */
 const addFenced = (books: AgentBooks, hello: Hello): void => {
   const link = hello.epochs.at(-1)
-  const known = [...books.epochs.values()].filter((row) => row.ordinal === 0)
-  if (link === undefined || books.epochs.has(link.epoch) || known.length >= fencedRowsMax) return
+  if (link === undefined || books.epochs.has(link.epoch)) return
+  const never = [...books.epochs.values()].filter((row) => row.ordinal === 0)
+  const oldest = never.length < fencedRowsMax ? undefined : never[0]
+  if (oldest !== undefined) {
+    books.epochs.delete(oldest.epoch)
+    books.forgotten.push(oldest.epoch)
+  }
   addEpoch(books, hello, link, true)
 }
 

@@ -106,13 +106,14 @@ export const createPostgresHosts = (options: PostgresHostsOptions): PostgresHost
       client.release(destroy)
       if (!destroy) client.off('error', onError)
     }
-    // An abandoned transaction must not keep its locks: the connection goes with it.
     // The query that is waiting hears of it too; unheard, the event would end the process.
     const onError = () => {}
     client.on('error', onError)
+    // An abandoned transaction must not keep its locks: the connection goes with it.
     const onAbort = () => {
       release(true)
     }
+    signal?.addEventListener('abort', onAbort, { once: true })
     try {
       const result = await work(client)
       release(false)

@@ -1,4 +1,7 @@
-/** What PostgreSQL, PgBouncer, TLS and the network say, sorted by who must act: nobody (`later`) or a person (`blocked`). */
+/**
+ * What PostgreSQL, PgBouncer, TLS and the network say, sorted by who must act: nobody (`later`) or a person
+ * (`blocked`).
+ */
 import pg from 'pg'
 import { Failure, textOf } from '../errors.ts'
 import type { StoreTrouble } from './store.ts'

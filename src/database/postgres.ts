@@ -64,6 +64,21 @@ export interface PostgresOptions extends PostgresHostsOptions {
 /** A commit that lost a race begins again; each time another one has won, so this is enough. */
 const attemptsMax = 8
 
+/**
+ * Looking again under a lock needs READ COMMITTED. The time-outs free what a node held that was cut off in the
+ * middle: while it is idle, in a statement, or in the middle of a COPY (only the network's own signs help there).
+ */
+const beginSql = (timeoutMs: number): string =>
+  [
+    'begin isolation level read committed',
+    'set local synchronous_commit = on',
+    `set local statement_timeout = ${timeoutMs}`,
+    `set local idle_in_transaction_session_timeout = ${timeoutMs}`,
+    'set local tcp_keepalives_idle = 20',
+    'set local tcp_keepalives_interval = 5',
+    'set local tcp_keepalives_count = 4',
+  ].join('; ')
+
 /** How a commit has to be tried again. */
 interface Again {
   readonly kind: 'again'
@@ -78,8 +93,7 @@ export const createPostgresStore = (options: PostgresOptions): RegionStore => {
   const { host } = options
   const hosts = createPostgresHosts(options)
   const cache = createDictionaryCache(options.extendDictionaryHash)
-  const timeoutMs = options.statementTimeoutMs ?? statementTimeoutMsDefault
-  const begin = `begin; set local synchronous_commit = on; set local statement_timeout = ${timeoutMs}`
+  const begin = beginSql(options.statementTimeoutMs ?? statementTimeoutMsDefault)
 
   /** Runs `work` on the primary; whatever the database says becomes an answer. */
   const use = async <T>(

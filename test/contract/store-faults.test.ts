@@ -298,8 +298,8 @@ describe('PostgreSQL, in trouble', () => {
     assert.deepEqual(late.lanes, [{ lane: 1, contiguous: 0, above: [[2, 2]] }])
   })
 
-  test('a commit that is given up lets go of its locks', async () => {
-    const store = open({ poolMax: 2 })
+  test('a commit that is given up lets go of its locks', { timeout: 60_000 }, async () => {
+    const store = open({ poolMax: 2, statementTimeoutMs: 3_600_000 })
     await store.prepare()
     const agent = createTestAgent('impatient')
     const first = agent.epoch('first')
