@@ -6,9 +6,9 @@
 import { constants, zstdCompressSync, zstdDecompressSync } from 'node:zlib'
 import { compressSync, uncompressSync } from 'lz4-napi'
 import { Failure, textOf } from '../errors.ts'
-import { segmentRawBytesMax } from '../limits.ts'
+import { segmentRawBytesMax, segmentTextBytesMax } from '../limits.ts'
 import type { Compressor } from './header.ts'
-import { streamCount, streamOfBits } from './layout.ts'
+import { streamCount, streamOfBits, streamOfTexts } from './layout.ts'
 import { type Cursor, createSink, malformed, putVarint, takeVarint } from './streams.ts'
 
 /** lz4-napi puts the size before its block; ours stands in the table. */
@@ -85,15 +85,19 @@ export const packStreams = (
   return { body, rawBytes }
 }
 
-/** The streams, or Failure HF-K006. What they come to is checked against limits.ts before any is decompressed. */
-export const unpackStreams = (
-  body: Uint8Array,
-  compressor: Compressor,
-  rawBytesExpected?: number,
-): readonly Uint8Array[] => {
-  const cursor: Cursor = { bytes: body, at: 0 }
-  const sizes: { raw: number; stored: number }[] = []
+/** What `pointCount` points can take: eight columns at most, each of a byte and 64 bits a point. */
+const columnBytesMax = (pointCount: number): number => 72 * pointCount + 1024
+const textsBytesMax = (pointCount: number): number => segmentTextBytesMax + 8 * pointCount
+
+interface Sizes {
+  readonly raw: number
+  readonly stored: number
+}
+/** Reads the table and checks it against the limits; the cursor stands behind it. */
+const takeSizes = (cursor: Cursor, pointCount: number): Sizes[] => {
+  const sizes: Sizes[] = []
   let rawBytes = 0
+  let columnBytes = 0
   let storedBytes = 0
   for (let at = 0; at < streamCount; at++) {
     const raw = takeVarint(cursor)
@@ -102,13 +106,27 @@ export const unpackStreams = (
     sizes.push({ raw, stored })
     rawBytes += raw
     storedBytes += stored
+    if (at !== streamOfTexts) columnBytes += raw
   }
-  if (rawBytes > segmentRawBytesMax) {
-    throw new Failure('HF-K005', `a body of ${rawBytes} bytes (limit ${segmentRawBytesMax})`)
+  if (
+    rawBytes > segmentRawBytesMax ||
+    columnBytes > columnBytesMax(pointCount) ||
+    rawBytes - columnBytes > textsBytesMax(pointCount)
+  ) {
+    throw new Failure('HF-K005', `a body of ${rawBytes} bytes for ${pointCount} points`)
   }
-  if ((rawBytesExpected ?? rawBytes) !== rawBytes || cursor.at + storedBytes !== body.length) {
-    throw malformed('its streams do not add up')
-  }
+  if (cursor.at + storedBytes !== cursor.bytes.length) throw malformed('its streams do not add up')
+  return sizes
+}
+
+/** The streams, or Failure HF-K006. What they come to is checked against the limits before any is decompressed. */
+export const unpackStreams = (
+  body: Uint8Array,
+  compressor: Compressor,
+  pointCount: number,
+): readonly Uint8Array[] => {
+  const cursor: Cursor = { bytes: body, at: 0 }
+  const sizes = takeSizes(cursor, pointCount)
   let at = cursor.at
   return sizes.map(({ raw, stored }) => {
     const bytes = uncompressOne(body.subarray(at, at + stored), compressor, raw)

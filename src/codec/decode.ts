@@ -85,7 +85,7 @@ export const decodeBody = (
     series.fill(seriesOfRuns[r] as number, at, end)
     at = end
   }
-  const texts = takeTexts(cursors.texts)
+  const texts = takeTexts(cursors.texts, pointCount)
   const bits = new BigUint64Array(pointCount)
   takeValues(cursors, run, counts, mixed, kindColumn, bits, texts.length)
   checkUsedUp(cursors)

@@ -46,5 +46,5 @@ export const decodeJournal = (bytes: Uint8Array): PointBatch => {
   const count = takeVarint(cursor)
   const runCount = takeVarint(cursor)
   if (count > segmentPointsMax) throw damaged()
-  return decodeBody(unpackStreams(bytes.subarray(cursor.at), compressor), count, runCount)
+  return decodeBody(unpackStreams(bytes.subarray(cursor.at), compressor, count), count, runCount)
 }

@@ -17,6 +17,7 @@ export const streamNames = [
 export const streamCount = streamNames.length
 /** Raw bits are stored as they are. */
 export const streamOfBits = 5
+export const streamOfTexts = 6
 
 /** Least and most of the times; 0 and 0 of none. */
 export const timeRange = (timeUs: Float64Array): { timeUsMin: number; timeUsMax: number } => {

@@ -55,13 +55,28 @@ export const openSegment = (
   bytes: Uint8Array,
 ): { readonly header: SegmentHeader; readonly points: PointBatch } => {
   const { header, body } = readEnvelope(bytes)
-  const streams = unpackStreams(body, header.compressor, header.rawBytes)
+  const streams = unpackStreams(body, header.compressor, header.pointCount)
+  const rawBytes = streams.reduce((sum, stream) => sum + stream.length, 0)
+  if (rawBytes !== header.rawBytes) throw malformed(`${rawBytes} bytes, not ${header.rawBytes}`)
   const points = decodeBody(streams, header.pointCount, header.seriesCount)
+  checkAsAnnounced(header, points)
+  return { header, points }
+}
+
+/** A sealer that disagrees with its own header is not believed. */
+const checkAsAnnounced = (header: SegmentHeader, points: PointBatch): void => {
   const { timeUsMin, timeUsMax } = timeRange(points.timeUs)
   if (timeUsMin !== header.timeUsMin || timeUsMax !== header.timeUsMax) {
     throw malformed('its times are not as announced')
   }
-  return { header, points }
+  const { series, count } = points
+  let seriesCount = count === 0 ? 0 : 1
+  for (let i = 1; i < count; i++) {
+    if (series[i] === series[i - 1]) continue
+    if ((series[i] as number) < (series[i - 1] as number)) throw malformed('its series fall')
+    seriesCount++
+  }
+  if (seriesCount !== header.seriesCount) throw malformed('its series are not as announced')
 }
 
 /** First 16 bytes of SHA-256 over the bytes, in hex. */

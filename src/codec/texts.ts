@@ -23,10 +23,12 @@ export const putText = (texts: Sink, text: string): void => {
   texts.length += size
 }
 
-export const takeTexts = (from: Cursor): string[] => {
+/** At most `most` texts: no more than there are points. */
+export const takeTexts = (from: Cursor, most: number): string[] => {
   const texts: string[] = []
   const view = Buffer.from(from.bytes.buffer, from.bytes.byteOffset, from.bytes.length)
   while (from.at < view.length) {
+    if (texts.length === most) throw malformed('more texts than points')
     const head = takeVarint(from)
     const size = Math.floor(head / 2)
     if (from.at + size > view.length) throw malformed('a text ends early')

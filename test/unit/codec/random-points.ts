@@ -1,7 +1,38 @@
 /** Points for the codec's tests: every kind, every bit pattern, wild times. Deterministic by fast-check's seed. */
 import fc from 'fast-check'
 import { createBatchBuilder } from '../../../src/batch.ts'
+import type { Compressor, SealHeader } from '../../../src/codec/segment.ts'
 import { kinds, type PointBatch } from '../../../src/model.ts'
+
+export const header: SealHeader = {
+  epoch: '0123456789abcdef0123456789abcdef',
+  lane: 7,
+  seq: 2 ** 43,
+  sealNumber: 12,
+  previousHash: 'ff'.repeat(16),
+  configRevision: 3,
+  dictionaryLength: 100,
+  dictionaryHash: 'a5'.repeat(16),
+  bootId: '00112233445566778899aabbccddeeff',
+  monotonicUs: 1234.5,
+  clockState: 'trusted',
+}
+export const compressors: readonly Compressor[] = ['none', 'lz4', 'zstd']
+
+/** What must come back: (series, time, kind, quality, bits or text) a point. */
+export const listOf = (batch: PointBatch): unknown[][] =>
+  Array.from({ length: batch.count }, (_, at) => [
+    batch.series[at],
+    batch.timeUs[at] === 0 ? 0 : batch.timeUs[at],
+    batch.kinds[at],
+    batch.qualities[at],
+    batch.kinds[at] === kinds.string ? batch.texts[Number(batch.bits[at])] : batch.bits[at],
+  ])
+export const grouped = (batch: PointBatch): unknown[][] =>
+  listOf(batch)
+    .map((point, at) => ({ point, at }))
+    .sort((a, b) => Number(a.point[0]) - Number(b.point[0]) || a.at - b.at)
+    .map(({ point }) => point)
 
 const nasty = [
   0x8000_0000_0000_0000n, // -0, and int64 min

@@ -1,47 +1,22 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
+import { emptyBatch } from '../../../src/batch.ts'
 
 import { decodeJournal, encodeJournal } from '../../../src/codec/journal.ts'
 import {
   type Compressor,
   openSegment,
-  type SealHeader,
+  readHeader,
   sealSegment,
+  segmentDigest,
 } from '../../../src/codec/segment.ts'
 
-import { kinds, type PointBatch } from '../../../src/model.ts'
-import { tameBatch, wildBatch } from './random-points.ts'
-
-const header: SealHeader = {
-  epoch: '0123456789abcdef0123456789abcdef',
-  lane: 7,
-  seq: 2 ** 43,
-  sealNumber: 12,
-  previousHash: 'ff'.repeat(16),
-  configRevision: 3,
-  dictionaryLength: 100,
-  dictionaryHash: 'a5'.repeat(16),
-  bootId: '00112233445566778899aabbccddeeff',
-  monotonicUs: 1234.5,
-  clockState: 'trusted',
-}
-const compressors: readonly Compressor[] = ['none', 'lz4', 'zstd']
-
-/** What must come back: (series, time, kind, quality, bits or text) a point. */
-const listOf = (batch: PointBatch): unknown[][] =>
-  Array.from({ length: batch.count }, (_, at) => [
-    batch.series[at],
-    batch.timeUs[at] === 0 ? 0 : batch.timeUs[at],
-    batch.kinds[at],
-    batch.qualities[at],
-    batch.kinds[at] === kinds.string ? batch.texts[Number(batch.bits[at])] : batch.bits[at],
-  ])
-const grouped = (batch: PointBatch): unknown[][] =>
-  listOf(batch)
-    .map((point, at) => ({ point, at }))
-    .sort((a, b) => Number(a.point[0]) - Number(b.point[0]) || a.at - b.at)
-    .map(({ point }) => point)
+import { isFailure } from '../../../src/errors.ts'
+import { segmentPointsMax } from '../../../src/limits.ts'
+import type { PointBatch } from '../../../src/model.ts'
+import { compressors, grouped, header, listOf, tameBatch, wildBatch } from './random-points.ts'
+import { readSegment } from './second-reader.ts'
 
 const checkRoundTrip = (batch: PointBatch, compressor: Compressor): void => {
   const { header: read, points } = openSegment(sealSegment(header, batch, compressor))
@@ -66,4 +41,80 @@ test('the journal keeps any points bit for bit and in accept order', () => {
     assert.deepEqual(listOf(decodeJournal(encodeJournal(batch))), listOf(batch))
   fc.assert(fc.property(wildBatch, check), { numRuns: 300 })
   fc.assert(fc.property(tameBatch, check), { numRuns: 100 })
+})
+
+test('a reader made from the document alone reads the same', () => {
+  const check = (batch: PointBatch, compressor: Compressor) => {
+    const bytes = sealSegment(header, batch, compressor)
+    const { points, header: second } = readSegment(bytes)
+    const seen = points.map((each) => [
+      each.series,
+      each.timeUs,
+      each.kind,
+      each.quality,
+      each.text ?? each.bits,
+    ])
+    assert.deepEqual(seen, grouped(batch))
+    const { formatVersion: _, frameKind: __, ...first } = openSegment(bytes).header
+    assert.deepEqual(second, first)
+  }
+  fc.assert(fc.property(wildBatch, fc.constantFrom(...compressors), check), { numRuns: 100 })
+  fc.assert(fc.property(tameBatch, fc.constantFrom(...compressors), check), { numRuns: 40 })
+})
+test('the header says what was sealed, whatever the boot id looks like', () => {
+  for (const bootId of ['', 'abc', 'ABCDEF', 'deadbeef', 'ä-boot', 'f'.repeat(64)]) {
+    const sealed = sealSegment({ ...header, bootId }, emptyBatch, 'zstd')
+    assert.deepEqual(readHeader(sealed), {
+      ...header,
+      bootId,
+      formatVersion: 1,
+      frameKind: 1,
+      compressor: 'zstd',
+      pointCount: 0,
+      seriesCount: 0,
+      timeUsMin: 0,
+      timeUsMax: 0,
+      rawBytes: readHeader(sealed).rawBytes,
+      bodyBytes: readHeader(sealed).bodyBytes,
+    })
+    assert.equal(openSegment(sealed).points.count, 0)
+  }
+})
+test('the same points sealed twice are the same bytes, and a header field changes the digest', () => {
+  const [batch] = fc.sample(tameBatch, { numRuns: 1, seed: 4 }) as [PointBatch]
+  const digest = segmentDigest(sealSegment(header, batch, 'zstd'))
+  assert.match(digest, /^[0-9a-f]{32}$/)
+  assert.equal(segmentDigest(sealSegment(header, batch, 'zstd')), digest)
+  assert.notEqual(segmentDigest(sealSegment({ ...header, seq: 1 }, batch, 'zstd')), digest)
+})
+test('what could not come back is refused before it is stored', () => {
+  const one = (parts: Partial<PointBatch>): PointBatch => ({
+    count: 1,
+    series: new Uint32Array(1),
+    timeUs: new Float64Array(1),
+    kinds: new Uint8Array(1),
+    qualities: new Uint8Array(1),
+    bits: new BigUint64Array(1),
+    texts: [],
+    ...parts,
+  })
+  const refused: [string, PointBatch][] = [
+    ['HF-K007', one({ timeUs: Float64Array.of(0.5) })],
+    ['HF-K007', one({ timeUs: Float64Array.of(Number.NaN) })],
+    ['HF-K007', one({ timeUs: Float64Array.of(2 ** 53 + 2) })],
+    ['HF-K007', one({ kinds: Uint8Array.of(4) })],
+    ['HF-K007', one({ kinds: Uint8Array.of(3) })],
+    ['HF-K005', { ...one({}), count: segmentPointsMax + 1 }],
+    ['HF-K005', one({ kinds: Uint8Array.of(3), texts: ['ab'.repeat(9 * 1024 * 1024)] })],
+  ]
+  for (const [code, batch] of refused) {
+    assert.throws(
+      () => sealSegment(header, batch, 'none'),
+      (error) => isFailure(error, code),
+    )
+  }
+  assert.throws(
+    () => sealSegment({ ...header, epoch: 'short' }, emptyBatch, 'none'),
+    (error) => isFailure(error, 'HF-K007'),
+  )
 })
