@@ -269,7 +269,7 @@ export const startMosquitto = async (options: MosquittoOptions = {}): Promise<Mo
       `listener ${port} 127.0.0.1`,
       'allow_anonymous true',
       'log_dest stderr',
-      `log_type ${options.quiet ? 'notice' : 'all'}`,
+      `log_type ${options.quiet ? 'information' : 'all'}`,
       ...(certificates
         ? [
             `cafile ${certificates.ca}`,
