@@ -1,8 +1,9 @@
 /**
  * Certificate files of one endpoint: loaded, checked, and swapped while running.
  *
- * Invariants: what `current()` gives was parsed, the key matches the certificate, and a secure context was made of it;
- * files that fail this leave the earlier ones in use, with a WARN; verification is never off and TLS is 1.3 at least.
+ * Invariants: what `current()` gives was parsed, the key matches the certificate, and a secure
+ * context was made of it; files that fail this leave the earlier ones in use, with a WARN;
+ * verification is never off and TLS is 1.3 at least.
  */
 import { createPrivateKey, X509Certificate } from 'node:crypto'
 import { readFileSync, watch } from 'node:fs'
@@ -27,7 +28,10 @@ export interface TlsMaterial {
 }
 export interface TlsFiles extends Disposable {
   readonly current: () => TlsMaterial
-  /** When the own certificate (or the first of its intermediates) expires, microseconds since 1970; null without one. */
+  /**
+   * When the own certificate (or the first of its intermediates) expires, microseconds since 1970;
+   * null without one.
+   */
   readonly expiresAtUs: () => number | null
   /** Called after each swap; the returned function ends it. */
   readonly onChange: (listener: () => void) => () => void
@@ -42,7 +46,8 @@ type TlsHost = Pick<Host, 'clock' | 'log'>
 
 /** Programs replace several files one after another: look once they are done. */
 const settleMs = 500
-const hint = 'See docs/operate/certificates.md.'
+const hint =
+  'PEM files: the CA, the own certificate (intermediates after it), its key without passphrase.'
 
 const readText = (path: string): string => {
   try {

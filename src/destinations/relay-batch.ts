@@ -1,7 +1,7 @@
 /**
- * A batch as frames, and whether an answer really speaks of it; pure.
- * Invariants: segment bytes travel unchanged; bytes that are not what the spool says they are never travel; an answer
- * counts only if it names every frame, a segment with the digest of the bytes sent.
+ * A batch as frames, and whether an answer really speaks of it; pure. Invariants: segment bytes
+ * travel unchanged; bytes that are not what the spool says they are never travel; an answer counts
+ * only if it names every frame, a segment with the digest of the bytes sent.
  */
 import { readHeader, segmentDigest } from '../codec/segment.ts'
 import { isFailure, textOf } from '../errors.ts'

@@ -1,9 +1,11 @@
 /**
- * The agent's side of the relay over any transport: hello, series before first use, segments as they are stored.
+ * The agent's side of the relay over any transport: hello, series before first use, segments as
+ * they are stored.
  *
- * Invariants: `stored` only after an answer that names the region, every frame and its digest; the cursors belong to one
- * region (kept in the spool): another region's answer is never a rewind; a segment is given up only when the region
- * refused the same bytes twice and holds all others of its batch.
+ * Invariants: `stored` only after an answer that names the region, every frame and its digest; the
+ * cursors belong to one region (kept in the spool): another region's answer is never a rewind; a
+ * segment is given up only when the region refused the same bytes twice and holds all others of its
+ * batch.
  */
 import { isFailure } from '../errors.ts'
 import type { Destination, EpochId, Outcome, Rejection, SendBatch } from '../model.ts'

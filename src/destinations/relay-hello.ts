@@ -1,6 +1,7 @@
 /**
- * Hello: introduces this opening of the spool, learns where the region stands, what it reads, and what time it is there.
- * Invariants: the region's name is kept in the spool before its word is used; the formats it reads bound what is sealed.
+ * Hello: introduces this opening of the spool, learns where the region stands, what it reads, and
+ * what time it is there. Invariants: the region's name is kept in the spool before its word is
+ * used; the formats it reads bound what is sealed.
  */
 import { formatVersion } from '../codec/segment.ts'
 import { isFailure } from '../errors.ts'

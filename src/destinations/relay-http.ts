@@ -1,10 +1,10 @@
 /**
- * The relay's transport in production: HTTP/1.1 over TLS 1.3 with the agent's certificate, by undici, loaded when first
- * used.
+ * The relay's transport in production: HTTP/1.1 over TLS 1.3 with the agent's certificate, by
+ * undici, loaded when first used.
  *
- * Invariants: at most `connectionsMax` connections; the server's name and chain are always verified; each request has a
- * deadline that ends it whatever the connection does; changed certificates are used from the next request on, requests
- * in flight end on the old ones.
+ * Invariants: at most `connectionsMax` connections; the server's name and chain are always
+ * verified; each request has a deadline that ends it whatever the connection does; changed
+ * certificates are used from the next request on, requests in flight end on the old ones.
  */
 import { createPrivateKey } from 'node:crypto'
 import type { Dispatcher } from 'undici'
@@ -92,7 +92,10 @@ const headersOf = (raw: Dispatcher.ResponseData['headers']): Record<string, stri
     Object.entries(raw).map(([name, value]) => [name, Array.isArray(value) ? value[0] : value]),
   )
 
-/** undici tells a request that waits for its connection of an abort only once that is made, or has failed. */
+/**
+ * undici tells a request that waits for its connection of an abort only once that is made, or has
+ * failed.
+ */
 const rejection = (signal: AbortSignal): Promise<never> =>
   new Promise((_, reject) => {
     if (signal.aborted) reject(signal.reason)

@@ -1,7 +1,7 @@
 /**
- * What an answer of the region, or of something in between, means; pure.
- * Invariants: nothing but the region's own JSON counts as an answer; whatever is not understood is `later`, never a
- * loss; what only a person can mend is `blocked`, with what to do.
+ * What an answer of the region, or of something in between, means; pure. Invariants: nothing but
+ * the region's own JSON counts as an answer; whatever is not understood is `later`, never a loss;
+ * what only a person can mend is `blocked`, with what to do.
  */
 import { isFailure, textOf } from '../errors.ts'
 import type { Outcome } from '../model.ts'
@@ -64,8 +64,8 @@ const ofError = (error: RelayError, afterMs: number | undefined): Setback => {
   switch (code) {
     case 'fenced': {
       const hint =
-        'Two copies of this spool are running. Stop one; or, if the other is gone, wait ten minutes or let this one ' +
-        'in on the regional side with "holdfast regional admit".'
+        'Two copies of this spool are running. Stop one. If the other is gone, this one is let in ' +
+        'ten minutes after it fell silent.'
       return blocked(relayCodes.fenced, text, hint)
     }
     case 'fork': {

@@ -1,8 +1,9 @@
 /**
- * Which region this destination's cursors belong to, kept in the spool, and how far a region's word about a lane goes.
+ * Which region this destination's cursors belong to, kept in the spool, and how far a region's word
+ * about a lane goes.
  *
- * Invariants: what one region committed is never asked of another: a lane that was acked up to `from` when the region
- * changed is not rewound below it; what is known is kept before it is used.
+ * Invariants: what one region committed is never asked of another: a lane that was acked up to
+ * `from` when the region changed is not rewound below it; what is known is kept before it is used.
  */
 
 import { isFailure } from '../errors.ts'
@@ -14,9 +15,15 @@ import type { DestinationDeps } from './destination.ts'
 export interface RegionBooks {
   /** The region the cursors belong to, '' before the first hello was answered. */
   readonly lastRegion: () => Promise<string>
-  /** A hello was answered: from now on the cursors belong to this region. True when it is another one than before. */
+  /**
+   * A hello was answered: from now on the cursors belong to this region. True when it is another
+   * one than before.
+   */
   readonly greeted: (said: RegionMessage, lanes: readonly LaneStanding[]) => Promise<boolean>
-  /** Null when the same region, on the same timeline, says so as at the last hello; else what is different. */
+  /**
+   * Null when the same region, on the same timeline, says so as at the last hello; else what is
+   * different.
+   */
   readonly strangeness: (said: RegionMessage) => 'other-region' | 'other-timeline' | null
   /** Everything up to here need not be sent to this region. */
   readonly reached: (lane: LaneId, position: Omit<LanePositionMessage, 'lane'>) => Seq

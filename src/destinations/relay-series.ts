@@ -1,8 +1,9 @@
 /**
  * Series keys on their way to the region: once per epoch, before the first segment that needs them.
  *
- * Invariants: one upload runs at a time, in order; what the region is believed to know of an epoch grows only by its
- * own answers; a request holds at most `dictionaryEntriesPerRequestMax` entries and about `requestBytesMax` bytes.
+ * Invariants: one upload runs at a time, in order; what the region is believed to know of an epoch
+ * grows only by its own answers; a request holds at most `dictionaryEntriesPerRequestMax` entries
+ * and about `requestBytesMax` bytes.
  */
 import { isFailure } from '../errors.ts'
 import { dictionaryEntriesPerRequestMax } from '../limits.ts'
@@ -18,7 +19,10 @@ export type SeriesEnd = Setback | 'need-hello' | null
 export interface SeriesSender {
   /** Sends what is missing below `length`. */
   readonly ensure: (epoch: EpochId, length: number, signal: AbortSignal) => Promise<SeriesEnd>
-  /** How often anything of the epoch went up: tells an answer about the past from one about the present. */
+  /**
+   * How often anything of the epoch went up: tells an answer about the past from one about the
+   * present.
+   */
   readonly uploads: (epoch: EpochId) => number
   /** The region says that it knows the epoch only below `first`. */
   readonly forgotten: (epoch: EpochId, first: number) => void
@@ -51,7 +55,10 @@ export const createSeriesSender = (
   spool: Pick<DestinationDeps['spool'], 'epoch' | 'dictionary'>,
   ask: Ask,
 ): SeriesSender => {
-  /** Missing: not known here; the region will say, should it matter. Only this opening's epoch surely starts empty. */
+  /**
+   * Missing: not known here; the region will say, should it matter. Only this opening's epoch
+   * surely starts empty.
+   */
   const known = new Map<EpochId, number>([[spool.epoch, 0]])
   const uploaded = new Map<EpochId, number>()
   let bytesMax = requestBytesMax

@@ -1,6 +1,6 @@
 /**
- * How the relay destination reaches the region: one POST there, one answer back. HTTPS in production
- * (`relay-http.ts`), a function call in the simulation.
+ * How the relay destination reaches the region: one POST there, one answer back. HTTPS in
+ * production (`relay-http.ts`), a function call in the simulation.
  */
 export interface RelayPost {
   readonly path: string

@@ -1,7 +1,7 @@
 /**
- * What it means when a request brings no answer: which side is wrong, and what a person can do; pure.
- * Invariants: what may pass by itself is `later`; certificates and addresses that somebody must mend are `blocked`,
- * and are still tried once a minute, so that mending them is enough.
+ * What it means when a request brings no answer: which side is wrong, and what a person can do;
+ * pure. Invariants: what may pass by itself is `later`; certificates and addresses that somebody
+ * must mend are `blocked`, and are still tried once a minute, so that mending them is enough.
  */
 import { textOf } from '../errors.ts'
 import type { Outcome } from '../model.ts'
@@ -16,7 +16,10 @@ export interface TroubleContext {
   readonly certificateExpiresAtUs: number | null
 }
 
-/** Errors wrap each other (`cause`), and several addresses give several (`errors`): the first with a code speaks. */
+/**
+ * Errors wrap each other (`cause`), and several addresses give several (`errors`): the first with a
+ * code speaks.
+ */
 const codesOf = (error: unknown, depth = 0): string[] => {
   if (!(error instanceof Error) || depth > 4) return []
   const { code, cause } = error as Error & { code?: unknown }
@@ -66,7 +69,7 @@ const serverCertificate = (code: string, error: unknown, at: string): Trouble | 
     return blocked(
       relayCodes.serverUntrusted,
       `the certificate of ${at} is not signed by the configured CA (${code})`,
-      'Set tls.ca to the CA of the region. If that is right, something in between opens the TLS connection.',
+      'Set tls.ca to the CA of the region. If that is right, something in between opens TLS.',
     )
   return undefined
 }

@@ -1,6 +1,7 @@
 /**
- * `type: relay`: sends to a Holdfast regional node, which commits to its database and keeps the books.
- * Only the wiring stands here: `relay-client.ts` speaks the protocol, `relay-http.ts` carries it.
+ * `type: relay`: sends to a Holdfast regional node, which commits to its database and keeps the
+ * books. Only the wiring stands here: `relay-client.ts` speaks the protocol, `relay-http.ts`
+ * carries it.
  */
 import { z } from 'zod'
 import { relayBodyBytesDefault, relayBodyBytesMax } from '../limits.ts'

@@ -1,8 +1,8 @@
 /** Reads `Retry-After` (RFC 9110): whole seconds or an HTTP date; pure. */
 
 /**
- * Milliseconds to wait, or undefined when the header is absent or means nothing. A date is measured against the
- * answer's own `Date` where it has one, so that a wrong clock here does no harm.
+ * Milliseconds to wait, or undefined when the header is absent or means nothing. A date is measured
+ * against the answer's own `Date` where it has one, so that a wrong clock here does no harm.
  */
 export const retryAfterMs = (
   header: string | undefined,

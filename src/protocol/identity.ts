@@ -1,10 +1,11 @@
 /**
- * Who a request is from where TLS ends at a proxy: the agent's key signs each request, and the region believes the
- * signature alone, never a bare header.
+ * Who a request is from where TLS ends at a proxy: the agent's key signs each request, and the
+ * region believes the signature alone, never a bare header.
  *
- * Invariants: the signed text begins with its purpose and holds method, path, agent, epoch, audience, body digest and
- * counter, so that a signature fits one request to one region; the certificate leads to the region's CA, is within its
- * dates and made for clients; a counter is taken once. Pure but for the keys: time is an argument.
+ * Invariants: the signed text begins with its purpose and holds method, path, agent, epoch,
+ * audience, body digest and counter, so that a signature fits one request to one region; the
+ * certificate leads to the region's CA, is within its dates and made for clients; a counter is
+ * taken once. Pure but for the keys: time is an argument.
  */
 import {
   createHash,
@@ -129,7 +130,10 @@ export interface Counters {
   /** False: this counter was seen, or is too old to tell. */
   readonly take: (agent: string, epoch: EpochId, counter: number) => boolean
 }
-/** Per node and in memory: a request caught and sent again elsewhere is a duplicate there, and changes nothing. */
+/**
+ * Per node and in memory: a request caught and sent again elsewhere is a duplicate there, and
+ * changes nothing.
+ */
 export const createCounters = (): Counters => {
   const speakers = new Map<string, { highest: number; seen: Set<number> }>()
   return {

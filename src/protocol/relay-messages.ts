@@ -1,6 +1,6 @@
 /**
- * The relay's JSON messages: what they hold, their bounds, both ways. Pure.
- * Invariants: series ids travel as decimal text; lists are bounded; a field this version does not know is dropped.
+ * The relay's JSON messages: what they hold, their bounds, both ways. Pure. Invariants: series ids
+ * travel as decimal text; lists are bounded; a field this version does not know is dropped.
  */
 import { z } from 'zod'
 import {
@@ -141,7 +141,10 @@ const seriesId = z
   .regex(/^\d{1,19}$/)
   .transform(BigInt)
   .refine((id) => id <= int63Max, 'is no 63-bit number')
-/** Texts are measured in UTF-16 units here, never more than their bytes. NUL and lone surrogates break databases. */
+/**
+ * Texts are measured in UTF-16 units here, never more than their bytes. NUL and lone surrogates
+ * break databases.
+ */
 const cleanText = z
   .string()
   .max(seriesNameBytesMax)

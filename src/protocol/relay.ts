@@ -1,10 +1,13 @@
 /**
- * The relay protocol, pure: paths, message shapes, frame bytes. Byte for byte in docs/formats/relay.md.
+ * The relay protocol, pure: paths, message shapes, frame bytes. Byte for byte in
+ * docs/formats/relay.md.
  *
- * Invariants: a decoder never allocates by a length it has not checked against the bytes at hand, and answers foreign
- * bytes with Failure HF-P…; payloads are views of the body, never copies; what encodes decodes to itself.
+ * Invariants: a decoder never allocates by a length it has not checked against the bytes at hand,
+ * and answers foreign bytes with Failure HF-P…; payloads are views of the body, never copies; what
+ * encodes decodes to itself.
  *
- * History: 1 = hello, series, segments over HTTPS; self-contained segments (frame kind 1); JSON answers.
+ * History: 1 = hello, series, segments over HTTPS; self-contained segments (frame kind 1); JSON
+ * answers.
  */
 import { z } from 'zod'
 import { Failure } from '../errors.ts'
@@ -32,7 +35,9 @@ export const contentTypes = {
 export const frameHeaderBytes = 8
 const frameTypes = { segment: 1, tombstone: 2 } as const
 const replayFlag = 1
-/** `{lane, epoch, seq, seqLast, gap}` with a source name of the longest kind stays far below this. */
+/**
+ * `{lane, epoch, seq, seqLast, gap}` with a source name of the longest kind stays far below this.
+ */
 const tombstoneBytesMax = 8 * 1024
 
 export interface TombstoneFrame {
@@ -151,7 +156,10 @@ const firstIssue = (error: z.ZodError): string => {
 }
 const jsonBytes = (value: unknown): Uint8Array => Buffer.from(JSON.stringify(value), 'utf8')
 
-/** A pair that carries one message shape; `decode` throws Failure HF-P002 and drops fields it does not know. */
+/**
+ * A pair that carries one message shape; `decode` throws Failure HF-P002 and drops fields it does
+ * not know.
+ */
 export interface Message<T> {
   readonly encode: (message: T) => Uint8Array
   readonly decode: (bytes: Uint8Array) => T

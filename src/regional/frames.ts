@@ -1,7 +1,7 @@
 /**
- * A request's frames become the store's: checked, weighed, decoded.
- * Invariants: nothing is decoded before the whole request is known to fit; every segment's checksum was checked and
- * its digest is of the bytes received; no text that a database refuses gets past here.
+ * A request's frames become the store's: checked, weighed, decoded. Invariants: nothing is decoded
+ * before the whole request is known to fit; every segment's checksum was checked and its digest is
+ * of the bytes received; no text that a database refuses gets past here.
  */
 import { openSegment, readHeader, type SegmentHeader, segmentDigest } from '../codec/segment.ts'
 import type { CommitFrame } from '../database/store.ts'
@@ -16,7 +16,10 @@ export interface Refusal {
 }
 export type Opened<T> = { readonly refusal: Refusal } | { readonly value: T }
 
-/** What a point takes in memory: columns of 4 + 8 + 1 + 1 + 8 bytes, and a share of the builder's slack. */
+/**
+ * What a point takes in memory: columns of 4 + 8 + 1 + 1 + 8 bytes, and a share of the builder's
+ * slack.
+ */
 const decodedPointBytes = 26
 
 export interface WeighedFrames {

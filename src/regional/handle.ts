@@ -1,14 +1,14 @@
 /**
- * The regional side of the relay, free of transport: a request with a verified identity in, an answer out.
- * The HTTPS server and the simulation use it as it is.
+ * The regional side of the relay, free of transport: a request with a verified identity in, an
+ * answer out. The HTTPS server and the simulation use it as it is.
  *
- * Invariants: stateless over the store, so any number of nodes may stand behind one address; 200 to `/v1/segments` is
- * said only after the store has committed; what is held at once (requests, bodies, decoded points) has a ceiling, above
- * which the answer is 429 before anything is decoded.
+ * Invariants: stateless over the store, so any number of nodes may stand behind one address; 200 to
+ * `/v1/segments` is said only after the store has committed; what is held at once (requests,
+ * bodies, decoded points) has a ceiling, above which the answer is 429 before anything is decoded.
  */
 import { formatVersion } from '../codec/segment.ts'
 import { seriesIdOf } from '../codec/series-id.ts'
-import type { CommitFrame, RegionStore, StoreTrouble } from '../database/store.ts'
+import type { CommitFrame, RegionStore, StoreAnswer, StoreTrouble } from '../database/store.ts'
 import { isFailure, textOf } from '../errors.ts'
 import type { Host } from '../host.ts'
 import {
@@ -72,12 +72,17 @@ export interface RegionalParts {
 export interface Regional {
   readonly handle: (request: RelayRequest) => Promise<RelayResponse>
   readonly limits: RegionalLimits
-  /** Answers that something is too much, for transports that can say so before the body has come. */
+  /**
+   * Answers that something is too much, for transports that can say so before the body has come.
+   */
   readonly refuse: (refusal: Refusal) => RelayResponse
   readonly busy: () => RelayResponse
 }
 
-/** Every refusal that is about waiting carries Retry-After in whole seconds, so that any client understands it. */
+/**
+ * Every refusal that is about waiting carries Retry-After in whole seconds, so that any client
+ * understands it.
+ */
 const respondError = ({ status, error }: Refusal): RelayResponse => ({
   status,
   headers: {
@@ -125,7 +130,10 @@ export const refusalOf = (trouble: StoreTrouble): Refusal => {
   }
 }
 
-/** A series belongs to one agent: its id is made from the agent's name, so that nobody can claim another's. */
+/**
+ * A series belongs to one agent: its id is made from the agent's name, so that nobody can claim
+ * another's.
+ */
 const foreignSeries = (agent: string, entries: readonly SeriesEntry[]): string | null => {
   for (const entry of entries) {
     const sorted = entry.tags.every(
@@ -203,14 +211,44 @@ const refuseFrame = ({ host }: Work, { agent }: RelayRequest, refusal: Refusal):
   return respondError(refusal)
 }
 
-const commit = async (
-  { store, host }: Work,
-  { agent, signal }: RelayRequest,
+/** The database takes everything but a value of these frames. */
+const isPoison = (answer: StoreAnswer<object>): boolean =>
+  answer.kind === 'blocked' && answer.code === 'HF-D022'
+
+/**
+ * Finds the frame the database will never take, by committing each alone; those that it takes are
+ * duplicates when they come again.
+ */
+const isolate = async (
+  work: Work,
+  request: RelayRequest,
   speaker: string,
   frames: readonly CommitFrame[],
 ): Promise<RelayResponse> => {
+  for (const [at, frame] of frames.entries()) {
+    const done = await work.store.commit(request.agent, speaker, [frame], request.signal)
+    if (done.kind === 'ok') continue
+    if (!isPoison(done) || frame.type !== 'segment') return respondError(refusalOf(done))
+    const text = 'text' in done ? done.text : done.kind
+    const { lane, seq } = frame
+    const error = { code: 'bad-frame', text, frame: at, lane, seq } as const
+    return refuseFrame(work, request, { status: 400, error })
+  }
+  const text = 'the database refused these frames together, and took each alone'
+  return respondError({ status: 503, error: { code: 'unavailable', text } })
+}
+
+const commit = async (
+  work: Work,
+  request: RelayRequest,
+  speaker: string,
+  frames: readonly CommitFrame[],
+): Promise<RelayResponse> => {
+  const { store, host } = work
+  const { agent, signal } = request
   const startedMs = host.clock.monotonicMs()
   const done = await store.commit(agent, speaker, frames, signal)
+  if (isPoison(done)) return isolate(work, request, speaker, frames)
   if (done.kind !== 'ok') return respondError(refusalOf(done))
   const tookMs = host.clock.monotonicMs() - startedMs
   host.meter.observe('holdfast_regional_commit_duration_seconds', tookMs / 1000)

@@ -1,6 +1,7 @@
 /**
- * Who speaks, where TLS ends at a proxy: checks the signature that stands in each request's headers.
- * Invariants: nothing unsigned is believed; a signature made for another region, or used before, is refused.
+ * Who speaks, where TLS ends at a proxy: checks the signature that stands in each request's
+ * headers. Invariants: nothing unsigned is believed; a signature made for another region, or used
+ * before, is refused.
  */
 import type { FastifyRequest } from 'fastify'
 import type { Host } from '../host.ts'

@@ -1,9 +1,11 @@
 /**
- * The regional node's HTTPS door: proves who each agent is, bounds what comes in, and hands requests to `handle.ts`.
+ * The regional node's HTTPS door: proves who each agent is, bounds what comes in, and hands
+ * requests to `handle.ts`.
  *
- * Invariants: an agent is who its certificate names, proven by TLS or, behind a proxy that ends TLS, by a signature over
- * the request, never by a bare header; a body is read only while there is room for it; new certificates are taken
- * without closing a connection; stopping lets requests that are at work be answered.
+ * Invariants: an agent is who its certificate names, proven by TLS or, behind a proxy that ends
+ * TLS, by a signature over the request, never by a bare header; a body is read only while there is
+ * room for it; new certificates are taken without closing a connection; stopping lets requests that
+ * are at work be answered.
  */
 import { createHash, timingSafeEqual } from 'node:crypto'
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
@@ -25,7 +27,10 @@ export interface RegionalServerOptions {
   readonly tls?: TlsFiles
   /** TLS ends at a proxy: who an agent is says its signature. Without it mTLS is required. */
   readonly proxy?: SignedOptions
-  /** `/metrics` and `/healthz` without a certificate, on an address of their own; with a bearer token if given. */
+  /**
+   * `/metrics` and `/healthz` without a certificate, on an address of their own; with a bearer
+   * token if given.
+   */
   readonly monitor?: {
     readonly address: string
     readonly port: number

@@ -155,6 +155,26 @@ test('poison is named by its place; damage is never decoded into points', async 
   assert.equal(region.points(), 0)
 })
 
+test('a value only the database refuses is found, and the other segments are committed', async () => {
+  await using region = await createTestRegion()
+  const lane = createTestLog(agent)
+  const items = [lane.add(pointsOf(5)), lane.add(pointsOf(7, 100)), lane.add(pointsOf(5, 200))]
+  await introduce(region.regional, lane)
+  const store: RegionStore = {
+    ...region.store,
+    commit: async (who, epoch, frames, abort) =>
+      frames.some((frame) => frame.type === 'segment' && frame.points.count === 7)
+        ? { kind: 'blocked', code: 'HF-D022', text: 'cannot be stored', hint: '' }
+        : region.store.commit(who, epoch, frames, abort),
+  }
+  const regional = createRegional({ store, host: createSystemHost() })
+  const answer = await errorOf(regional, segmentsOf(lane, ...items))
+  assert.deepEqual([answer.code, answer.frame, answer.seq], ['bad-frame', 1, 2])
+  const rest = await regional.handle(segmentsOf(lane, items[0], items[2]))
+  assert.equal(rest.status, 200)
+  assert.equal(region.points(), 10)
+})
+
 test('nobody claims the series of another agent', async () => {
   await using region = await createTestRegion()
   const mine = createTestLog(agent)
