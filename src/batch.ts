@@ -31,40 +31,40 @@ export interface BatchBuilder {
   readonly take: () => PointBatch
 }
 
+/** Columns of `size` points in one allocation: five would cost five times the garbage. */
+const columnsOf = (size: number) => {
+  const buffer = new ArrayBuffer(size * 22)
+  const bits = new BigUint64Array(buffer, 0, size)
+  return {
+    bits,
+    floats: new Float64Array(buffer, 0, size),
+    ints: new BigInt64Array(buffer, 0, size),
+    words: new Uint32Array(buffer, 0, size * 2),
+    timeUs: new Float64Array(buffer, size * 8, size),
+    series: new Uint32Array(buffer, size * 16, size),
+    kindColumn: new Uint8Array(buffer, size * 20, size),
+    qualities: new Uint8Array(buffer, size * 21, size),
+  }
+}
+
 export const createBatchBuilder = (initialCapacity = 256): BatchBuilder => {
-  let capacity = initialCapacity
+  let capacity = 0
   let count = 0
-  let series = new Uint32Array(capacity)
-  let timeUs = new Float64Array(capacity)
-  let kindColumn = new Uint8Array(capacity)
-  let qualities = new Uint8Array(capacity)
-  let bits = new BigUint64Array(capacity)
-  let floats = new Float64Array(bits.buffer)
-  let ints = new BigInt64Array(bits.buffer)
-  let words = new Uint32Array(bits.buffer)
+  let { bits, floats, ints, words, timeUs, series, kindColumn, qualities } = columnsOf(0)
   let texts: string[] = []
 
-  const renew = (size: number, copy: boolean) => {
+  const grow = (): void => {
     const old = { series, timeUs, kindColumn, qualities, bits }
-    capacity = size
-    series = new Uint32Array(size)
-    timeUs = new Float64Array(size)
-    kindColumn = new Uint8Array(size)
-    qualities = new Uint8Array(size)
-    bits = new BigUint64Array(size)
-    floats = new Float64Array(bits.buffer)
-    ints = new BigInt64Array(bits.buffer)
-    words = new Uint32Array(bits.buffer)
-    if (!copy) return
-    series.set(old.series)
+    capacity = Math.max(capacity * 2, initialCapacity, 1)
+    ;({ bits, floats, ints, words, timeUs, series, kindColumn, qualities } = columnsOf(capacity))
+    bits.set(old.bits)
     timeUs.set(old.timeUs)
+    series.set(old.series)
     kindColumn.set(old.kindColumn)
     qualities.set(old.qualities)
-    bits.set(old.bits)
   }
-  /** May renew the columns: take the place first, then the column to write to. */
   const place = (ref: SeriesRef, time: number, kind: Kind, quality: Quality): number => {
-    if (count === capacity) renew(capacity * 2, true)
+    if (count === capacity) grow()
     series[count] = ref
     timeUs[count] = time
     kindColumn[count] = kind
@@ -126,7 +126,8 @@ export const createBatchBuilder = (initialCapacity = 256): BatchBuilder => {
       }
       texts = []
       count = 0
-      renew(capacity, false)
+      capacity = 0
+      ;({ bits, floats, ints, words, timeUs, series, kindColumn, qualities } = columnsOf(0))
       return taken
     },
   }
