@@ -4,9 +4,13 @@
  * Invariants: a 2xx, and a 400 that names bad lines, leave only after everything good in the body is durable; a body
  * that was cut off leaves nothing; what is held in memory is bounded; without a token nobody but this machine gets in.
  */
-import { readFileSync } from 'node:fs'
-import { createServer as createHttpServer, type ServerOptions } from 'node:http'
-import { createServer as createHttpsServer } from 'node:https'
+import {
+  createServer as createHttpServer,
+  type RequestListener,
+  type Server,
+  type ServerOptions,
+} from 'node:http'
+import { createServer as createHttpsServer, type Server as HttpsServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import type { FastifyInstance } from 'fastify'
 import { z } from 'zod'
@@ -14,6 +18,7 @@ import { Failure, textOf } from '../errors.ts'
 import type { Clock } from '../host.ts'
 import { httpConnectionsMax } from '../limits.ts'
 import { mappingShape } from '../pipeline/map.ts'
+import { openTlsFiles, type TlsFiles } from '../tls.ts'
 import { duration } from '../units.ts'
 import { openDoor } from './http-door.ts'
 import { isLoopback, type ListenAddress, parseListen } from './http-guard.ts'
@@ -65,7 +70,9 @@ export const httpSource = defineSource({
       const source = deps.name
       // The schema has checked it.
       const address = parseListen(config.listen) as ListenAddress
-      const app = openDoor({ deps, config, address, emit, server: serverMaker(config) })
+      using tls = config.tls && openTlsFiles(config.tls, deps.host, { watch: true })
+      const server = serverMaker(config, tls)
+      const app = openDoor({ deps, config, address, emit, server })
       try {
         await listen(app, address)
         const { port } = app.server.address() as AddressInfo
@@ -87,7 +94,7 @@ export const httpSource = defineSource({
 })
 
 /** Deadlines against senders that dawdle; Node's own timers hold them, for every connection. */
-const serverMaker = (config: HttpConfig) => {
+const serverMaker = (config: HttpConfig, tls: TlsFiles | undefined) => {
   const options: ServerOptions = {
     requestTimeout: config.request_timeout,
     headersTimeout: Math.min(10_000, config.request_timeout),
@@ -96,33 +103,21 @@ const serverMaker = (config: HttpConfig) => {
     keepAlive: true,
     noDelay: true,
   }
-  const { tls } = config
-  const secure = tls && {
-    cert: readPem(tls.cert),
-    key: readPem(tls.key),
-    minVersion: `TLSv${tls.min_version}` as const,
-    ...(tls.ca === undefined ? {} : { ca: readPem(tls.ca), requestCert: true }),
-  }
-  return (handler: Parameters<typeof createHttpServer>[1]) => {
-    const server = secure
-      ? createHttpsServer({ ...options, ...secure }, handler)
+  return (handler: RequestListener): Server => {
+    const server = tls
+      ? createHttpsServer({ ...options, ...secureOptions(config, tls) }, handler)
       : createHttpServer(options, handler)
     server.maxConnections = httpConnectionsMax
+    // Connections that stand keep the certificate they began with.
+    tls?.onChange(() => (server as HttpsServer).setSecureContext(secureOptions(config, tls)))
     return server
   }
 }
-const readPem = (file: string): Buffer => {
-  try {
-    return readFileSync(file)
-  } catch (error) {
-    throw new Failure(
-      'HF-I041',
-      `cannot read ${file}: ${textOf(error)}`,
-      'See `tls` of the source.',
-    )
-  }
-}
-
+const secureOptions = (config: HttpConfig, tls: TlsFiles) => ({
+  ...tls.current(),
+  minVersion: `TLSv${config.tls?.min_version ?? '1.3'}` as const,
+  requestCert: config.tls?.ca !== undefined,
+})
 const listen = async (app: FastifyInstance, address: ListenAddress): Promise<void> => {
   try {
     await app.listen(address)
