@@ -4,7 +4,8 @@
  * the bytes say, the outcome is points or Failure HF-K006.
  */
 import { kinds, type PointBatch } from '../model.ts'
-import { floatMode, takeFloats } from './floats.ts'
+import { modeMask, takeFloats } from './floats.ts'
+import { isFloatMode } from './forms.ts'
 import {
   type IntCursors,
   numbersOf,
@@ -153,7 +154,7 @@ const takeRun = (
   textCount: number,
 ): number => {
   const form = takeByte(cursors.modes)
-  if ((form & 63) <= floatMode.last) {
+  if (isFloatMode(form & modeMask)) {
     takeFloats(form, cursors, run, floats, words, at, count)
     return kinds.float
   }

@@ -128,7 +128,18 @@ export const tameBatch: fc.Arbitrary<PointBatch> = fc
     seriesCount: fc.integer({ min: 1, max: 5 }),
     rounds: fc.integer({ min: 1, max: 400 }),
     places: fc.integer({ min: 0, max: 12 }),
-    law: fc.constantFrom('noise', 'ramp', 'walk', 'wave', 'steps', 'ints', 'huge', 'single'),
+    law: fc.constantFrom(
+      'noise',
+      'ramp',
+      'walk',
+      'wave',
+      'steps',
+      'ints',
+      'huge',
+      'single',
+      'means',
+      'printed',
+    ),
     jitterUs: fc.constantFrom(0, 1, 1000, 50_000),
     odd: fc.integer({ min: 0, max: 20 }),
     seed: fc.integer(),
@@ -160,6 +171,8 @@ export const tameBatch: fc.Arbitrary<PointBatch> = fc
             wave: Math.sin(round / 50 + series),
             steps: Math.floor(round / 17) / 4,
             single: Math.fround(walk / 100),
+            means: (walk / 10 + (walk + round) / 10 + 0.1) / 3,
+            printed: Number(Math.fround(walk + random()).toPrecision(15)),
           }
           builder.add(series, at, laws[law], 0)
         }

@@ -189,12 +189,14 @@ const values = (streams: Streams, n: number): { kind: number; bits: bigint[] } =
   const mode = streams.modes.byte()
   const form = mode & 63
   const xs = integers(streams, n)
-  if (form >= 40) return { kind: form - 39, bits: xs.map((x) => x & mask64) }
+  if (form >= 40 && form <= 42) return { kind: form - 39, bits: xs.map((x) => x & mask64) }
   let bits: bigint[]
   if (form <= 22) bits = xs.map((x) => patternOf(Number(x) / Number(`1e${form}`)))
   else if (form <= 34)
     bits = xs.map((x) => patternOf(Math.fround(Number(x) / Number(`1e${form - 24}`))))
-  else if (form === 35) bits = xs.map((x) => patternOf(singleOf(Number(x))))
+  else if (form >= 43) {
+    bits = xs.map((x) => patternOf(Number(x) / (60 * Number(`1e${form - 43}`))))
+  } else if (form === 35) bits = xs.map((x) => patternOf(singleOf(Number(x))))
   else bits = xs.map((x) => (x < 0n ? x ^ 0x7fff_ffff_ffff_ffffn : x) & mask64)
   if (mode & 128) {
     const offsets = integers(streams, n)
