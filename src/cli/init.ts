@@ -61,7 +61,8 @@ const mqttExample = `\
 #  - name: plant
 #    type: mqtt
 #    url: mqtts://broker.example:8883
-#    topics: ["plant/#"]
+#    subscribe:
+#      - topic: plant/#
 #    password: \${file:/etc/holdfast/mqtt-password}
 `
 const regionalYaml = (tls: AgentChoices['tls'], database: string): string => `\

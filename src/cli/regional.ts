@@ -8,13 +8,18 @@ import { type CliContext, showProblems } from './context.ts'
 import { openHost } from './run.ts'
 
 const defaultFiles = ['regional.yaml', '/etc/holdfast/regional.yaml'] as const
-const load = (context: CliContext, flags: RegionalFlags): LoadResult<RegionalConfig> => {
+const load = (
+  context: CliContext,
+  flags: RegionalFlags,
+  surroundings = true,
+): LoadResult<RegionalConfig> => {
   const path =
     context.flags.config ??
     context.environment.HOLDFAST_CONFIG ??
     // Flags that say everything need no file; one that happens to lie about must not mix in.
     (flags.tlsCert ? undefined : defaultFiles.find((file) => existsSync(file)))
-  return loadRegionalConfig(path ?? null, { environment: context.environment, flags })
+  const { environment } = context
+  return loadRegionalConfig(path ?? null, { environment, flags, surroundings })
 }
 
 export const regional = async (context: CliContext, flags: RegionalFlags): Promise<number> => {
@@ -24,7 +29,7 @@ export const regional = async (context: CliContext, flags: RegionalFlags): Promi
     context.say(
       'holdfast init --development-ca makes a regional.yaml and certificates to start from',
     )
-    return exitCodes.configInvalid
+    return load(context, flags, false).ok ? exitCodes.tryLater : exitCodes.configInvalid
   }
   await showProblems(context, loaded.warnings)
   const { config } = loaded

@@ -1,4 +1,4 @@
-/** `holdfast run`: configuration in, agent until SIGTERM; exit 78 on a configuration that cannot be run. */
+/** `holdfast run`: configuration in, agent until SIGTERM; exit 78 on a wrong file, 75 on wrong surroundings. */
 import { loadConfig } from '../config/load.ts'
 import { type MetricsDoor, openMetricsDoor } from '../control/metrics-door.ts'
 import type { AgentView } from '../control/view.ts'
@@ -35,7 +35,9 @@ export const run = async (context: CliContext): Promise<number> => {
   const loaded = load()
   if (!loaded.ok) {
     await showProblems(context, loaded.problems)
-    return exitCodes.configInvalid
+    // A key half renewed, a disk not yet mounted: worth another start, where a wrong file is not.
+    const text = loadConfig(path, { environment, catalog, surroundings: false })
+    return text.ok ? exitCodes.tryLater : exitCodes.configInvalid
   }
   await showProblems(context, loaded.warnings)
   const { config } = loaded

@@ -4,6 +4,8 @@
  */
 import { accessSync, constants, existsSync, statfsSync, statSync } from 'node:fs'
 import { dirname } from 'node:path'
+import { systemClock } from '../host.ts'
+import { checkCertificates } from './certificates.ts'
 import { isPathField } from './paths.ts'
 import { didYouMean } from './problems.ts'
 import type { Config, DestinationConfig, LaneConfig, SourceConfig } from './schema.ts'
@@ -197,5 +199,6 @@ const diskOf = (config: Config): Trouble[] => {
 }
 export const checkSurroundings = (root: Raw, config: Config): Trouble[] => [
   ...checkFiles({ sources: root.sources, destinations: root.destinations, agent: root.agent }),
+  ...checkCertificates(root, { nowUs: systemClock.nowUs(), agent: config.agent.name }),
   ...diskOf(config),
 ]

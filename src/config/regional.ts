@@ -5,8 +5,10 @@
 import { createHash } from 'node:crypto'
 import { dirname, resolve } from 'node:path'
 import { z } from 'zod'
+import { systemClock } from '../host.ts'
 import { regionalBytesMax, regionalRequestsMax } from '../limits.ts'
 import { size } from '../units.ts'
+import { checkCertificates } from './certificates.ts'
 import { checkFiles, isLoopback } from './checks.ts'
 import { defaultStateDir, inFileOrder, isSecretPath, type LoadResult, openSource } from './load.ts'
 import { absolutePaths } from './paths.ts'
@@ -198,7 +200,10 @@ export const loadRegionalConfig = (
     secrets: [...opened.secrets, ...given.secrets, ...passwordsIn(database?.url)],
   }
   troubles.push(...checkDatabase(config), ...checkIdentity(config), ...checkMetrics(config))
-  if (options.surroundings !== false) troubles.push(...checkFiles(root))
+  if (options.surroundings !== false) {
+    const nowUs = systemClock.nowUs()
+    troubles.push(...checkFiles(root), ...checkCertificates(root, { nowUs, agent: undefined }))
+  }
   const problems = inFileOrder(troubles.map(opened.text.problem))
   return problems.some(({ severity }) => severity === 'error')
     ? { ok: false, problems }
