@@ -2,14 +2,11 @@
  * The region's store in one SQLite file (or in memory, for the simulation): same rules and same durability as
  * PostgreSQL, for one process.
  *
- * Invariants: `synchronous=FULL` is asserted after the first write (better-sqlite3 would lower it in WAL mode);
- * the file is held EXCLUSIVE; every answer follows the commit of the transaction it speaks of.
+ * Invariants: the file is held EXCLUSIVE; every answer follows the commit of the transaction it speaks of.
  */
-import Database from 'better-sqlite3'
-import { Failure, textOf } from '../errors.ts'
+import type Database from 'better-sqlite3'
 import type { Host } from '../host.ts'
-import type { EpochId, SeriesEntry } from '../model.ts'
-import type { AgentBooks } from './books.ts'
+import type { EpochId } from '../model.ts'
 import {
   dictionariesNeeded,
   isTrouble,
@@ -17,25 +14,17 @@ import {
   planCommit,
   resultsOf,
   rowsOfSegments,
-  type SegmentFrame,
   segmentsOf,
 } from './commit.ts'
-import {
-  createDictionaryCache,
-  type Dictionary,
-  type ExtendHash,
-  newEntries,
-  packIds,
-  tagsText,
-  unpackIds,
-} from './dictionary.ts'
+import { createDictionaryCache, type DictionaryCache, type ExtendHash } from './dictionary.ts'
 import { createEmbeddedBooks } from './embedded-books.ts'
+import { embeddedTroubleOf, migrate, openDatabase } from './embedded-open.ts'
 import { createPointWriter } from './embedded-points.ts'
+import { createEmbeddedSeries } from './embedded-series.ts'
 import { admitEpoch } from './fence.ts'
 import { takeHello } from './hello.ts'
 import { bookFrames, positionsOf } from './ledger.ts'
-import { embeddedMigrations } from './schema-embedded.ts'
-import type { RegionIdentity, RegionStore, StoreAnswer, StoreTrouble } from './store.ts'
+import type { CommitFrame, RegionIdentity, RegionStore, StoreAnswer } from './store.ts'
 
 export type StoreMoment = 'begun' | 'points' | 'booked' | 'committed'
 export interface EmbeddedOptions {
@@ -58,211 +47,111 @@ export interface EmbeddedStore extends RegionStore {
   readonly database: Database.Database
 }
 
-/** A process that was killed has let go of the file by then; one that runs will not. */
-const lockWaitMs = 500
+/** What works on the migrated database. */
+const partsOf = (db: Database.Database, cache: DictionaryCache) => ({
+  books: createEmbeddedBooks(db),
+  series: createEmbeddedSeries(db, cache),
+  writePoints: createPointWriter(db),
+  identity: db.prepare<[], RegionIdentity>('select region, timeline from region'),
+})
+type Parts = ReturnType<typeof partsOf>
+type Committed = Omit<Extract<Awaited<ReturnType<RegionStore['commit']>>, { kind: 'ok' }>, 'kind'>
 
-const openDatabase = ({ path, image }: EmbeddedOptions): Database.Database => {
-  const source = image === undefined ? (path ?? ':memory:') : Buffer.from(image)
-  const db = new Database(source as string, { timeout: lockWaitMs })
-  db.pragma('locking_mode = EXCLUSIVE')
-  db.pragma('journal_mode = WAL')
-  db.pragma('synchronous = FULL')
-  db.pragma('wal_autocheckpoint = 500')
-  db.pragma('journal_size_limit = 8388608')
-  db.pragma('foreign_keys = OFF')
-  return db
-}
-
-/** Runs the migrations that are missing, each in a transaction, and makes the region's identity once. */
-const migrate = (db: Database.Database, { host, promoted }: EmbeddedOptions): void => {
-  const found = db.pragma('user_version', { simple: true }) as number
-  if (found > embeddedMigrations.length) {
-    const text = `the region's database has schema ${found}, this version knows up to ${embeddedMigrations.length}`
-    throw new Failure(
-      'HF-D002',
-      text,
-      'Start the newer version again, or restore an older database.',
-    )
+/** Inside a transaction: plan all frames, then write points, gaps and ledger. */
+const commitFrames = (
+  { books: store, series, writePoints, identity }: Parts,
+  [agent, epoch, frames]: readonly [string, EpochId, readonly CommitFrame[]],
+  nowUs: number,
+  failpoint: (moment: StoreMoment) => void,
+): StoreAnswer<Committed> => {
+  failpoint('begun')
+  const books = store.load(agent, nowUs)
+  const planned = planCommit(books, epoch, frames)
+  if (isTrouble(planned)) {
+    // A fence that was noticed stands, whatever becomes of the request.
+    if (planned.kind === 'fenced') store.save(books)
+    return planned
   }
-  db.transaction(() => {
-    embeddedMigrations.slice(found).forEach((sql, at) => {
-      db.exec(sql)
-      db.pragma(`user_version = ${found + at + 1}`)
-    })
-    const region = Buffer.from(host.randomBytes(16)).toString('hex')
-    db.prepare('insert or ignore into region values (1, ?, 1)').run(region)
-    if (promoted && found > 0) db.prepare('update region set timeline = timeline + 1').run()
-  }).immediate()
-  if (db.pragma('synchronous', { simple: true }) !== 2)
-    throw new Failure(
-      'HF-D003',
-      'SQLite does not keep synchronous=FULL',
-      'Report this: it is a bug.',
-    )
+  const segments = segmentsOf(planned)
+  const needed = dictionariesNeeded(books, segments)
+  if ('kind' in needed) return needed
+  const found = new Map([...needed.keys()].map((each) => [each, series.dictionary(books, each)]))
+  const rows = rowsOfSegments(books, segments, found)
+  if (isTrouble(rows)) return rows
+  const trouble = bookFrames(planned, (plan) => store.declaredWithin(agent, plan))
+  if (trouble !== null) return trouble
+  for (const each of rows) writePoints(each)
+  failpoint('points')
+  for (const plan of planned) if (plan.action === 'take') store.saveGap(agent, plan)
+  store.save(books)
+  failpoint('booked')
+  const lanes = lanesOf(books, epoch, planned)
+  const region = identity.get() as RegionIdentity
+  return { kind: 'ok', ...region, results: resultsOf(planned), lanes }
 }
-
-/** Expected trouble as an answer; anything else is a bug and goes on up. */
-const troubleOf = (error: unknown): StoreTrouble => {
-  const code = error instanceof Database.SqliteError ? error.code : ''
-  const text = textOf(error)
-  if (code.startsWith('SQLITE_BUSY') || code.startsWith('SQLITE_LOCKED'))
-    return { kind: 'later', text }
-  if (code === 'SQLITE_FULL')
-    return { kind: 'blocked', code: 'HF-D010', text, hint: 'Free space on the region’s disk.' }
-  if (/^SQLITE_(IOERR|CORRUPT|NOTADB|CANTOPEN|READONLY)/.test(code))
-    return {
-      kind: 'blocked',
-      code: 'HF-D011',
-      text,
-      hint: 'Check the region’s disk, then restart.',
-    }
-  if (isFailureCode(error, 'HF-D002'))
-    return { kind: 'blocked', code: 'HF-D002', text, hint: (error as Failure).hint }
-  throw error
-}
-const keyText = (agent: string, name: string, tags: string): string => `${agent} ${name} ${tags}`
-const isFailureCode = (error: unknown, code: string) =>
-  error instanceof Failure && error.code === code
 
 export const createEmbeddedStore = (options: EmbeddedOptions): EmbeddedStore => {
-  const { host, failpoint = () => {} } = options
-  const db = openDatabase(options)
+  const { host, failpoint = () => {}, promoted = false } = options
+  const db = openDatabase(options.image ?? options.path ?? ':memory:')
   const cache = createDictionaryCache(options.extendDictionaryHash)
-  let parts: ReturnType<typeof open> | undefined
-
-  const open = () => {
-    migrate(db, options)
-    return {
-      books: createEmbeddedBooks(db),
-      writePoints: createPointWriter(db),
-      identity: db.prepare<[], RegionIdentity>('select region, timeline from region'),
-      ids: db
-        .prepare<[string, string], Buffer>(
-          'select ids from dictionary where agent = ? and epoch = ? order by first',
-        )
-        .pluck(),
-      addIds: db.prepare('insert into dictionary values (?, ?, ?, ?)'),
-      addSeries: db.prepare(`insert into series values (?, ?, ?, ?, ?)
-        on conflict (series_id) do update set unit = excluded.unit`),
-      series: db
-        .prepare<[bigint], string>(
-          "select agent || ' ' || name || ' ' || tags from series where series_id = ?",
-        )
-        .pluck(),
-    }
-  }
-  const ready = () => {
-    parts ??= open()
-    return parts
-  }
-  const identity = (): RegionIdentity => ready().identity.get() as RegionIdentity
+  let parts: Parts | undefined
 
   /** One transaction; a trouble that is returned commits only what `work` has saved. */
-  const transact = async <T>(work: () => StoreAnswer<T>): Promise<StoreAnswer<T>> => {
+  const transact = async <T>(
+    work: (parts: Parts, nowUs: number) => StoreAnswer<T>,
+  ): Promise<StoreAnswer<T>> => {
     try {
-      ready()
-      return db.transaction(work).immediate()
-    } catch (error) {
-      return troubleOf(error)
-    }
-  }
-  const dictionary = (books: AgentBooks, epoch: EpochId): Dictionary => {
-    const length = books.epochs.get(epoch)?.dictionaryLength ?? 0
-    const cached = cache.get(books.agent, epoch)
-    if (cached !== undefined && cached.ids.length === length) return cached
-    return cache.put(books.agent, epoch, ready().ids.all(books.agent, epoch).flatMap(unpackIds))
-  }
-  const rowsFor = (books: AgentBooks, segments: readonly SegmentFrame[]) => {
-    const needed = dictionariesNeeded(books, segments)
-    if (!(needed instanceof Map)) return needed as StoreTrouble
-    const found = new Map([...needed.keys()].map((epoch) => [epoch, dictionary(books, epoch)]))
-    return rowsOfSegments(books, segments, found)
-  }
-
-  const commit: RegionStore['commit'] = async (agent, epoch, frames, signal) => {
-    if (signal.aborted) return { kind: 'later', text: 'given up before it began' }
-    const answer = await transact(() => {
-      const { books: store, writePoints } = ready()
-      failpoint('begun')
-      const books = store.load(agent, host.clock.nowUs())
-      const planned = planCommit(books, epoch, frames)
-      if (isTrouble(planned)) {
-        if (planned.kind === 'fenced') store.save(books)
-        return planned
+      if (parts === undefined) {
+        migrate(db, host, promoted)
+        parts = partsOf(db, cache)
       }
-      const rows = rowsFor(books, segmentsOf(planned))
-      if (isTrouble(rows)) return rows
-      const trouble = bookFrames(planned, (plan) => store.declaredWithin(agent, plan))
-      if (trouble !== null) return trouble
-      for (const each of rows) writePoints(each)
-      failpoint('points')
-      for (const plan of planned) if (plan.action === 'take') store.saveGap(agent, plan)
-      store.save(books)
-      failpoint('booked')
-      const lanes = lanesOf(books, epoch, planned)
-      return { kind: 'ok' as const, ...identity(), results: resultsOf(planned), lanes }
-    })
-    failpoint('committed')
-    return answer
-  }
-
-  const addEntries = (
-    agent: string,
-    epoch: EpochId,
-    first: number,
-    entries: readonly SeriesEntry[],
-  ): StoreAnswer<{ known: number }> => {
-    const { books: store, addIds, addSeries, series } = ready()
-    const books = store.load(agent, host.clock.nowUs())
-    const row = books.epochs.get(epoch)
-    if (row === undefined) return { kind: 'need-hello' }
-    const { ids } = dictionary(books, epoch)
-    const added = newEntries(ids, epoch, first, entries)
-    if (isTrouble(added)) return added
-    if (added.length === 0) return { kind: 'ok', known: ids.length }
-    for (const { id, name, tags } of added) {
-      const key = series.get(id)
-      if (key === undefined || key === keyText(agent, name, tagsText(tags))) continue
-      return { kind: 'fork', text: `series id ${id} stands for another series: ${key}` }
+      const ready = parts
+      return db.transaction(() => work(ready, host.clock.nowUs())).immediate()
+    } catch (error) {
+      return embeddedTroubleOf(error)
     }
-    for (const { id, name, tags, unit } of added)
-      addSeries.run(id, agent, name, tagsText(tags), unit)
-    addIds.run(agent, epoch, ids.length, packIds(added.map((entry) => entry.id)))
-    row.dictionaryLength = ids.length + added.length
-    row.dirty = true
-    store.save(books)
-    return { kind: 'ok', known: row.dictionaryLength }
   }
+  const identityIn = ({ identity }: Parts) => identity.get() as RegionIdentity
 
   return {
     kind: 'embedded',
     database: db,
     image: () => db.serialize(),
     prepare: () => transact<object>(() => ({ kind: 'ok' })),
-    identity: () => transact(() => ({ kind: 'ok', ...identity() })),
+    identity: () => transact((all) => ({ kind: 'ok', ...identityIn(all) })),
     hello: (hello) =>
-      transact(() => {
-        const { books: store } = ready()
-        const books = store.load(hello.agent, host.clock.nowUs())
-        const known = identity()
-        const trouble = takeHello(books, hello, known.region)
-        store.save(books)
+      transact((all, nowUs) => {
+        const books = all.books.load(hello.agent, nowUs)
+        const identity = identityIn(all)
+        const trouble = takeHello(books, hello, identity.region)
+        all.books.save(books)
         if (trouble !== null) return trouble
         const lanes = hello.lanes.map(({ lane }) => lane)
-        return { kind: 'ok', ...known, lanes: positionsOf(books, hello.epoch, lanes) }
+        return { kind: 'ok', ...identity, lanes: positionsOf(books, hello.epoch, lanes) }
       }),
     addSeries: (agent, epoch, first, entries) =>
-      transact(() => addEntries(agent, epoch, first, entries)),
-    commit,
+      transact((all, nowUs) => {
+        const books = all.books.load(agent, nowUs)
+        const answer = all.series.add(books, epoch, first, entries)
+        all.books.save(books)
+        return answer
+      }),
+    commit: async (agent, epoch, frames, signal) => {
+      if (signal.aborted) return { kind: 'later', text: 'given up before it began' }
+      const answer = await transact((all, nowUs) =>
+        commitFrames(all, [agent, epoch, frames], nowUs, failpoint),
+      )
+      if (answer.kind === 'ok') failpoint('committed')
+      return answer
+    },
     admit: (agent, epoch) =>
-      transact<object>(() => {
-        const { books: store } = ready()
-        const books = store.load(agent, host.clock.nowUs())
+      transact<object>((all, nowUs) => {
+        const books = all.books.load(agent, nowUs)
         if (!admitEpoch(books, epoch)) return { kind: 'need-hello' }
-        store.save(books)
+        all.books.save(books)
         return { kind: 'ok' }
       }),
-    agents: () => transact(() => ({ kind: 'ok', agents: ready().books.agents() })),
+    agents: () => transact((all) => ({ kind: 'ok', agents: all.books.agents() })),
     [Symbol.asyncDispose]: async () => {
       db.close()
     },

@@ -37,7 +37,7 @@ const missingText = (version: number): string =>
     .join(', ')}`
 
 const hint =
-  'As the owner of the database run the plan: holdfast plan postgres --role ROLE | psql DATABASE'
+  'As the owner of the database run the plan: holdfast regional plan --role ROLE | psql DATABASE'
 
 export const prepareSchema = async (
   client: pg.ClientBase,

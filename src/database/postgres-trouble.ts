@@ -22,8 +22,8 @@ export const isConflict = (error: unknown): boolean =>
 const blocked: readonly (readonly [pattern: RegExp, code: string, hint: string])[] = [
   [/^28/, 'HF-D020', 'Check user and password, and pg_hba.conf on the server.'],
   [/^3D000$/, 'HF-D020', 'The database does not exist: create it, or correct the name.'],
-  [/^42501$/, 'HF-D023', 'Run the plan (`holdfast plan postgres`) as the owner of the tables.'],
-  [/^(42P01|42703|3F000|42883)$/, 'HF-D024', 'Run the plan (`holdfast plan postgres`).'],
+  [/^42501$/, 'HF-D023', 'Run the plan (`holdfast regional plan`) as the owner of the tables.'],
+  [/^(42P01|42703|3F000|42883)$/, 'HF-D024', 'Run the plan (`holdfast regional plan`).'],
   [/^53100$/, 'HF-D010', 'The database’s disk is full: free space; sending goes on by itself.'],
   [/^22/, 'HF-D022', 'A value cannot be stored; look at the series named in the server’s log.'],
   [/^0A/, 'HF-D025', 'The database refuses this kind of write; check extensions and policies.'],
