@@ -10,6 +10,7 @@ import type { ConfigProblem } from '../config/problems.ts'
 import type { Environment } from '../config/secrets.ts'
 import type { ControlClient } from '../control/client.ts'
 import { Failure } from '../errors.ts'
+import { createRedactor, type Redactor } from '../observability/redact.ts'
 
 export interface GlobalFlags {
   readonly config?: string
@@ -39,6 +40,8 @@ export interface CliContext {
   readonly configPath: () => string
   readonly socketPath: () => string
   readonly client: () => Promise<ControlClient>
+  /** What the configuration calls a secret is added here, and leaves neither by log nor by error. */
+  readonly redactor: Redactor
   /** Fires at the first SIGINT or SIGTERM. */
   readonly signal: AbortSignal
 }
@@ -94,6 +97,7 @@ export const createContext = (
     color,
     interactive,
     signal,
+    redactor: createRedactor(),
     out,
     warn,
     say: (text) => {

@@ -11,7 +11,7 @@ import { type CliContext, createContext, type GlobalFlags } from './context.ts'
 
 type Options = Record<string, unknown>
 type Verb<T> = (context: CliContext, options: T, ...args: string[]) => Promise<number>
-interface Session {
+export interface Session {
   readonly environment: Environment
   readonly signal: AbortSignal
   code: number
@@ -39,15 +39,16 @@ const exitCodeOf = (error: unknown): number => {
   if (error.code.startsWith('HF-C')) return exitCodes.configInvalid
   return exitCodes.failed
 }
-const printError = (error: unknown, json: boolean) => {
+const printError = (error: unknown, { redactor, flags, json }: CliContext) => {
+  const print = (text: string) => process.stderr.write(redactor.hide(text))
   if (!isFailure(error)) {
     const text = error instanceof Error ? (error.stack ?? error.message) : String(error)
-    process.stderr.write(`holdfast: a bug, please report it\n${text}\n`)
+    print(`holdfast: a bug, please report it\n${text}\n`)
     return
   }
   const { code, message, hint } = error
-  if (json) process.stdout.write(`${JSON.stringify({ error: { code, text: message, hint } })}\n`)
-  process.stderr.write(`holdfast: ${code} ${message}\n${hint ? `  = ${hint}\n` : ''}`)
+  if (flags.json) json({ error: { code, text: redactor.hide(message), hint: redactor.hide(hint) } })
+  print(`holdfast: ${code} ${message}\n${hint ? `  = ${hint}\n` : ''}`)
 }
 
 /** Gives a command its action: flags gathered, verb loaded, errors printed, exit code kept. */
@@ -69,7 +70,7 @@ const act = (session: Session, command: Command, load: () => Promise<Verb<never>
       const verb = await load()
       session.code = await verb(context, command.opts() as never, ...args)
     } catch (error) {
-      printError(error, flags.json === true)
+      printError(error, context)
       session.code = exitCodeOf(error)
     }
   })

@@ -15,7 +15,6 @@ const load = (
 ): LoadResult<RegionalConfig> => {
   const path =
     context.flags.config ??
-    context.environment.HOLDFAST_CONFIG ??
     // Flags that say everything need no file; one that happens to lie about must not mix in.
     (flags.tlsCert ? undefined : defaultFiles.find((file) => existsSync(file)))
   const { environment } = context
@@ -26,15 +25,14 @@ export const regional = async (context: CliContext, flags: RegionalFlags): Promi
   const loaded = load(context, flags)
   if (!loaded.ok) {
     await showProblems(context, loaded.problems)
-    context.say(
-      'holdfast init --development-ca makes a regional.yaml and certificates to start from',
-    )
+    if (loaded.problems.some(({ file }) => file === 'flags'))
+      context.say('holdfast init --development-ca makes a regional.yaml to start from')
     return load(context, flags, false).ok ? exitCodes.tryLater : exitCodes.configInvalid
   }
   await showProblems(context, loaded.warnings)
   const { config } = loaded
-  const { host, meter, redactor } = openHost(context, 'regional', config.log.level)
-  for (const secret of config.secrets) redactor.add(secret)
+  const { host, meter } = openHost(context, 'regional', config.log.level)
+  for (const secret of config.secrets) context.redactor.add(secret)
   const { runRegional } = await import('../regional/run.ts')
   return await runRegional(
     { ...config, database: databaseOf(config) },

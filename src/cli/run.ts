@@ -6,25 +6,23 @@ import { exitCodes } from '../errors.ts'
 import { createSystemHost, systemClock } from '../host.ts'
 import { createLog, type LogLevel, logKindOf } from '../observability/log.ts'
 import { createMeter } from '../observability/metrics.ts'
-import { createRedactor } from '../observability/redact.ts'
 import { version } from '../release.ts'
 import { type CliContext, showProblems } from './context.ts'
 
 /** Log and meters of a long-running verb, in the form stderr calls for. */
 export const openHost = (context: CliContext, role: string, level: LogLevel) => {
-  const redactor = createRedactor()
   const kind = logKindOf(process.stderr.isTTY === true, context.environment.JOURNAL_STREAM)
   const { verbose, quiet, color } = context.flags
   const log = createLog({
     kind,
     level: verbose ? 'debug' : quiet ? 'warn' : level,
-    redactor,
+    redactor: context.redactor,
     nowUs: systemClock.nowUs,
     color: kind === 'tty' && color && !context.environment.NO_COLOR,
   })
   const meter = createMeter({ process: true })
   meter.gauge('holdfast_build_info', 1, { version, node: process.version, role })
-  return { host: createSystemHost({ log, meter }), meter, redactor }
+  return { host: createSystemHost({ log, meter }), meter }
 }
 
 export const run = async (context: CliContext): Promise<number> => {
@@ -41,8 +39,8 @@ export const run = async (context: CliContext): Promise<number> => {
   }
   await showProblems(context, loaded.warnings)
   const { config } = loaded
-  const { host, meter, redactor } = openHost(context, 'agent', config.agent.log.level)
-  for (const secret of config.secrets) redactor.add(secret)
+  const { host, meter } = openHost(context, 'agent', config.agent.log.level)
+  for (const secret of config.secrets) context.redactor.add(secret)
   const { runAgent } = await import('../agent.ts')
   let view: AgentView | undefined
   const onHangup = () => {

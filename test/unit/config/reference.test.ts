@@ -1,0 +1,82 @@
+import assert from 'node:assert/strict'
+import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { catalog } from '../../../src/config/catalog.ts'
+import { loadConfig } from '../../../src/config/load.ts'
+import { renderProblems } from '../../../src/config/problems.ts'
+import { loadRegionalConfig, regionalJsonSchema } from '../../../src/config/regional.ts'
+import { configJsonSchema } from '../../../src/config/schema.ts'
+import { temporaryFolder } from '../../support/temp.ts'
+
+const page = readFileSync(join(import.meta.dirname, '../../../docs/operate/config.md'), 'utf8')
+const folder = temporaryFolder('reference')
+const credentials = join(folder, 'credentials')
+mkdirSync(credentials)
+writeFileSync(join(credentials, 'database-password'), 'x')
+writeFileSync(join(folder, 'mqtt-password'), 'x')
+
+test('every example on the page is valid', () => {
+  const examples = [...page.matchAll(/```yaml\n([\s\S]*?)```/g)].map(([, text = '']) => text)
+  assert.ok(examples.length >= 3)
+  for (const text of examples) {
+    const path = join(folder, 'example.yaml')
+    writeFileSync(path, text.replaceAll('/etc/holdfast/', `${folder}/`))
+    chmodSync(path, 0o600)
+    const common = { environment: { CREDENTIALS_DIRECTORY: credentials }, surroundings: false }
+    const result = text.startsWith('# regional')
+      ? loadRegionalConfig(path, { ...common, flags: {} })
+      : loadConfig(path, { ...common, catalog })
+    assert.ok(result.ok, result.ok ? '' : renderProblems(result.problems))
+    assert.equal(renderProblems(result.warnings), '')
+  }
+})
+
+type Schema = { readonly [key: string]: unknown }
+const isSchema = (value: unknown): value is Schema => typeof value === 'object' && value !== null
+const keysIn = (schema: unknown, out = new Set<string>()): Set<string> => {
+  if (Array.isArray(schema)) for (const one of schema) keysIn(one, out)
+  else if (isSchema(schema))
+    for (const [name, value] of Object.entries(schema)) {
+      if (name === 'properties' && isSchema(value))
+        for (const key of Object.keys(value)) out.add(key)
+      keysIn(value, out)
+    }
+  return out
+}
+
+test('every key of the schema is on the page, and nothing is named that does not exist', () => {
+  const keys = keysIn([configJsonSchema(catalog), regionalJsonSchema()])
+  const words = new Set(page.match(/[a-z_]+/g))
+  assert.deepEqual(
+    [...keys].filter((key) => !words.has(key)),
+    [],
+    'add these keys to docs/operate/config.md',
+  )
+  const named = [...page.matchAll(/^\| `([a-z_.]+)`(?:, `([a-z_.]+)`)*/gm)].flatMap((row) =>
+    row.slice(1),
+  )
+  const types = [...catalog.sources, ...catalog.destinations].map(({ type }) => type)
+  for (const name of named.filter((one) => one !== undefined))
+    for (const part of name.split('.'))
+      assert.ok(keys.has(part) || types.includes(part), `${name} is no key`)
+})
+
+test('every type of the catalog is on the page', () => {
+  for (const { type } of [...catalog.sources, ...catalog.destinations])
+    assert.match(page, new RegExp(`^\\| \`${type}\` \\|`, 'm'))
+})
+
+test('the JSON Schema names type and name of each part, forbids unknown keys and lets x- pass', () => {
+  const schema = configJsonSchema(catalog) as { properties: Record<string, { anyOf: Schema[] }> }
+  const list = schema.properties.sources?.anyOf[0] as { items: { anyOf: Schema[] } }
+  assert.equal(list.items.anyOf.length, catalog.sources.length)
+  for (const one of list.items.anyOf) {
+    assert.deepEqual((one.required as string[]).slice(0, 2), ['name', 'type'])
+    assert.equal(one.additionalProperties, false)
+    assert.deepEqual(one.patternProperties, { '^x-': {} })
+    const properties = one.properties as Record<string, { const?: string }>
+    assert.equal(properties.type?.const, one.title)
+    assert.ok(properties.lane)
+  }
+})
