@@ -5,7 +5,12 @@
  * again (429, 503) says when; a body's memory is given back when its commit has ended, not when its answer has left.
  */
 import type { RequestListener, Server } from 'node:http'
-import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
+import Fastify, {
+  type FastifyError,
+  type FastifyInstance,
+  type FastifyReply,
+  type FastifyRequest,
+} from 'fastify'
 import { isFailure, textOf } from '../errors.ts'
 import { httpBytesInFlightMax } from '../limits.ts'
 import type { Emit } from '../model.ts'
@@ -54,6 +59,10 @@ export const openDoor = (parts: DoorParts): FastifyInstance => {
   // Bodies are read by the routes, which know their bounds.
   app.addContentTypeParser('*', (_request, _payload, done) => done(null))
   app.addHook('onRequest', async (request, reply) => {
+    // The route says what a body is. Senders put anything here: curl calls line protocol a form.
+    if (request.raw.headers['content-type'] !== undefined) {
+      request.raw.headers['content-type'] = 'application/octet-stream'
+    }
     reply.header(server, dialect).header('X-Influxdb-Build', 'Holdfast')
     const verdict = door.guard.enter(askingOf(request))
     if (verdict.kind !== 'welcome') await refuse(door, reply, flavourOf(request), 403, verdict.text)
@@ -67,7 +76,9 @@ export const openDoor = (parts: DoorParts): FastifyInstance => {
       `nothing is at ${request.method} ${pathOf(request)}`,
     ),
   )
-  app.setErrorHandler((error, request, reply) => {
+  app.setErrorHandler((error: FastifyError, request, reply) => {
+    const { statusCode: status = 500 } = error
+    if (status < 500) return refuse(door, reply, flavourOf(request), status, error.message)
     deps.host.log.error('http_request_failed', { source: deps.name, text: textOf(error) })
     return refuse(door, reply, flavourOf(request), 500, 'an error inside Holdfast: see its log')
   })

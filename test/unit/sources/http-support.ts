@@ -1,4 +1,5 @@
 /** The HTTP door in a test: a real server on a free loopback port, with a spool that the test releases. */
+import { EventEmitter, once } from 'node:events'
 import { connect } from 'node:net'
 import type { TestContext } from 'node:test'
 import { valueAt } from '../../../src/batch.ts'
@@ -24,6 +25,8 @@ export interface Door {
   /** What `emit` waits for; replaced by tests. */
   commit: (intake: Intake) => Promise<void>
   blocked: boolean
+  /** Resolves when the door next logs this event. */
+  readonly heard: (event: string) => Promise<unknown>
   readonly stop: () => Promise<void>
   readonly post: (
     path: string,
@@ -36,13 +39,11 @@ export const openTestDoor = async (t: TestContext, config: object = {}): Promise
   const series = createSeriesTable({ agent: 'gw', seriesIdOf })
   const signal = new AbortController()
   const errors: unknown[] = []
-  let heard = (_port: number) => {}
-  const listening = new Promise<number>((resolve) => {
-    heard = resolve
-  })
+  const events = new EventEmitter()
+  const listening = once(events, 'source_listening').then(([{ port }]) => Number(port))
   const log = {
     ...silentLog,
-    info: (_event: string, fields?: { port?: unknown }) => heard(Number(fields?.port)),
+    info: (event: string, fields: object = {}) => void events.emit(event, fields),
     error: (event: string, fields?: object) => errors.push({ event, ...fields }),
   }
   const source = httpSource.create(
@@ -57,6 +58,7 @@ export const openTestDoor = async (t: TestContext, config: object = {}): Promise
   const door: Door = {
     ...{ port: 0, url: '', points: [], losses: [], errors, blocked: false },
     commit: async () => {},
+    heard: (event) => once(events, event),
     stop: async () => {
       signal.abort()
       await running

@@ -4,6 +4,7 @@ import { createServer, request as httpRequest } from 'node:http'
 import { Agent, request as httpsRequest } from 'node:https'
 import { connect } from 'node:net'
 import { test } from 'node:test'
+import { connect as tlsConnect } from 'node:tls'
 import { deflateSync, gzipSync, zstdCompressSync } from 'node:zlib'
 import { InfluxDB, Point, setLogger } from '@influxdata/influxdb-client'
 import { Failure } from '../../../src/errors.ts'
@@ -239,6 +240,22 @@ test('a body cut off in the middle leaves nothing, and the door goes on', async 
   assert.deepEqual(door.losses, [])
 })
 
+test('whatever Content-Type a sender claims, or none, the body is line protocol', async (t) => {
+  const door = await openTestDoor(t)
+  const types = [
+    ...['', 'Content-Type: application/x-www-form-urlencoded\r\n', 'Content-Type: nonsense\r\n'],
+    ...['Content-Type: application/json\r\n', 'Content-Type: multipart/form-data\r\n'],
+  ]
+  for (const type of types) {
+    const head = `POST /write HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n${type}`
+    const whole = await raw(door.port, `${head}Content-Length: 10\r\n\r\nm v=1 1000`)
+    assert.match(whole, /^HTTP\/1.1 204 /, type)
+    const chunked = `${head}Transfer-Encoding: chunked\r\n\r\n4\r\nm v=\r\n6\r\n1 1000\r\n0\r\n\r\n`
+    assert.match(await raw(door.port, chunked), /^HTTP\/1.1 204 /, type)
+  }
+  assert.equal(door.points.length, 2 * types.length)
+})
+
 test('senders that dawdle are cut: silent, in the headers, in the body', async (t) => {
   const door = await openTestDoor(t, { request_timeout: '100ms' })
   const head = 'POST /write HTTP/1.1\r\nHost: localhost\r\n'
@@ -381,6 +398,27 @@ test('TLS 1.3, and certificates of clients where asked', async (t) => {
   assert.equal(typeof (await post({})), 'string')
   assert.equal(typeof (await post({ ...known, maxVersion: 'TLSv1.2' })), 'string')
   assert.equal(door.points.length, 1)
+})
+
+test('a renewed certificate is taken without a restart', async (t) => {
+  const certificates = await createCertificates()
+  const { cert, key } = certificates.server
+  const door = await openTestDoor(t, { tls: { cert, key } })
+  const { copyFileSync } = await import('node:fs')
+  const serial = async () => {
+    const socket = tlsConnect({ port: door.port, host: '127.0.0.1', rejectUnauthorized: false })
+    await once(socket, 'secureConnect')
+    const { serialNumber } = socket.getPeerCertificate()
+    socket.destroy()
+    return serialNumber
+  }
+  const before = await serial()
+  const renewed = await certificates.serverFor('renewed', ['localhost'])
+  const taken = door.heard('certificates_taken')
+  copyFileSync(renewed.key, key)
+  copyFileSync(renewed.cert, cert)
+  await taken
+  assert.notEqual(await serial(), before)
 })
 
 test('JSON: points with time, tags, quality and exact ints; bad items named, good ones kept', async (t) => {
