@@ -109,13 +109,21 @@ const load = (paths: TlsPaths): Loaded => {
 /** Folders, not files: Kubernetes swaps a link beside them, certbot the files themselves. */
 const watchFolders = (paths: TlsPaths, host: TlsHost, changed: () => void): (() => void) => {
   const files = [paths.ca, paths.cert, paths.key].filter((path) => path !== undefined)
-  const watchers = [...new Set(files.map((file) => dirname(file)))].map((folder) => {
-    const watcher = watch(folder, { persistent: false }, changed)
-    watcher.on('error', (error) => {
-      host.log.warn('certificate_watch_ended', { folder, error: textOf(error) })
-      watcher.close()
-    })
-    return watcher
+  const ended = (folder: string, error: unknown) =>
+    host.log.warn('certificates_not_watched', { folder, error: textOf(error) })
+  const watchers = [...new Set(files.map((file) => dirname(file)))].flatMap((folder) => {
+    try {
+      const watcher = watch(folder, { persistent: false }, changed)
+      watcher.on('error', (error) => {
+        ended(folder, error)
+        watcher.close()
+      })
+      return [watcher]
+    } catch (error) {
+      // Out of watches: a reload by hand, or the next trouble with a certificate, still looks.
+      ended(folder, error)
+      return []
+    }
   })
   return () => {
     for (const watcher of watchers) watcher.close()

@@ -38,12 +38,16 @@ interface Parts {
   readonly region: RegionBooks
   readonly series: SeriesSender
   readonly greeter: Greeter
+  readonly size: SizeLimit
 }
 
 /** A link of 64 kbit/s still gets a full body through in time. */
 const slowestBytesPerMs = 8
 /** A region that keeps asking for something is asked again later instead. */
 const demandsMax = 6
+
+/** The transport's deadline passed. */
+const stalledCode = 'HF-N020'
 
 const createAsk =
   ({ host, name, agent, spool }: DestinationDeps, options: RelayOptions): Ask =>
@@ -59,12 +63,32 @@ const createAsk =
     try {
       reply = await options.transport({ path, headers, body, timeoutMs }, signal)
     } catch (error) {
-      const setback = signal.aborted ? later('given up') : options.troubleOf(error)
-      return { kind: 'setback', setback }
+      if (signal.aborted) return { kind: 'setback', setback: later('given up') }
+      const stalled = isFailure(error, stalledCode)
+      return { kind: 'setback', setback: options.troubleOf(error), stalled }
     }
     host.meter.count('holdfast_destination_bytes_sent_total', body.length, { destination: name })
     return { ...readReply(reply, host.clock.nowUs()), date: reply.headers.date }
   }
+
+/** What a request may hold: less after it got stuck (a slow link, a path that swallows large packets). */
+interface SizeLimit {
+  readonly bytesMax: () => number
+  readonly stalled: (bytes: number) => void
+  readonly arrived: (bytes: number) => void
+}
+const createSizeLimit = (bodyBytesMax: number): SizeLimit => {
+  let bytesMax = bodyBytesMax
+  return {
+    bytesMax: () => bytesMax,
+    stalled: (bytes) => {
+      bytesMax = Math.max(1, Math.min(bytesMax, Math.floor(bytes / 2)))
+    },
+    arrived: (bytes) => {
+      if (bytes * 2 > bytesMax) bytesMax = Math.min(bodyBytesMax, bytesMax * 2)
+    },
+  }
+}
 
 /** Null: everything is committed and the region stands where it should. */
 const judge = (
@@ -125,8 +149,14 @@ const attempt = async (
   const uploads = new Map([...lengths.keys()].map((epoch) => [epoch, series.uploads(epoch)]))
   const body = encodeFrames(parcels.map(({ frame }) => frame))
   const reading = await ask(relayPaths.segments, body, signal)
-  if (reading.kind === 'setback') return reading.setback
-  if (reading.kind === 'answer') return judge(parts, reading.body, batch, parcels)
+  if (reading.kind === 'setback') {
+    if (reading.stalled) parts.size.stalled(body.length)
+    return reading.setback
+  }
+  if (reading.kind === 'answer') {
+    parts.size.arrived(body.length)
+    return judge(parts, reading.body, batch, parcels)
+  }
   const { error } = reading
   if (error.code === 'need-series') {
     const { epoch = '', first = 0 } = error
@@ -145,20 +175,16 @@ const refusedParcel = (parcels: readonly Parcel[], { frame, seq }: RelayError) =
   return seq === undefined || parcel?.seq === seq ? parcel : undefined
 }
 
-const send = async (
-  parts: Parts,
-  batch: SendBatch,
-  bodyBytesMax: number,
-  signal: AbortSignal,
-): Promise<Outcome> => {
+const send = async (parts: Parts, batch: SendBatch, signal: AbortSignal): Promise<Outcome> => {
   const { parcels: all, damaged } = parcelsOf(batch)
   const rejected: Rejection[] = [...damaged]
   let parcels = all
   const suspects = new Set<Parcel>()
   let demands = 0
-  const bytes = parcels.reduce((sum, { frame }) => sum + bytesOf(frame), 0)
-  if (bytes > bodyBytesMax && parcels.length > 1)
-    return { kind: 'smaller', text: `${bytes} bytes at once`, bytesMax: bodyBytesMax }
+  const bytes = all.reduce((sum, { frame }) => sum + bytesOf(frame), 0)
+  const bytesMax = parts.size.bytesMax()
+  if (bytes > bytesMax && parcels.length > 1)
+    return { kind: 'smaller', text: `${bytes} bytes at once`, bytesMax }
   while (parcels.length > 0) {
     const result = await attempt(parts, batch, parcels, signal)
     if (result === null) break
@@ -180,20 +206,22 @@ const send = async (
   }
   return { kind: 'stored', rejected }
 }
+/** As the spool counts what it reads: without frame headers and tombstones. */
 const bytesOf = (frame: Parcel['frame']): number =>
-  frame.type === 'segment' ? frame.bytes.length + 8 : 256
+  frame.type === 'segment' ? frame.bytes.length : 0
 
 export const createRelayClient = (deps: DestinationDeps, options: RelayOptions): Destination => {
   const ask = createAsk(deps, options)
   const region = createRegionBooks(deps.spool, deps.name)
   const series = createSeriesSender(deps.spool, ask)
   const greeter = createGreeter({ deps, ask, region, series })
-  const parts: Parts = { ask, region, series, greeter }
+  const size = createSizeLimit(options.bodyBytesMax)
+  const parts: Parts = { ask, region, series, greeter, size }
   return {
     name: deps.name,
     type: 'relay',
     standing: greeter.hello,
-    send: (batch, signal) => send(parts, batch, options.bodyBytesMax, signal),
+    send: (batch, signal) => send(parts, batch, signal),
     [Symbol.asyncDispose]: options.close,
   }
 }

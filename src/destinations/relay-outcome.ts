@@ -16,7 +16,8 @@ export type Demand = Extract<RelayError['code'], 'need-series' | 'need-hello' | 
 export type Reading =
   | { readonly kind: 'answer'; readonly body: Uint8Array }
   | { readonly kind: 'demand'; readonly code: Demand; readonly error: RelayError }
-  | { readonly kind: 'setback'; readonly setback: Setback }
+  /** `stalled`: nothing came back in time, the size may be to blame. */
+  | { readonly kind: 'setback'; readonly setback: Setback; readonly stalled?: boolean }
 
 /** One exchange with the region; never rejects for trouble on the way. */
 export type Ask = (

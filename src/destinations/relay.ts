@@ -56,17 +56,28 @@ const create = (deps: DestinationDeps, config: z.output<typeof relayConfig>): De
   const { host } = deps
   const tls = openTlsFiles(config.tls, host, { watch: true })
   const { url, proxy, sign_requests: sign } = config
+  const showExpiry = () => {
+    const expiresUs = tls.expiresAtUs()
+    const name = 'holdfast_certificate_expiry_timestamp_seconds'
+    if (expiresUs !== null) host.meter.gauge(name, expiresUs / 1e6, { use: deps.name })
+  }
+  showExpiry()
+  tls.onChange(showExpiry)
   const http = createHttpTransport({ url, tls, host, proxy, sign })
   return createRelayClient(deps, {
     transport: http.transport,
     requestTimeoutMs: config.request_timeout,
     bodyBytesMax: config.body_max,
-    troubleOf: (error) =>
-      troubleOf(error, {
+    troubleOf: (error) => {
+      const trouble = troubleOf(error, {
         authority: url.host,
         nowUs: host.clock.nowUs(),
         certificateExpiresAtUs: tls.expiresAtUs(),
-      }),
+      })
+      // Not every filesystem tells of changes: look for mended files where certificates may be it.
+      if (trouble.kind === 'blocked') tls.reload()
+      return trouble
+    },
     close: async () => {
       await http.close()
       tls[Symbol.dispose]()

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { createRelayClient } from '../../../src/destinations/relay-client.ts'
 import type { RelayPost, RelayTransport } from '../../../src/destinations/relay-transport.ts'
-import { textOf } from '../../../src/errors.ts'
+import { Failure, textOf } from '../../../src/errors.ts'
 import { createSystemHost } from '../../../src/host.ts'
 import type { Destination, Segment } from '../../../src/model.ts'
 import { createTestLog, laneId, type TestLog } from '../../contract/destination-log.ts'
@@ -238,4 +238,34 @@ test('a region that keeps asking is asked again later; a given up send ends', as
     kind: 'later',
     text: 'given up',
   })
+})
+
+test('a request that gets stuck is made smaller, one segment never, and grows again', async () => {
+  await using region = await createTestRegion()
+  const log = createTestLog(agent)
+  const { wire, destination } = connect(log, region)
+  await destination.standing(log.standing(0), signal)
+  const items = Array.from({ length: 8 }, (_, at) => log.add(points(at * 100, 50)))
+  assert.deepEqual(await destination.send(log.batch(items.slice(0, 1)), signal), stored)
+  const honest = region.transport(agent)
+  wire.to = (post, abort) =>
+    post.body.length > 700 ? Promise.reject(new Failure('HF-N020', 'stuck')) : honest(post, abort)
+  assert.ok((items[0] as Segment).bytes.length < 700)
+  let count = items.length
+  const kinds: string[] = []
+  while (count > 0) {
+    const outcome = await destination.send(log.batch(items.slice(0, count)), signal)
+    kinds.push(outcome.kind)
+    if (outcome.kind === 'stored') break
+    if (outcome.kind === 'smaller') count--
+    assert.ok(kinds.length < 50)
+  }
+  assert.deepEqual([...new Set(kinds)].sort(), ['later', 'smaller', 'stored'])
+  wire.to = honest
+  let grown = false
+  for (let round = 0; round < 20 && !grown; round++) {
+    await destination.send(log.batch(items.slice(0, 2)), signal)
+    grown = (await destination.send(log.batch(items), signal)).kind === 'stored'
+  }
+  assert.ok(grown)
 })
