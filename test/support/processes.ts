@@ -4,7 +4,8 @@ import { once } from 'node:events'
 import { createServer } from 'node:net'
 
 const children = new Set<ChildProcess>()
-const killAll = () => {
+/** SIGKILL to everything started here and still running: what a failed test leaves would keep its file from ending. */
+export const killAll = (): void => {
   for (const child of children) killGroup(child, 'SIGKILL')
 }
 process.once('exit', killAll)

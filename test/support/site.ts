@@ -5,6 +5,7 @@
 import { execFileSync } from 'node:child_process'
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { after } from 'node:test'
 import pg from 'pg'
 import { stringify } from 'yaml'
 import { extendDictionaryHash } from '../../src/codec/series-id.ts'
@@ -19,9 +20,11 @@ import {
 import { createSystemHost } from '../../src/host.ts'
 import { check, type JournalPoint, type Verdict } from '../../src/verify/checker.ts'
 import { createCertificates, type KeyFiles, type TestCertificates } from './certificates.ts'
-import { freePort, type Running, type StartOptions, start } from './processes.ts'
+import { freePort, killAll, type Running, type StartOptions, start } from './processes.ts'
 import type { Postgres } from './servers.ts'
 import { temporaryFolder } from './temp.ts'
+
+after(killAll)
 
 export const cliPath = join(import.meta.dirname, '../../src/cli/main.ts')
 
