@@ -6,12 +6,16 @@
 import { Failure } from '../errors.ts'
 import { kinds, type PointBatch } from '../model.ts'
 
+/** Writes the dictionary index of each series of `source` into `into`. */
+export type Renumber = (source: Uint32Array, into: Uint32Array) => void
+export const asTheyAre: Renumber = (source, into) => into.set(source)
+
 export interface OpenColumns {
   readonly count: () => number
   /** UTF-8 bytes of the strings (at most three a UTF-16 unit): an upper bound, cheap. */
   readonly textBytes: () => number
-  /** Appends a batch; `numbers` maps its series to dictionary indexes. */
-  readonly append: (batch: PointBatch, number: (series: number) => number) => void
+  /** Appends a batch, its series renumbered to dictionary indexes. Throws HF-S016 before anything changes. */
+  readonly append: (batch: PointBatch, renumber: Renumber) => void
   /** Points `from..to-1`, as views where possible. */
   readonly slice: (from: number, to: number) => PointBatch
   readonly truncate: (count: number) => void
@@ -22,13 +26,14 @@ export interface OpenColumns {
 const timeMax = Number.MAX_SAFE_INTEGER
 /** What could not be sealed later must not be accepted now. */
 const check = (batch: PointBatch): void => {
-  for (let at = 0; at < batch.count; at++) {
-    const time = batch.timeUs[at] as number
+  const { count, timeUs, kinds: kindColumn, bits, texts } = batch
+  for (let at = 0; at < count; at++) {
+    const time = timeUs[at] as number
     if (Math.floor(time) !== time || time > timeMax || time < -timeMax) {
       throw new Failure('HF-S016', `a point's time is no whole number of microseconds: ${time}`)
     }
-    const kind = batch.kinds[at] as number
-    const named = kind !== kinds.string || Number(batch.bits[at]) < batch.texts.length
+    const kind = kindColumn[at] as number
+    const named = kind !== kinds.string || Number(bits[at]) < texts.length
     if (kind > kinds.string || !named) throw new Failure('HF-S016', 'a point has no value')
   }
 }
@@ -66,13 +71,11 @@ export const createOpenColumns = (): OpenColumns => {
   return {
     count: () => count,
     textBytes: () => textBytes,
-    append: (batch, number) => {
+    append: (batch, renumber) => {
       check(batch)
       const start = count
       reserve(count + batch.count)
-      for (let at = 0; at < batch.count; at++) {
-        series[start + at] = number(batch.series[at] as number)
-      }
+      renumber(batch.series, series.subarray(start, start + batch.count))
       timeUs.set(batch.timeUs, start)
       kindColumn.set(batch.kinds, start)
       qualities.set(batch.qualities, start)

@@ -65,7 +65,7 @@ const storePoints = (state: SpoolState, lane: LaneState, handed: Handed): number
   const waiting = handed.intakes.filter((intake) => intake.timeBase === 'monotonic')
   if (waiting.length > 0) bytesWaiting = addWaiting(state, lane, waiting)
   for (const intake of handed.intakes) {
-    if (intake.timeBase !== 'monotonic') lane.open.append(intake.points, state.dictionary.ofRef)
+    if (intake.timeBase !== 'monotonic') lane.open.append(intake.points, state.dictionary.ofRefs)
   }
   const end = lane.open.count()
   const full = end >= pointsMaxOf(lane) || lane.open.textBytes() >= segmentTextCostMax

@@ -6,12 +6,13 @@
  */
 import { dictionaryHashStart, extendDictionaryHash } from '../codec/series-id.ts'
 import type { SeriesEntry, SeriesId, SeriesRef } from '../model.ts'
+import type { Renumber } from './columns.ts'
 
 export interface Dictionary {
   readonly length: () => number
   readonly hash: () => string
-  /** The number of a series by its process-wide ref. */
-  readonly ofRef: (ref: SeriesRef) => number
+  /** Process-wide refs to numbers, a column at a time. */
+  readonly ofRefs: Renumber
   readonly ofEntry: (entry: SeriesEntry) => number
   readonly entries: (from: number) => readonly SeriesEntry[]
   readonly truncate: (length: number) => void
@@ -47,9 +48,17 @@ export const createDictionary = (entryOf: (ref: SeriesRef) => SeriesEntry): Dict
   return {
     length: () => entries.length,
     hash: () => hashes[entries.length] as string,
-    ofRef: (ref) => {
-      const at = ref < byRef.length ? (byRef[ref] as number) : none
-      return at === none ? learn(ref) : at
+    ofRefs: (source, into) => {
+      let table = byRef
+      for (let i = 0; i < source.length; i++) {
+        const ref = source[i] as number
+        let number = ref < table.length ? (table[ref] as number) : none
+        if (number === none) {
+          number = learn(ref)
+          table = byRef
+        }
+        into[i] = number
+      }
     },
     ofEntry,
     entries: (from) => entries.slice(from),

@@ -5,6 +5,7 @@
  * a journal row or waiting points of its epoch do.
  */
 import type { EpochId, EpochLink, LaneId, Seq, SeriesEntry } from '../model.ts'
+import { asTheyAre, type Renumber } from './columns.ts'
 import { type EpochRow, type LaneState, type SpoolState, seqSpan } from './state.ts'
 
 const dictionarySpan = 2 ** 24
@@ -125,12 +126,10 @@ export const dictionaryEntries = (
 }
 
 /** From an older epoch's dictionary indexes to this one's. Throws when an index is unknown (the row is damaged). */
-export const renumber = (state: SpoolState, ordinal: number): ((index: number) => number) => {
-  if (ordinal === state.ordinal) return (index) => index
+export const renumberFrom = (state: SpoolState, ordinal: number): Renumber => {
+  if (ordinal === state.ordinal) return asTheyAre
   const known = new Map<number, number>()
-  return (index) => {
-    const before = known.get(index)
-    if (before !== undefined) return before
+  const learn = (index: number): number => {
     const row = state
       .sql(
         `SELECT s.id, s.name, s.tags, s.unit FROM dictionary d JOIN series s ON s.id = d.series
@@ -142,6 +141,11 @@ export const renumber = (state: SpoolState, ordinal: number): ((index: number) =
     const number = state.dictionary.ofEntry(entryOf(row))
     known.set(index, number)
     return number
+  }
+  return (source, into) => {
+    source.forEach((index, at) => {
+      into[at] = known.get(index) ?? learn(index)
+    })
   }
 }
 

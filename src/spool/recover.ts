@@ -8,7 +8,7 @@ import { Failure, textOf } from '../errors.ts'
 import { laneIdMax } from '../limits.ts'
 import { createOpenColumns } from './columns.ts'
 import { saveDictionary } from './commit.ts'
-import { pruneEpochs, putBase, renumber } from './epochs.ts'
+import { pruneEpochs, putBase, renumberFrom } from './epochs.ts'
 import { recordGap } from './gaps.ts'
 import {
   acceptedOf,
@@ -78,6 +78,7 @@ const laneOf = (sql: Sql, row: LaneRow, options: LaneOptions | null): LaneState 
       waiting: row.waiting,
     },
     open: createOpenColumns(),
+    spare: createOpenColumns(),
     readers: new Map(cursors.map((one) => [one.reader, readerOf(one)])),
     readThrough: row.head,
     heldAtMs:
@@ -143,7 +144,7 @@ const recoverJournal = (state: SpoolState, lane: LaneState) => {
   for (const row of rows) {
     const before = lane.open.count()
     try {
-      lane.open.append(decodeJournal(row.bytes), renumber(state, row.epoch))
+      lane.open.append(decodeJournal(row.bytes), renumberFrom(state, row.epoch))
     } catch (error) {
       lane.open.truncate(before)
       state.host.log.warn('journal row is damaged', { lane: lane.name, text: textOf(error) })

@@ -7,7 +7,7 @@ import type { SegmentHeader } from '../codec/segment.ts'
 import { sealSegment, segmentDigest } from '../codec/segment.ts'
 import { segmentPointsMax } from '../limits.ts'
 import type { PointBatch } from '../model.ts'
-import { createOpenColumns } from './columns.ts'
+import { asTheyAre } from './columns.ts'
 import { keyOf, type LaneState, type SpoolState, seqSpan } from './state.ts'
 
 /** Leaves room for 60 k points of numbers below `segmentBytesMax`, even if the text does not compress. */
@@ -84,7 +84,7 @@ export const sealPoints = (
   countFill(state, bytes.length)
 }
 
-/** Inside a transaction: seals the open columns from their start, whole segments only unless `all`. Returns how many points. */
+/** Inside a transaction, once a lane: seals the open columns from their start, whole segments only unless `all`. Returns how many points. */
 export const sealOpen = (state: SpoolState, lane: LaneState, all: boolean): number => {
   const { open } = lane
   const pointsMax = pointsMaxOf(lane)
@@ -102,8 +102,11 @@ export const sealOpen = (state: SpoolState, lane: LaneState, all: boolean): numb
     sealPoints(state, lane, open.slice(from, to), clockState)
     from = to
   }
-  const rest = createOpenColumns()
-  if (from < open.count()) rest.append(open.slice(from, open.count()), (number) => number)
+  // Two sets of columns take turns: the old points stay until the transaction stands.
+  const rest = lane.spare
+  rest.truncate(0)
+  if (from < open.count()) rest.append(open.slice(from, open.count()), asTheyAre)
   lane.open = rest
+  lane.spare = open
   return from
 }

@@ -67,6 +67,7 @@ export interface LaneState {
   options: LaneOptions | null
   now: LaneNow
   open: OpenColumns
+  spare: OpenColumns
   readonly readers: Map<string, ReaderState>
   /** Highest seq ever handed to a reader: what lies above it may still change its shape. */
   readThrough: Seq

@@ -10,7 +10,7 @@ import { segmentPointsMax } from '../limits.ts'
 import { because, type ClockReading, type Intake, type PointBatch, quality } from '../model.ts'
 import { createOpenColumns } from './columns.ts'
 import { saveDictionary } from './commit.ts'
-import { renumber } from './epochs.ts'
+import { renumberFrom } from './epochs.ts'
 import { recordGap } from './gaps.ts'
 import { pointsMaxOf, sealPoints, segmentTextCostMax } from './seal.ts'
 import { keyOf, type LaneState, type SpoolState, seqSpan } from './state.ts'
@@ -25,7 +25,7 @@ export const addWaiting = (
   intakes: readonly Intake[],
 ): number => {
   const columns = createOpenColumns()
-  for (const intake of intakes) columns.append(intake.points, state.dictionary.ofRef)
+  for (const intake of intakes) columns.append(intake.points, state.dictionary.ofRefs)
   let written = 0
   for (let from = 0; from < columns.count(); ) {
     const to = columns.fit(from, segmentPointsMax, segmentTextCostMax)
@@ -131,7 +131,7 @@ const settleRows = (state: SpoolState, lane: LaneState, rows: readonly WaitingRo
       offsetUs ??= floorOffsetUs(state, points)
       columns.append(
         stamped(points, offsetUs, same ? rebased : neverTrusted),
-        renumber(state, row.epoch),
+        renumberFrom(state, row.epoch),
       )
     } catch (error) {
       state.host.log.warn('waiting points are damaged', { lane: lane.name, text: textOf(error) })

@@ -28,6 +28,7 @@ const snapshot = (state: SpoolState) => {
     now: lane.now,
     open: lane.open,
     openCount: lane.open.count(),
+    spare: lane.spare,
     heldAtMs: lane.heldAtMs,
     readers: [...lane.readers.values()].map((reader) => ({ reader, now: reader.now })),
   }))
@@ -40,6 +41,7 @@ const snapshot = (state: SpoolState) => {
         was.lane.now = was.now
         was.lane.open = was.open
         was.lane.open.truncate(was.openCount)
+        was.lane.spare = was.spare
         was.lane.heldAtMs = was.heldAtMs
         was.lane.readers.clear()
         for (const { reader, now } of was.readers) {
