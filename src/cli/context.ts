@@ -5,7 +5,6 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { createInterface } from 'node:readline/promises'
-import { parseDocument } from 'yaml'
 import type { ConfigProblem } from '../config/problems.ts'
 import type { Environment } from '../config/secrets.ts'
 import type { ControlClient } from '../control/client.ts'
@@ -38,7 +37,6 @@ export interface CliContext {
   readonly paint: (style: Style, text: string) => string
   readonly ask: (question: string, standard: string) => Promise<string>
   readonly configPath: () => string
-  readonly socketPath: () => string
   readonly client: () => Promise<ControlClient>
   /** What the configuration calls a secret is added here, and leaves neither by log nor by error. */
   readonly redactor: Redactor
@@ -54,8 +52,9 @@ const systemSocket = '/run/holdfast/control.sock'
 export const isoText = (ms: number) => new Date(ms).toISOString()
 
 /** Only `agent.state_dir` is read, so that a broken configuration does not keep anyone from asking for the status. */
-const stateDirOf = (configPath: string): string | undefined => {
+const stateDirOf = async (configPath: string): Promise<string | undefined> => {
   try {
+    const { parseDocument } = await import('yaml')
     const found: unknown = parseDocument(readFileSync(configPath, 'utf8')).getIn([
       'agent',
       'state_dir',
@@ -70,10 +69,10 @@ const findConfig = (flags: GlobalFlags, environment: Environment): string =>
   environment.HOLDFAST_CONFIG ??
   defaultConfigs.find((path) => existsSync(path)) ??
   defaultConfigs[0]
-const findSocket = (flags: GlobalFlags, environment: Environment): string => {
+const findSocket = async (flags: GlobalFlags, environment: Environment): Promise<string> => {
   const given = flags.socket ?? environment.HOLDFAST_SOCKET
   if (given) return resolve(given)
-  const stateDir = stateDirOf(findConfig(flags, environment)) ?? '/var/lib/holdfast'
+  const stateDir = (await stateDirOf(findConfig(flags, environment))) ?? '/var/lib/holdfast'
   const own = resolve(stateDir, 'control.sock')
   return existsSync(own) || !existsSync(systemSocket) ? own : systemSocket
 }
@@ -115,10 +114,9 @@ export const createContext = (
       }
     },
     configPath: () => findConfig(flags, environment),
-    socketPath: () => findSocket(flags, environment),
     client: async () => {
       const { createControlClient } = await import('../control/client.ts')
-      return createControlClient(findSocket(flags, environment), flags.timeoutMs)
+      return createControlClient(await findSocket(flags, environment), flags.timeoutMs)
     },
   }
 }

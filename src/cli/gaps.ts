@@ -2,7 +2,7 @@
 import { timeText } from '../control/wire.ts'
 import { exitCodes } from '../errors.ts'
 import type { GapReason, GapRow } from '../model.ts'
-import { printable } from '../observability/log.ts'
+import { printable } from '../observability/printable.ts'
 import type { CliContext } from './context.ts'
 import { countText, table } from './format.ts'
 

@@ -2,7 +2,7 @@
 import type { QuarantineJson } from '../control/wire.ts'
 import { timeText } from '../control/wire.ts'
 import { exitCodes } from '../errors.ts'
-import { printable } from '../observability/log.ts'
+import { printable } from '../observability/printable.ts'
 import { type CliContext, mayLose } from './context.ts'
 
 const sampleShown = 120

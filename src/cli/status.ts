@@ -2,7 +2,7 @@
 import type { AgentStatus, ReloadAnswer } from '../control/view.ts'
 import { exitCodes } from '../errors.ts'
 import type { DestinationStatus, SourceStatus, Verdict } from '../observability/health.ts'
-import { printable } from '../observability/log.ts'
+import { printable } from '../observability/printable.ts'
 import type { CliContext, Style } from './context.ts'
 import { bytesText, countText, hoursText, spanText } from './format.ts'
 

@@ -1,7 +1,7 @@
 /** `holdfast tap`: points as they become durable, until Ctrl-C or --count. */
 import type { TapJson } from '../control/wire.ts'
 import { exitCodes } from '../errors.ts'
-import { printable } from '../observability/log.ts'
+import { printable } from '../observability/printable.ts'
 import type { CliContext } from './context.ts'
 
 type Line = TapJson | { readonly skipped: number }

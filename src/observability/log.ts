@@ -7,6 +7,7 @@
 import { fstatSync, writeSync } from 'node:fs'
 import pino from 'pino'
 import type { Log, LogFields } from '../host.ts'
+import { printable } from './printable.ts'
 import { createRedactor, type Redactor, withoutSecrets } from './redact.ts'
 
 export type LogKind = 'tty' | 'journald' | 'json'
@@ -44,16 +45,6 @@ export const logKindOf = (
   }
 }
 
-const isControl = (code: number) => code < 32 || (code >= 127 && code < 160)
-/** Nothing a device sends may move the reader's cursor or forge a second line. */
-export const printable = (text: string): string => {
-  let out = ''
-  for (const char of text) {
-    const code = char.codePointAt(0) ?? 0
-    out += isControl(code) ? `\\x${code.toString(16).padStart(2, '0')}` : char
-  }
-  return out
-}
 const valueText = (value: unknown): string => {
   if (typeof value === 'string')
     return /^[^\s"=]+$/.test(value) ? printable(value) : JSON.stringify(printable(value))
