@@ -8,12 +8,8 @@ import type { CommitFrame } from '../database/store.ts'
 import { isFailure, textOf } from '../errors.ts'
 import type { PointBatch } from '../model.ts'
 import { decodeFrames, type RelayFrame } from '../protocol/relay.ts'
-import type { RelayError } from '../protocol/relay-messages.ts'
+import type { Refusal } from './answers.ts'
 
-export interface Refusal {
-  readonly status: number
-  readonly error: RelayError
-}
 export type Opened<T> = { readonly refusal: Refusal } | { readonly value: T }
 
 /**

@@ -8,7 +8,7 @@
  */
 import { formatVersion } from '../codec/segment.ts'
 import { seriesIdOf } from '../codec/series-id.ts'
-import type { CommitFrame, RegionStore, StoreAnswer, StoreTrouble } from '../database/store.ts'
+import type { CommitFrame, RegionStore, StoreAnswer } from '../database/store.ts'
 import { isFailure, textOf } from '../errors.ts'
 import type { Host } from '../host.ts'
 import {
@@ -20,9 +20,8 @@ import {
   requestDecodedBytesMax,
 } from '../limits.ts'
 import type { SeriesEntry } from '../model.ts'
-import { contentTypes, protocolVersion, relayHeaders, relayPaths } from '../protocol/relay.ts'
+import { protocolVersion, relayHeaders, relayPaths } from '../protocol/relay.ts'
 import {
-  errorAnswer,
   helloAnswer,
   helloRequest,
   type RelayError,
@@ -30,7 +29,17 @@ import {
   seriesAnswer,
   seriesRequest,
 } from '../protocol/relay-messages.ts'
-import { openFrames, type Refusal, weighFrames } from './frames.ts'
+import {
+  badRequest,
+  type Refusal,
+  type RelayResponse,
+  refusalOf,
+  respond,
+  respondError,
+} from './answers.ts'
+import { openFrames, weighFrames } from './frames.ts'
+
+export type { RelayResponse }
 
 export interface RelayRequest {
   readonly method: string
@@ -41,11 +50,6 @@ export interface RelayRequest {
   /** Who the transport has proven this to be. */
   readonly agent: string
   readonly signal: AbortSignal
-}
-export interface RelayResponse {
-  readonly status: number
-  readonly headers: Readonly<Record<string, string>>
-  readonly body: Uint8Array
 }
 export interface RegionalLimits {
   readonly requestsMax: number
@@ -77,57 +81,6 @@ export interface Regional {
    */
   readonly refuse: (refusal: Refusal) => RelayResponse
   readonly busy: () => RelayResponse
-}
-
-/**
- * Every refusal that is about waiting carries Retry-After in whole seconds, so that any client
- * understands it.
- */
-const respondError = ({ status, error }: Refusal): RelayResponse => ({
-  status,
-  headers: {
-    'content-type': contentTypes.json,
-    ...(error.afterMs === undefined
-      ? {}
-      : { 'retry-after': String(Math.ceil(error.afterMs / 1000)) }),
-  },
-  body: errorAnswer.encode({ error }),
-})
-const respond = (body: Uint8Array): RelayResponse => ({
-  status: 200,
-  headers: { 'content-type': contentTypes.json },
-  body,
-})
-const badRequest = (text: string, status = 400): Refusal => ({
-  status,
-  error: { code: 'bad-request', text },
-})
-
-export const refusalOf = (trouble: StoreTrouble): Refusal => {
-  switch (trouble.kind) {
-    case 'need-series': {
-      const text = `series of epoch ${trouble.epoch} are known below ${trouble.first} only`
-      const { epoch, first } = trouble
-      return { status: 409, error: { code: 'need-series', text, epoch, first } }
-    }
-    case 'need-hello':
-      return {
-        status: 409,
-        error: { code: 'need-hello', text: 'this epoch was never introduced here' },
-      }
-    case 'fenced':
-      return { status: 403, error: { code: 'fenced', text: trouble.text } }
-    case 'fork':
-      return { status: 409, error: { code: 'fork', text: trouble.text } }
-    case 'later': {
-      const after = trouble.afterMs === undefined ? {} : { afterMs: Math.ceil(trouble.afterMs) }
-      return { status: 503, error: { code: 'unavailable', text: trouble.text, ...after } }
-    }
-    case 'blocked': {
-      const text = `${trouble.code}: ${trouble.text}`
-      return { status: 503, error: { code: 'blocked', text, hint: trouble.hint } }
-    }
-  }
 }
 
 /**

@@ -53,7 +53,10 @@ const createMischief = (regional: () => Regional, cut: () => void) => {
   }
 }
 
-export const makeRelayRig = async ({ fault }: RigOptions = {}): Promise<DestinationRig> => {
+const makeRelayRig = async (
+  { fault }: RigOptions = {},
+  signed = false,
+): Promise<DestinationRig> => {
   const mine = await certificates
   const server = await serverFiles(mine, fault)
   const { ca } = fault === 'server-of-other-ca' ? await others : mine
@@ -63,19 +66,24 @@ export const makeRelayRig = async ({ fault }: RigOptions = {}): Promise<Destinat
     () => region.regional,
     () => link.cut(),
   )
+  const audiences: string[] = []
   const options: RegionalServerOptions = {
     regional: mischief.regional(),
     host,
     listen: { address: '127.0.0.1', port: 0 },
-    tls: openTlsFiles({ ca: mine.ca, ...server }, host),
+    // Signed: TLS ends somewhere else, no client certificate arrives here.
+    tls: openTlsFiles(signed ? server : { ca: mine.ca, ...server }, host),
+    ...(signed ? { proxy: { agents: openTlsFiles({ ca: mine.ca }, host), audiences } } : {}),
     metrics: { text: async () => '', contentType: 'text/plain' },
     health: async () => ({ good: true, text: '' }),
   }
   const running = await openRegionalServer(options)
   const link = await openLink(running.port)
+  audiences.push(`localhost:${link.port}`)
   const log = createTestLog(agent)
   const config = relayDestination.config.parse({
     type: 'relay',
+    sign_requests: signed,
     url: `https://localhost:${link.port}`,
     tls: { ca, ...(await clientFiles(mine, fault)) },
   })
@@ -126,6 +134,11 @@ runDestinationContract('relay', makeRelayRig, [
   'server-expired',
   'server-of-other-ca',
   'server-of-other-host',
+])
+
+runDestinationContract('relay, signed', (options) => makeRelayRig(options, true), [
+  'lost-answer',
+  'rewind',
 ])
 
 test('relay: nobody at the address is later', async () => {
