@@ -5,8 +5,8 @@
  */
 import { readHeader, segmentDigest } from '../codec/segment.ts'
 import { isFailure, textOf } from '../errors.ts'
-import type { EpochId, LaneId, Rejection, Segment, SendBatch, Seq } from '../model.ts'
-import type { RelayFrame } from '../protocol/relay.ts'
+import type { EpochId, Gap, LaneId, Rejection, Segment, SendBatch, Seq } from '../model.ts'
+import { gapSourceMax, type RelayFrame } from '../protocol/relay.ts'
 import type { SegmentsAnswer } from '../protocol/relay-messages.ts'
 
 /** One frame on its way, and what its answer must name. */
@@ -38,6 +38,16 @@ const parcelOf = (batch: SendBatch, item: Segment): Parcel | Rejection => {
   }
 }
 
+const wholeOr0 = (number: number): number => (Number.isSafeInteger(number) ? number : 0)
+/** A loss must get through whatever was noted about it: there is nothing to replace it by. */
+const fit = (gap: Gap): Gap => ({
+  reason: gap.reason,
+  count: Math.max(0, wholeOr0(gap.count)),
+  source: gap.source.slice(0, gapSourceMax).toWellFormed().replaceAll('\0', '\ufffd'),
+  timeUsMin: wholeOr0(gap.timeUsMin),
+  timeUsMax: wholeOr0(gap.timeUsMax),
+})
+
 export interface Parcels {
   readonly parcels: readonly Parcel[]
   /** Segments whose bytes are damaged here already. */
@@ -49,7 +59,7 @@ export const parcelsOf = (batch: SendBatch): Parcels => {
   for (const item of batch.items) {
     if (item.type === 'tombstone') {
       const { type, seq, seqLast, epoch, gap } = item
-      const frame = { type, lane: batch.laneId, epoch, seq, seqLast, gap } as const
+      const frame = { type, lane: batch.laneId, epoch, seq, seqLast, gap: fit(gap) } as const
       parcels.push({ frame, epoch, seq, seqLast, digest: '', dictionaryLength: 0 })
       continue
     }

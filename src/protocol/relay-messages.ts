@@ -12,7 +12,7 @@ import {
   seriesTagsMax,
 } from '../limits.ts'
 import type { EpochId, EpochLink, LaneId, Seq, SeriesEntry } from '../model.ts'
-import { fields, messageOf } from './relay.ts'
+import { fields, isCleanText, messageOf } from './relay.ts'
 
 /** Of one lane; the ranges are closed, ascending, above `contiguous`. */
 export interface LanePositionMessage {
@@ -65,6 +65,7 @@ export interface SegmentsAnswer extends RegionMessage {
   readonly results: readonly FrameResultMessage[]
   readonly lanes: readonly LanePositionMessage[]
 }
+export const errorTextMax = 2_000
 export const errorCodes = [
   'need-series',
   'need-hello',
@@ -145,10 +146,7 @@ const seriesId = z
  * Texts are measured in UTF-16 units here, never more than their bytes. NUL and lone surrogates
  * break databases.
  */
-const cleanText = z
-  .string()
-  .max(seriesNameBytesMax)
-  .refine((text) => text.isWellFormed() && !text.includes('\0'), 'is no clean Unicode')
+const cleanText = z.string().max(seriesNameBytesMax).refine(isCleanText, 'is no clean Unicode')
 export const seriesRequest = messageOf<SeriesRequest>(
   z.object({
     epoch: hex32,
@@ -193,8 +191,8 @@ export const errorAnswer = messageOf<{ readonly error: RelayError }>(
   z.object({
     error: z.object({
       code: z.enum(errorCodes),
-      text: z.string().max(2000),
-      hint: z.string().max(2000).optional(),
+      text: z.string().max(errorTextMax),
+      hint: z.string().max(errorTextMax).optional(),
       epoch: hex32.optional(),
       first: index.optional(),
       frame: index.optional(),

@@ -60,6 +60,10 @@ const seq = z.number().int().min(0).max(Number.MAX_SAFE_INTEGER)
 const lane = z.number().int().min(0).max(laneIdMax)
 const hex32 = z.string().regex(/^[0-9a-f]{32}$/)
 const timeUs = z.number().int()
+/** In UTF-16 units: a series name or a source's name. */
+export const gapSourceMax = 1_024
+/** NUL and halves of surrogate pairs break databases. */
+export const isCleanText = (text: string): boolean => text.isWellFormed() && !text.includes('\0')
 const tombstoneSchema = z
   .object({
     lane,
@@ -69,7 +73,7 @@ const tombstoneSchema = z
     gap: z.object({
       reason: z.enum(gapReasons),
       count: seq,
-      source: z.string().max(1024),
+      source: z.string().max(gapSourceMax).refine(isCleanText, 'is no clean Unicode'),
       timeUsMin: timeUs,
       timeUsMax: timeUs,
     }),

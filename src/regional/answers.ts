@@ -4,7 +4,7 @@
  */
 import type { StoreTrouble } from '../database/store.ts'
 import { contentTypes } from '../protocol/relay.ts'
-import { errorAnswer, type RelayError } from '../protocol/relay-messages.ts'
+import { errorAnswer, errorTextMax, type RelayError } from '../protocol/relay-messages.ts'
 
 export interface RelayResponse {
   readonly status: number
@@ -28,7 +28,8 @@ export const respondError = ({ status, error }: Refusal): RelayResponse => ({
       ? {}
       : { 'retry-after': String(Math.ceil(error.afterMs / 1000)) }),
   },
-  body: errorAnswer.encode({ error }),
+  // A database may have much to say; what does not fit the message would not be understood.
+  body: errorAnswer.encode({ error: { ...error, text: error.text.slice(0, errorTextMax) } }),
 })
 export const respond = (body: Uint8Array): RelayResponse => ({
   status: 200,

@@ -7,7 +7,7 @@ import { openSegment, readHeader, type SegmentHeader, segmentDigest } from '../c
 import type { CommitFrame } from '../database/store.ts'
 import { isFailure, textOf } from '../errors.ts'
 import type { PointBatch } from '../model.ts'
-import { decodeFrames, type RelayFrame } from '../protocol/relay.ts'
+import { decodeFrames, isCleanText, type RelayFrame } from '../protocol/relay.ts'
 import type { Refusal } from './answers.ts'
 
 export type Opened<T> = { readonly refusal: Refusal } | { readonly value: T }
@@ -65,8 +65,7 @@ export const weighFrames = (body: Uint8Array, framesMax: number): Opened<Weighed
   return { value: { frames, headers, decodedBytes } }
 }
 
-const textsAreClean = (points: PointBatch): boolean =>
-  points.texts.every((text) => text.isWellFormed() && !text.includes('\0'))
+const textsAreClean = (points: PointBatch): boolean => points.texts.every(isCleanText)
 
 /** Decodes what was weighed. */
 export const openFrames = ({ frames, headers }: WeighedFrames): Opened<CommitFrame[]> => {

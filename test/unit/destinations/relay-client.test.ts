@@ -194,6 +194,20 @@ test('an answer counts only if it names the region, every frame and its digest',
   assert.equal(await altered(() => 'fine'), 'later')
 })
 
+test('a gap record gets through whatever stands in it', async () => {
+  await using region = await createTestRegion()
+  const log = createTestLog(agent)
+  const { destination } = connect(log, region)
+  await destination.standing(log.standing(0), signal)
+  const gaps = [
+    { source: 'nul \0 and half \ud800' },
+    { source: '\u{1f525}'.repeat(5_000) },
+    { timeUsMin: Number.POSITIVE_INFINITY, timeUsMax: 1.5, count: Number.NaN },
+  ]
+  const batch = log.batch(gaps.map((gap) => log.addGap(gap)))
+  assert.deepEqual(await destination.send(batch, signal), stored)
+})
+
 test('several sends at once share one upload of series', async () => {
   await using region = await createTestRegion()
   const log = createTestLog(agent)

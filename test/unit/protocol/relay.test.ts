@@ -21,10 +21,11 @@ const hex32 = fc
 const lane = fc.integer({ min: 1, max: 511 })
 const seq = fc.maxSafeNat()
 const timeUs = fc.maxSafeInteger()
+const cleaned = (text: string) => text.slice(0, 1024).toWellFormed().replaceAll('\0', '')
 const gap = fc.record({
   reason: fc.constantFrom(...gapReasons),
   count: fc.maxSafeNat(),
-  source: fc.string({ maxLength: 200, unit: 'grapheme' }).map((text) => text.slice(0, 1024)),
+  source: fc.string({ maxLength: 200, unit: 'grapheme' }).map(cleaned),
   timeUsMin: timeUs,
   timeUsMax: timeUs,
 })
