@@ -27,7 +27,7 @@ export const messageBytesMax = 8 * MiB
 export const messageRawBytesMax = 32 * MiB
 /** Points handed to the spool and not yet durable: 4 full segments of 26 bytes a point. */
 export const intakeBytesWaitingMax = 4 * 60_000 * 26
-/** Bodies of the HTTP door received, unpacked and not yet durable: the largest one, packed and unpacked, and half again. */
+/** Bodies of the HTTP door not yet durable: the largest one, packed and unpacked, and half again. */
 export const httpBytesInFlightMax = 64 * MiB
 export const httpConnectionsMax = 512
 export const quarantineSampleBytesMax = 4 * KiB
