@@ -40,8 +40,6 @@ export interface CommitsParts {
   readonly gather: Gather
   readonly redelivery: Redelivery
   readonly wire: Pick<Wire, 'ack' | 'probe' | 'hold'>
-  /** Messages not yet known to be acked at the broker: beyond it the socket is not read. */
-  readonly messagesWaitingMax: number
   readonly failed: (error: unknown) => void
 }
 
@@ -69,11 +67,7 @@ export const createCommits = (parts: CommitsParts): Commits => {
       wire.ack(packetIds)
       stall.acked()
     }
-    wire.probe(() => {
-      redelivery.confirmed(number)
-      regulate()
-      if (gather.messages() > 0) startTick()
-    })
+    wire.probe(() => redelivery.confirmed(number))
   }
   const emit = async (intakes: readonly Intake[], commit?: Commit) => {
     try {
@@ -84,6 +78,7 @@ export const createCommits = (parts: CommitsParts): Commits => {
       bytesWaiting -= commit.bytes
       ackDurable()
       regulate()
+      if (gather.messages() > 0) startTick()
     } catch (error) {
       parts.failed(error)
     }
@@ -107,10 +102,10 @@ export const createCommits = (parts: CommitsParts): Commits => {
   }
   const regulate = () => {
     if (settling) return
+    // Only what waits for the disk counts: the broker's answers to probes stand behind what is not read.
     const bytes = bytesWaiting + gather.bytes()
-    const messages = redelivery.size()
-    if (bytes > bytesWaitingMax || messages > parts.messagesWaitingMax) wire.hold(true)
-    else if (bytes < bytesWaitingMax / 2 && messages < parts.messagesWaitingMax) wire.hold(false)
+    if (bytes > bytesWaitingMax) wire.hold(true)
+    else if (bytes < bytesWaitingMax / 2) wire.hold(false)
   }
 
   let ticking = false

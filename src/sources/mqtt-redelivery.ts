@@ -11,13 +11,15 @@
 import type { Kept } from '../model.ts'
 import type { Publish } from './mqtt-frames.ts'
 
-/** Commits under way or not yet confirmed by the broker; when all are taken, messages gather for longer. */
+/** Commits under way or not yet confirmed by the broker; when all are taken, the newest one grows. */
 export const slots = 64
 const headBytes = 20
 const entryBytes = 10
 const format = 1
 
-interface Slot {
+/** What one commit noted. */
+interface Part {
+  readonly seal: number
   readonly entries: Uint8Array
   committed: boolean
 }
@@ -29,15 +31,13 @@ export interface Redelivery {
   readonly begin: (resumed: boolean) => void
   /** Takes note of a QoS 1 message; true when it is one that was committed before. */
   readonly seen: (message: Publish) => boolean
-  /** Room for one more commit. */
+  /** Whether `seal` may be called: always, once no commit is under way. */
   readonly free: () => boolean
   /** What was noted since the last seal, to be committed with the points; `committed` and `confirmed` take its number. */
   readonly seal: () => { readonly number: number; readonly kept: Kept }
   readonly committed: (number: number) => void
   /** The broker has processed the acks of every commit up to `number`. */
   readonly confirmed: (number: number) => void
-  /** Entries noted and not yet confirmed. */
-  readonly size: () => number
 }
 
 /**
@@ -96,14 +96,13 @@ export const createRedelivery = (source: string): Redelivery => {
   /** What earlier connections committed; empty once the broker sends something new. */
   let before: Window = new Map()
   let generation = 0
-  /** Slots sealed by this connection and not yet confirmed: `first` up to `next` - 1. */
-  const sealed = new Map<number, Slot>()
+  /** Slots of this connection that are not confirmed, oldest first: numbers `first` up to `first + open.length - 1`. */
+  let open: Part[][] = []
   let first = 0
-  let next = 0
+  let seals = 0
   let noted = new Uint8Array(256 * entryBytes)
   let notedView = new DataView(noted.buffer)
   let notedLength = 0
-  let size = 0
 
   const note = (id: number, high: number, low: number) => {
     if (notedLength === noted.length) {
@@ -116,7 +115,6 @@ export const createRedelivery = (source: string): Redelivery => {
     notedView.setUint32(notedLength + 2, high, true)
     notedView.setUint32(notedLength + 6, low, true)
     notedLength += entryBytes
-    size++
   }
   return {
     load: async (kept) => {
@@ -130,12 +128,11 @@ export const createRedelivery = (source: string): Redelivery => {
         if (slot.number >= confirmed) addEntries(before, slot.bytes, headBytes)
     },
     begin: (resumed) => {
-      for (const { entries, committed } of sealed.values())
-        if (committed) addEntries(before, entries)
+      for (const part of open.flat()) if (part.committed) addEntries(before, part.entries)
       if (!resumed) before = new Map()
-      sealed.clear()
+      open = []
       generation++
-      first = next = notedLength = size = 0
+      first = seals = notedLength = 0
     },
     seen: (message) => {
       const { packetId: id, dup, topicStart, topicEnd, payloadStart, payloadEnd } = message
@@ -145,41 +142,55 @@ export const createRedelivery = (source: string): Redelivery => {
       note(id, high, low)
       return known !== undefined && known[0] === high && known[1] === low
     },
-    free: () => next - first < slots,
+    free: () => open.length < slots || (open.at(-1) ?? []).every((part) => part.committed),
     seal: () => {
-      const number = next++
+      const number = seals++
+      // A copy of its own: the value's buffer may move to another thread.
+      const part: Part = { seal: number, entries: noted.slice(0, notedLength), committed: false }
+      notedLength = 0
+      if (open.length < slots) open.push([part])
+      else open.at(-1)?.push(part)
+      const slot = first + open.length - 1
       // While the broker may still send again what earlier connections committed, every commit carries that too: it
       // must outlive their slots.
-      const carried = entriesOf(before)
-      const value = new Uint8Array(headBytes + carried.length + notedLength)
-      const head = new DataView(value.buffer)
-      head.setUint32(0, format, true)
-      head.setUint32(4, generation, true)
-      head.setUint32(8, number, true)
-      head.setUint32(12, first, true)
-      head.setUint32(16, (value.length - headBytes) / entryBytes, true)
-      value.set(carried, headBytes)
-      // A copy of its own: the value's buffer may move to another thread.
-      const entries = noted.slice(0, notedLength)
-      value.set(entries, headBytes + carried.length)
-      notedLength = 0
-      sealed.set(number, { entries, committed: false })
-      return { number, kept: { key: keyOf(number), value } }
-    },
-    committed: (number) => {
-      const slot = sealed.get(number)
-      if (slot) slot.committed = true
-    },
-    confirmed: (number) => {
-      for (; first <= number && first < next; first++) {
-        size -= (sealed.get(first)?.entries.length ?? 0) / entryBytes
-        sealed.delete(first)
+      const pieces = [entriesOf(before), ...(open.at(-1) ?? []).map(({ entries }) => entries)]
+      return {
+        number,
+        kept: { key: keyOf(slot), value: slotValue(generation, slot, first, pieces) },
       }
     },
-    size: () => size,
+    committed: (number) => {
+      for (const part of open.flat()) if (part.seal === number) part.committed = true
+    },
+    confirmed: (number) => {
+      while ((open[0]?.at(-1)?.seal ?? Infinity) <= number) {
+        open.shift()
+        first++
+      }
+    },
   }
 }
 
+const slotValue = (
+  generation: number,
+  number: number,
+  confirmed: number,
+  pieces: readonly Uint8Array[],
+): Uint8Array => {
+  const value = new Uint8Array(pieces.reduce((sum, piece) => sum + piece.length, headBytes))
+  const head = new DataView(value.buffer)
+  head.setUint32(0, format, true)
+  head.setUint32(4, generation, true)
+  head.setUint32(8, number, true)
+  head.setUint32(12, confirmed, true)
+  head.setUint32(16, (value.length - headBytes) / entryBytes, true)
+  let at = headBytes
+  for (const piece of pieces) {
+    value.set(piece, at)
+    at += piece.length
+  }
+  return value
+}
 const readSlot = (value: Uint8Array | null) => {
   if (value === null || value.length < headBytes) return undefined
   const head = new DataView(value.buffer, value.byteOffset, value.byteLength)

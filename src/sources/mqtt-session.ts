@@ -36,7 +36,6 @@ export interface SessionParts {
   /** Throws when certificates cannot be read. */
   readonly connect: () => Socket
   readonly version: 4 | 5
-  readonly messagesWaitingMax: number
   readonly login: {
     readonly clientId: string
     readonly clean: boolean

@@ -111,7 +111,6 @@ export const mqttSource = defineSource({
             redelivery,
             version,
             connect: () => connect(config),
-            messagesWaitingMax: 2 * config.receive_maximum,
             login: loginOf(deps, config, version),
             subscribe: async (client) => {
               await subscribe(client, config, version, log)
