@@ -48,7 +48,8 @@ export const readersPast = (lane: LaneState, seq: Seq): readonly string[] =>
   [...lane.readers.values()]
     .filter(
       ({ now }) =>
-        seq <= now.backlog || (now.live !== null && seq > now.live.start && seq <= now.live.upTo),
+        (seq > now.start && seq <= now.backlog) ||
+        (now.live !== null && seq > now.live.start && seq <= now.live.upTo),
     )
     .map((reader) => reader.name)
 

@@ -53,7 +53,7 @@ export const openReader = (
   const held = book(state, lane, backlog, lane.now.head)
   const acceptedBefore = lane.now.accepted - held.points - held.lost
   return write(state, 'none', () => {
-    const now = { backlog, live: null, delivered: 0, lost: 0, acceptedBefore }
+    const now = { backlog, live: null, delivered: 0, lost: 0, start: backlog, acceptedBefore }
     const reader: ReaderState = { name, now, saved: null, merged: false }
     lane.readers.set(name, reader)
     return cursorOf(reader)
@@ -135,6 +135,13 @@ const unbook = (
   reader.now = { ...now, delivered: now.delivered - points, lost: now.lost - lost }
 }
 
+/** Inside a transaction: the far side asks for what came before the reader began; that becomes its concern. */
+const reachBack = (state: SpoolState, lane: LaneState, reader: ReaderState, after: Seq): void => {
+  const { points, lost } = book(state, lane, after, reader.now.start)
+  const acceptedBefore = reader.now.acceptedBefore - points - lost
+  reader.now = { ...reader.now, acceptedBefore }
+}
+
 interface Run {
   readonly seq: Seq
   readonly seqLast: Seq
@@ -176,7 +183,10 @@ const forget = (state: SpoolState, lane: LaneState, reader: ReaderState, after: 
         )
     }
     const { now } = reader
-    reader.now = { ...now, delivered: now.delivered - points, lost: now.lost - lost }
+    reader.now =
+      seqLast <= now.start
+        ? { ...now, acceptedBefore: now.acceptedBefore - points - lost }
+        : { ...now, delivered: now.delivered - points, lost: now.lost - lost }
     const times = { timeUsMin: stub.min, timeUsMax: stub.max }
     const gap: Gap = { reason: 'forgotten', count: points + lost, source: '', ...times }
     addRun(runs, { seq, seqLast, epoch: stub.epoch, gap })
@@ -193,14 +203,15 @@ export const rewind = (state: SpoolState, lane: LaneState, name: string, after: 
   const to = Math.min(after, reader.now.backlog)
   if (to === reader.now.backlog && reader.now.live === null) return cursorOf(reader)
   return write(state, 'write', () => {
-    const { backlog, live } = reader.now
-    unbook(state, lane, reader, to, backlog)
+    const { backlog, live, start } = reader.now
+    unbook(state, lane, reader, Math.max(to, start), backlog)
+    if (to < start) reachBack(state, lane, reader, to)
     if (live !== null) unbook(state, lane, reader, live.start, live.upTo)
     if (to < lane.now.floor - 1) {
       forget(state, lane, reader, to)
       lane.now = { ...lane.now, floor: to + 1 }
     }
-    reader.now = { ...reader.now, backlog: to, live: null }
+    reader.now = { ...reader.now, backlog: to, live: null, start: Math.min(to, start) }
     reader.merged = false
     // What is passed again is held again from then on.
     state

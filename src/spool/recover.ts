@@ -44,6 +44,7 @@ interface CursorRow {
   readonly live_up_to: number | null
   readonly delivered: number
   readonly lost: number
+  readonly start: number
   readonly accepted_before: number
 }
 
@@ -57,6 +58,7 @@ const readerOf = (row: CursorRow): ReaderState => {
     live,
     delivered: row.delivered,
     lost: row.lost,
+    start: row.start,
     acceptedBefore: row.accepted_before,
   }
   return { name: row.reader, now, saved: now, merged: false }

@@ -89,7 +89,8 @@ CREATE TABLE cursors (
   live_up_to INTEGER,
   delivered INTEGER NOT NULL,      -- points in segments passed
   lost INTEGER NOT NULL,           -- counts of tombstones passed
-  accepted_before INTEGER NOT NULL, -- the lane's accepted when the reader began
+  start INTEGER NOT NULL,          -- the seq after which the reader began
+  accepted_before INTEGER NOT NULL, -- the lane's accepted in seqs <= start
   PRIMARY KEY (lane, reader)
 ) STRICT, WITHOUT ROWID;
 

@@ -50,6 +50,8 @@ export interface ReaderNow {
   readonly live: { readonly start: Seq; readonly upTo: Seq } | null
   readonly delivered: number
   readonly lost: number
+  /** The seq after which the reader began, and what the lane had accepted up to there: none of its concern. */
+  readonly start: Seq
   readonly acceptedBefore: number
 }
 export interface ReaderState {

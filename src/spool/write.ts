@@ -78,12 +78,12 @@ const saveLane = (state: SpoolState, lane: LaneState) => {
 const saveReaders = (state: SpoolState, lane: LaneState) => {
   for (const reader of lane.readers.values()) {
     if (reader.saved === reader.now) continue
-    const { backlog, live, delivered, lost, acceptedBefore } = reader.now
+    const { backlog, live, delivered, lost, start, acceptedBefore } = reader.now
     state
-      .sql('INSERT OR REPLACE INTO cursors VALUES (?, ?, ?, ?, ?, ?, ?, ?)')
+      .sql('INSERT OR REPLACE INTO cursors VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)')
       .run(
         ...[lane.id, reader.name, backlog, live?.start ?? null, live?.upTo ?? null],
-        ...[delivered, lost, acceptedBefore],
+        ...[delivered, lost, start, acceptedBefore],
       )
   }
 }

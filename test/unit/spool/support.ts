@@ -96,25 +96,26 @@ export interface Rig {
   readonly series: ReturnType<typeof newSeries>
   readonly anchorFile: AnchorFile
   readonly open: (image?: Uint8Array | null, failpoint?: (name: string) => void) => Spool
+  /** Opens a copy that shares nothing with the rig's spool, its anchor included. */
+  readonly look: (image: Uint8Array) => Spool
 }
 export const createRig = (change: Partial<SpoolOptions> = {}): Rig => {
   const clock = createTestClock()
   const series = newSeries()
   const anchorFile = createMemoryAnchor()
+  const parts = {
+    host: { clock, randomBytes: countingBytes, bootId: 'b0'.repeat(16), log: silentLog },
+    series,
+    options: spoolOptions(change),
+    diskFreeBytes: () => 1e12,
+  }
   return {
     clock,
     series,
     anchorFile,
     open: (image = null, failpoint = () => {}) =>
-      openSpool({
-        at: { image },
-        host: { clock, randomBytes: countingBytes, bootId: 'b0'.repeat(16), log: silentLog },
-        series,
-        options: spoolOptions(change),
-        anchorFile,
-        diskFreeBytes: () => 1e12,
-        failpoint,
-      }),
+      openSpool({ ...parts, at: { image }, anchorFile, failpoint }),
+    look: (image) => openSpool({ ...parts, at: { image }, anchorFile: createMemoryAnchor() }),
   }
 }
 
