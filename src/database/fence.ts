@@ -99,6 +99,11 @@ export const letSpeak = (
     seat(books, epoch, [])
     return null
   }
+  if (books.lastHeardUs > books.nowUs) {
+    // The database's clock was ahead and has been set right: silence counts from now.
+    books.lastHeardUs = books.nowUs
+    books.dirty = true
+  }
   if (books.speaker === epoch) {
     if (books.nowUs - books.lastHeardUs >= heardEveryUs) {
       books.lastHeardUs = books.nowUs

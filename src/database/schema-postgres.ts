@@ -156,7 +156,9 @@ export const grantsSql = (role: string): string =>
     `grant usage on schema public to ${quoteName(role)};`,
     ...rights.map(([table, list]) => `grant ${list} on ${table} to ${quoteName(role)};`),
     // The merge path stages a segment in a temporary table; PUBLIC has this right unless it was taken away.
-    `do $$ begin execute format('grant temporary on database %I to %I', current_database(), ${quoteText(role)}); end $$;`,
+    `do $$ begin
+  execute format('grant temporary on database %I to %I', current_database(), ${quoteText(role)});
+end $$;`,
   ].join('\n')
 
 export interface PlanOptions {

@@ -12,6 +12,7 @@ const files: Readonly<Record<string, readonly string[]>> = {
   codec: ['codec'],
   intake: ['intake', 'intake-http'],
   spool: ['spool'],
+  store: ['store'],
   pipeline: ['pipeline'],
   drain: ['drain'],
   startup: ['startup'],

@@ -554,6 +554,16 @@ export const runStoreContract = (name: string, makeWorld: MakeWorld): void => {
           'now the other one is late',
         )
       })
+      test('a clock that was a day ahead keeps nobody out for a day', async () => {
+        const { agent, first } = await given()
+        const left = agent.epoch('left', first)
+        const right = agent.epoch('right', first)
+        await agent.introduce(world.store, left)
+        await world.pass(-86_400_000)
+        assert.equal((await world.store.hello(right.hello())).kind, 'fenced')
+        await world.pass(601_000)
+        assert.equal((await world.store.hello(right.hello())).kind, 'ok')
+      })
       test('an operator admits a fenced one; then the other is fenced', async () => {
         const { agent, first } = await given()
         const left = agent.epoch('left', first, { 1: 0 })
