@@ -43,7 +43,7 @@ interface Door extends DoorParts {
   readonly bodies: BodyReader
 }
 
-const server = 'X-Influxdb-Version'
+const versionHeader = 'X-Influxdb-Version'
 /** Clients choose their dialect by it; what it names is a dialect, not a program. */
 const dialect = '1.8.10'
 
@@ -63,7 +63,7 @@ export const openDoor = (parts: DoorParts): FastifyInstance => {
     if (request.raw.headers['content-type'] !== undefined) {
       request.raw.headers['content-type'] = 'application/octet-stream'
     }
-    reply.header(server, dialect).header('X-Influxdb-Build', 'Holdfast')
+    reply.header(versionHeader, dialect).header('X-Influxdb-Build', 'Holdfast')
     const verdict = door.guard.enter(askingOf(request))
     if (verdict.kind !== 'welcome') await refuse(door, reply, flavourOf(request), 403, verdict.text)
   })
