@@ -157,9 +157,12 @@ export const createSite = async (options: SiteOptions = {}): Promise<Site> => {
     tls: certificates,
     key: agentKey,
   })
+  // The socket stays outside a state folder that only a namespace can see.
+  const runtimeDir = join(folder, 'run')
+  mkdirSync(runtimeDir)
   const door = `http://127.0.0.1:${doorPort}`
   const database = join(folder, 'region', 'region.db')
-  const client = createControlClient(join(stateDir, 'control.sock'), 2_000)
+  const client = createControlClient(join(runtimeDir, 'control.sock'), 2_000)
   const host = createSystemHost()
   const run = options.run ?? start
 
@@ -203,7 +206,10 @@ export const createSite = async (options: SiteOptions = {}): Promise<Site> => {
     stateDir,
     config: files.config,
     startAgent: async (startOptions) => {
-      const running = run('node', [cliPath, 'run', '-c', files.config], startOptions)
+      const running = run('node', [cliPath, 'run', '-c', files.config], {
+        ...startOptions,
+        env: { RUNTIME_DIRECTORY: runtimeDir, ...startOptions?.env },
+      })
       await running.says('source_listening')
       return running
     },
