@@ -1,5 +1,6 @@
 /** `holdfast run`: configuration in, agent until SIGTERM; exit 78 on a wrong file, 75 on wrong surroundings. */
 import { loadConfig } from '../config/load.ts'
+import { createGauges } from '../control/gauges.ts'
 import { type MetricsDoor, openMetricsDoor } from '../control/metrics-door.ts'
 import type { AgentView } from '../control/view.ts'
 import { exitCodes } from '../errors.ts'
@@ -43,6 +44,15 @@ export const run = async (context: CliContext): Promise<number> => {
   for (const secret of config.secrets) context.redactor.add(secret)
   const { runAgent } = await import('../agent.ts')
   let view: AgentView | undefined
+  const look = createGauges(meter)
+  const scraped = {
+    ...meter,
+    text: async () => {
+      // A spool that does not answer must not keep the rest from being seen.
+      if (view) await look(view).catch((error: unknown) => host.log.warn('gauges_old', { error }))
+      return await meter.text()
+    },
+  }
   const onHangup = () => {
     view?.reload().then(
       ({ text }) => host.log.info('reload', { text }),
@@ -59,7 +69,7 @@ export const run = async (context: CliContext): Promise<number> => {
   }
   process.on('SIGHUP', onHangup)
   try {
-    return await runAgent(config, { host, meter, environment, signal, load, onReady })
+    return await runAgent(config, { host, meter: scraped, environment, signal, load, onReady })
   } finally {
     process.off('SIGHUP', onHangup)
     await door?.then((one) => one[Symbol.asyncDispose]()).catch(() => {})

@@ -163,7 +163,10 @@ const ofSpool = (inputs: HealthInputs, linkDown: boolean): readonly Issue[] => {
 }
 const ofDestinations = (inputs: HealthInputs): readonly Issue[] =>
   inputs.destinations.flatMap((one) => {
-    const young = inputs.nowUs - one.sinceUs < startingUs
+    // What waits for an ack has waited since the last one, whenever somebody first looked.
+    const waitingUs = Math.min(inputs.nowUs - one.lastAckUs, inputs.upForUs)
+    const young =
+      inputs.nowUs - one.sinceUs < startingUs && (one.pending === 0 || waitingUs < startingUs)
     const effects = one.pending > 0 ? [`${one.pending} points wait for it, nothing lost`] : []
     if (one.state === 'blocked')
       return [
@@ -246,12 +249,13 @@ export const verdict = (inputs: HealthInputs): Verdict => {
     ...ofCertificates(inputs),
   ].sort((a, b) => rank[a.severity] - rank[b.severity])
   const hours = inputs.spool === null ? null : safeOfflineHours(inputs.spool)
+  const away = inputs.destinations.filter(({ state }) => state !== 'up').map(({ name }) => name)
   const worst = issues[0]
   if (worst === undefined || worst.severity === 'note')
     return {
       state: 'ok',
       code: '',
-      reason: 'all is well',
+      reason: away.length === 0 ? 'all is well' : `all is well; reaching ${away.join(', ')}`,
       fix: '',
       effects: [],
       issues,

@@ -34,7 +34,6 @@ export const meters: Readonly<Record<string, MeterDeclaration>> = {
   ),
   holdfast_health: gauge('Verdict: 0 ok, 1 degraded, 2 unhealthy.'),
   holdfast_safe_offline_seconds: gauge('How long the link may stay away before the spool is full.'),
-  holdfast_config_revision: gauge('Revision of the running configuration.'),
   holdfast_clock_trusted: gauge('1 while the wall clock is trusted.'),
   holdfast_clock_offset_seconds: gauge("Far side's clock minus this one, as last measured."),
   holdfast_certificate_expiry_timestamp_seconds: gauge(
@@ -67,13 +66,18 @@ export const meters: Readonly<Record<string, MeterDeclaration>> = {
   holdfast_spool_blocked: gauge('1 while intake waits for room or for the disk.'),
   holdfast_spool_bytes_written_total: counter('Bytes written to disk by the spool.'),
   holdfast_spool_commits_total: counter('Durable commits.'),
-  holdfast_spool_segments_sealed_total: counter('Segments sealed.', 'lane'),
-  holdfast_spool_segments_trimmed_total: counter('Segments let go.', 'lane'),
   holdfast_spool_waiting_for_clock: gauge('Points that wait for a trusted clock.'),
   holdfast_spool_quarantined: gauge('Rows in the quarantine.'),
-  holdfast_commit_duration_seconds: seconds('From the first point of a commit to its flush.'),
+  holdfast_commit_duration_seconds: gauge(
+    'One flush of the spool, over the last commits: 0.5 and 0.99 quantile.',
+    'quantile',
+  ),
   holdfast_points_pending: gauge('Points accepted and not yet acked.', 'lane', 'destination'),
-  holdfast_points_lost_total: counter('Points declared lost by gap records.', 'lane', 'reason'),
+  holdfast_points_lost_total: counter(
+    'Declared lost by gap records: points, or messages where malformed.',
+    'lane',
+    'reason',
+  ),
 
   holdfast_points_acked_total: counter('Points acked by the far side.', 'destination'),
   holdfast_segments_acked_total: counter('Segments acked by the far side.', 'destination'),
@@ -90,7 +94,6 @@ export const meters: Readonly<Record<string, MeterDeclaration>> = {
   holdfast_regional_segments_total: counter('Segments by effect.', 'status'),
   holdfast_regional_points_lost_total: counter('Points declared lost by agents.', 'reason'),
   holdfast_regional_commit_duration_seconds: seconds('One database transaction.'),
-  holdfast_regional_merges_total: counter('Commits that took the merge path.'),
   holdfast_regional_requests_in_flight: gauge('Requests being worked on.'),
   holdfast_regional_agents: gauge('Agents heard in the last ten minutes.'),
   holdfast_regional_fenced: gauge('Epochs fenced as clones.'),

@@ -42,8 +42,15 @@ export const createMeter = (options: MeterOptions = {}): Meters => {
     help: meters.holdfast_meter_errors_total?.help ?? '',
     registers: [registry],
   })
-  for (const [name, one] of Object.entries(declared))
-    if (name !== 'holdfast_meter_errors_total') instruments.set(name, create(name, one, registry))
+  /** Made at first use: a name that this process never counts is not shown as a zero. */
+  const instrumentOf = (name: string): Instrument | undefined => {
+    const known = instruments.get(name)
+    const one = declared[name]
+    if (known !== undefined || one === undefined) return known
+    const made = create(name, one, registry)
+    instruments.set(name, made)
+    return made
+  }
 
   const bounded = (name: string, labels: Labels): Labels => {
     const values = Object.values(labels)
@@ -59,7 +66,7 @@ export const createMeter = (options: MeterOptions = {}): Meters => {
     return Object.fromEntries(Object.keys(labels).map((label) => [label, '(other)']))
   }
   const use = (name: string, labels: Labels, act: (one: Instrument, bound: Labels) => boolean) => {
-    const one = instruments.get(name)
+    const one = instrumentOf(name)
     try {
       if (one !== undefined && act(one, bounded(name, labels))) return
     } catch {

@@ -127,6 +127,14 @@ test('what only begins is no issue yet', () => {
   assert.equal(young.state, 'ok')
 })
 
+test('what waits since long is an issue at the first look', () => {
+  const sinceUs = nowUs
+  const late = { ...away, sinceUs, lastAckUs: nowUs - minuteUs }
+  assert.equal(of({ destinations: [late] }).code, 'HF-H004')
+  const idle = of({ destinations: [{ ...late, pending: 0 }] })
+  assert.deepEqual([idle.state, idle.reason], ['ok', 'all is well; reaching north'])
+})
+
 test('a full spool behind a dead link is its effect: the link is what must be mended', () => {
   const full = { ...spool, bytesUsed: 10e9, blockedReason: 'quota' }
   const found = of({ spool: full, destinations: [away] })

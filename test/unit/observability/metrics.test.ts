@@ -12,13 +12,14 @@ test('what is counted is what is shown', async () => {
   meter.count('holdfast_points_received_total', 3, { source: 'press' })
   meter.count('holdfast_points_received_total', 2, { source: 'press' })
   meter.gauge('holdfast_spool_bytes', 7)
-  meter.observe('holdfast_commit_duration_seconds', 0.02)
+  meter.observe('holdfast_regional_commit_duration_seconds', 0.02)
   const text = await meter.text()
   assert.match(text, /^holdfast_points_received_total\{source="press"\} 5$/m)
   assert.match(text, /^holdfast_spool_bytes 7$/m)
-  assert.match(text, /^holdfast_commit_duration_seconds_bucket\{le="0.025"\} 1$/m)
-  assert.match(text, /^holdfast_commit_duration_seconds_bucket\{le="0.01"\} 0$/m)
+  assert.match(text, /^holdfast_regional_commit_duration_seconds_bucket\{le="0.025"\} 1$/m)
+  assert.match(text, /^holdfast_regional_commit_duration_seconds_bucket\{le="0.01"\} 0$/m)
   assert.match(text, /^holdfast_meter_errors_total 0$/m)
+  assert.doesNotMatch(text, /holdfast_series/, 'what is never counted is not shown')
 })
 
 test('a wrong name, kind or label stops nothing and shows', async () => {
@@ -67,4 +68,14 @@ test('every meter that the source counts is declared, with its labels', () => {
     }
   }
   assert.deepEqual(wrong, [])
+})
+
+test('no meter is declared that nothing counts', () => {
+  const texts = globSync('src/**/*.ts', { cwd: root })
+    .filter((file) => !file.endsWith('meters.ts'))
+    .map((file) => readFileSync(join(root, file), 'utf8'))
+  const dead = Object.keys(meters).filter(
+    (name) => !texts.some((text) => text.includes(`'${name}'`)),
+  )
+  assert.deepEqual(dead, [])
 })

@@ -1,0 +1,49 @@
+/**
+ * What only a look at the whole agent can tell, told to the meter when somebody asks for the metrics.
+ * Invariant: a counter never goes back: it takes the difference to the look before, and nothing when that is negative.
+ */
+import type { Meter } from '../host.ts'
+import { gapRowsMax } from '../limits.ts'
+import type { AgentView } from './view.ts'
+
+type Labels = Readonly<Record<string, string>>
+const healthNumber = { ok: 0, degraded: 1, unhealthy: 2 } as const
+
+export const createGauges = (meter: Meter): ((view: AgentView) => Promise<void>) => {
+  const seen = new Map<string, number>()
+  const countTo = (name: string, total: number, labels: Labels = {}) => {
+    const key = JSON.stringify([name, labels])
+    const before = seen.get(key) ?? 0
+    if (total <= before) return
+    seen.set(key, total)
+    meter.count(name, total - before, labels)
+  }
+  return async (view) => {
+    const [status, gaps] = await Promise.all([view.status(), view.gaps(gapRowsMax)])
+    const { verdict, spool, destinations } = status
+    meter.gauge('holdfast_health', healthNumber[verdict.state])
+    if (verdict.safeOfflineHours !== null)
+      meter.gauge('holdfast_safe_offline_seconds', verdict.safeOfflineHours * 3_600)
+    if (spool !== null) {
+      countTo('holdfast_spool_commits_total', spool.commits)
+      countTo('holdfast_spool_bytes_written_total', spool.bytesWritten)
+      const quantile = (name: string, ms: number) =>
+        meter.gauge('holdfast_commit_duration_seconds', ms / 1_000, { quantile: name })
+      quantile('0.5', spool.commitMsP50)
+      quantile('0.99', spool.commitMsP99)
+    }
+    for (const { name, oldestUnackedUs } of destinations) {
+      const labels = { destination: name }
+      // Prometheus reads "nothing waits" best as "now".
+      const oldestUs = oldestUnackedUs === 0 ? status.nowUs : oldestUnackedUs
+      meter.gauge('holdfast_spool_oldest_unacked_timestamp_seconds', oldestUs / 1e6, labels)
+    }
+    const lost = new Map<string, { lane: string; reason: string; count: number }>()
+    for (const { lane, reason, count } of gaps) {
+      const key = `${lane} ${reason}`
+      lost.set(key, { lane, reason, count: count + (lost.get(key)?.count ?? 0) })
+    }
+    for (const { lane, reason, count } of lost.values())
+      countTo('holdfast_points_lost_total', count, { lane, reason })
+  }
+}

@@ -1,0 +1,35 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { createGauges } from '../../../src/control/gauges.ts'
+import { createMeter } from '../../../src/observability/metrics.ts'
+import { createView, nowUs, spool, status } from './view.ts'
+
+test('a look tells the meter; counters take the difference and never go back', async () => {
+  const meter = createMeter()
+  const look = createGauges(meter)
+  const { view } = createView()
+  await look(view)
+  await look(view)
+  const first = await meter.text()
+  for (const line of [
+    'holdfast_health 0',
+    'holdfast_safe_offline_seconds 96000',
+    'holdfast_spool_commits_total 10',
+    'holdfast_commit_duration_seconds{quantile="0.99"} 0.012',
+    `holdfast_spool_oldest_unacked_timestamp_seconds{destination="north"} ${nowUs / 1e6 - 3}`,
+    'holdfast_points_lost_total{lane="raw",reason="quota"} 4',
+    'holdfast_meter_errors_total 0',
+  ])
+    assert.ok(first.split('\n').includes(line), line)
+  const later = (commits: number) =>
+    createView({ status: async () => ({ ...status, spool: { ...spool, commits } }) }).view
+  await look(later(25))
+  await look(later(3))
+  assert.match(await meter.text(), /^holdfast_spool_commits_total 25$/m)
+})
+
+test('without an answer of the spool nothing is invented', async () => {
+  const meter = createMeter()
+  await createGauges(meter)(createView({ status: async () => ({ ...status, spool: null }) }).view)
+  assert.doesNotMatch(await meter.text(), /commits_total/)
+})
