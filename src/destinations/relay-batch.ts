@@ -6,7 +6,7 @@
 import { readHeader, segmentDigest } from '../codec/segment.ts'
 import { isFailure, textOf } from '../errors.ts'
 import type { EpochId, Gap, LaneId, Rejection, Segment, SendBatch, Seq } from '../model.ts'
-import { gapSourceMax, type RelayFrame } from '../protocol/relay.ts'
+import { cleanedText, gapSourceMax, type RelayFrame } from '../protocol/relay.ts'
 import type { SegmentsAnswer } from '../protocol/relay-messages.ts'
 
 /** One frame on its way, and what its answer must name. */
@@ -43,7 +43,7 @@ const wholeOr0 = (number: number): number => (Number.isSafeInteger(number) ? num
 const fit = (gap: Gap): Gap => ({
   reason: gap.reason,
   count: Math.max(0, wholeOr0(gap.count)),
-  source: gap.source.slice(0, gapSourceMax).toWellFormed().replaceAll('\0', '\ufffd'),
+  source: cleanedText(gap.source, gapSourceMax),
   timeUsMin: wholeOr0(gap.timeUsMin),
   timeUsMax: wholeOr0(gap.timeUsMax),
 })

@@ -8,13 +8,13 @@
 import { isFailure } from '../errors.ts'
 import { dictionaryEntriesPerRequestMax } from '../limits.ts'
 import type { EpochId, SeriesEntry } from '../model.ts'
-import { relayPaths } from '../protocol/relay.ts'
-import { seriesAnswer, seriesRequest } from '../protocol/relay-messages.ts'
+import { cleanedText, isCleanText, relayPaths } from '../protocol/relay.ts'
+import { seriesAnswer, seriesRequest, unitMax } from '../protocol/relay-messages.ts'
 import type { DestinationDeps } from './destination.ts'
 import { type Ask, later, notTheRegion, type Setback } from './relay-outcome.ts'
 
 /** Null: the region knows enough. */
-export type SeriesEnd = Setback | 'need-hello' | null
+export type SeriesEnd = Exclude<Setback, { kind: 'smaller' }> | 'need-hello' | null
 
 export interface SeriesSender {
   /** Sends what is missing below `length`. */
@@ -40,6 +40,12 @@ const jsonBytesOf = (entry: SeriesEntry): number =>
   Buffer.byteLength(entry.name) +
   Buffer.byteLength(entry.unit) +
   entry.tags.reduce((sum, [tag, value]) => sum + 8 + Buffer.byteLength(tag + value), 0)
+
+/** The table looks at names and tags only; a unit that would be refused must not hold up its points. */
+const withPlainUnit = (entry: SeriesEntry): SeriesEntry =>
+  entry.unit.length <= unitMax && isCleanText(entry.unit)
+    ? entry
+    : { ...entry, unit: cleanedText(entry.unit, unitMax) }
 
 /** The first entries that fit; always at least one. */
 const fitting = (entries: readonly SeriesEntry[], bytesMax: number): readonly SeriesEntry[] => {
@@ -72,14 +78,16 @@ export const createSeriesSender = (
     const held = await spool.dictionary(epoch, first, dictionaryEntriesPerRequestMax)
     if (held.length === 0)
       return later(`the spool does not hold entry ${first} of the series of epoch ${epoch}`)
-    const entries = fitting(held, bytesMax)
+    const entries = fitting(held, bytesMax).map(withPlainUnit)
     const reading = await ask(
       relayPaths.series,
       seriesRequest.encode({ epoch, first, entries }),
       signal,
     )
     if (reading.kind === 'setback') {
-      if (reading.setback.kind !== 'smaller' || entries.length === 1) return reading.setback
+      if (reading.setback.kind !== 'smaller') return reading.setback
+      // Never "smaller" to whoever sends segments: their size is not to blame.
+      if (entries.length === 1) return later(`one series is too big: ${reading.setback.text}`)
       bytesMax = Math.max(1, Math.floor(bytesMax / 2))
       return null
     }

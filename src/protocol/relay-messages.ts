@@ -8,6 +8,7 @@ import {
   helloEpochsMax,
   laneIdMax,
   relayFramesMax,
+  seriesKeyBytesMax,
   seriesNameBytesMax,
   seriesTagsMax,
 } from '../limits.ts'
@@ -143,10 +144,13 @@ const seriesId = z
   .transform(BigInt)
   .refine((id) => id <= int63Max, 'is no 63-bit number')
 /**
- * Texts are measured in UTF-16 units here, never more than their bytes. NUL and lone surrogates
- * break databases.
+ * Bounds in UTF-16 units, which are never more than the bytes the series table counts: what that
+ * table takes gets through here.
  */
-const cleanText = z.string().max(seriesNameBytesMax).refine(isCleanText, 'is no clean Unicode')
+const cleanText = (max: number) => z.string().max(max).refine(isCleanText, 'is no clean Unicode')
+const tagText = cleanText(seriesKeyBytesMax).min(1)
+/** A unit is an attribute, not identity: agents cut it to this. */
+export const unitMax = 256
 export const seriesRequest = messageOf<SeriesRequest>(
   z.object({
     epoch: hex32,
@@ -155,9 +159,9 @@ export const seriesRequest = messageOf<SeriesRequest>(
       .array(
         z.object({
           id: seriesId,
-          name: cleanText.min(1),
-          tags: z.array(z.tuple([cleanText.min(1), cleanText.min(1)])).max(seriesTagsMax),
-          unit: cleanText,
+          name: cleanText(seriesNameBytesMax).min(1),
+          tags: z.array(z.tuple([tagText, tagText])).max(seriesTagsMax),
+          unit: cleanText(unitMax),
         }),
       )
       .max(dictionaryEntriesPerRequestMax),

@@ -64,6 +64,9 @@ const timeUs = z.number().int()
 export const gapSourceMax = 1_024
 /** NUL and halves of surrogate pairs break databases. */
 export const isCleanText = (text: string): boolean => text.isWellFormed() && !text.includes('\0')
+/** The nearest text that is clean and no longer than `max` UTF-16 units. */
+export const cleanedText = (text: string, max: number): string =>
+  text.slice(0, max).toWellFormed().replaceAll('\0', '\ufffd')
 const tombstoneSchema = z
   .object({
     lane,
