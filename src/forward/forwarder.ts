@@ -72,7 +72,7 @@ export const createForwarder = (parts: ForwarderParts): Forwarder => {
   const lanes = new Map<string, ForwardLane>()
   const progress = createProgress(host, reader)
   const bandwidth = createBandwidth(host.clock, options.bandwidthBytesPerSecond)
-  const learned = { bytesMax: options.bodyBytesMax, rejecting: 0 }
+  const learned = { bytesMax: options.bodyBytesMax, stored: 0, rejecting: 0 }
   const replays: Replays = createReplays({
     spool,
     destination,

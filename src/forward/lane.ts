@@ -29,6 +29,8 @@ export interface LaneOptions {
 /** What one destination's lanes share: what was learned of its limits, and whether it takes anything at all. */
 export interface Learned {
   bytesMax: number
+  /** Batches stored since the limit last changed. */
+  stored: number
   /** Batches running that held something rejected for good. */
   rejecting: number
 }
@@ -54,6 +56,8 @@ export interface ForwardLane {
 export const rejectingBatchesMax = 3
 /** A live pump is worth having from so many batches behind. */
 const liveBehindSegments = 16
+/** Batches stored under a learned limit before a request twice as large is tried. */
+const batchesBetweenTries = 256
 
 export const createForwardLane = (
   parts: LaneParts,
@@ -101,9 +105,16 @@ export const createForwardLane = (
     if (second === undefined && only?.type === 'segment')
       return quarantine([{ seq: only.seq, text }], after)
     const half = Math.floor(wireBytesOf(batch.items) / 2)
-    learned.bytesMax = Math.max(1, Math.min(learned.bytesMax - 1, half, limit ?? half))
+    learned.bytesMax = Math.max(1, Math.min(half, limit ?? half))
+    learned.stored = 0
     host.log.info('request_limit_learned', { destination: reader, bytesMax: learned.bytesMax })
     return { kind: 'again', after } as const
+  }
+  /** A limit may have been somebody's in between who is gone: try a larger request now and then. */
+  const widen = () => {
+    if (learned.bytesMax >= options.bodyBytesMax || ++learned.stored < batchesBetweenTries) return
+    learned.bytesMax = Math.min(options.bodyBytesMax, learned.bytesMax * 2)
+    learned.stored = 0
   }
   const settle =
     (front: boolean) =>
@@ -115,6 +126,7 @@ export const createForwardLane = (
           if (pointsIn(batch.items) > 0) learned.rejecting = 0
           await ack(front, seqLastOf(batch.items.at(-1) as LaneItem))
           parts.onStored(lane, batch)
+          widen()
           return { kind: 'taken' }
         }
         case 'smaller':

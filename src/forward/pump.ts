@@ -52,6 +52,15 @@ export const seqLastOf = (item: LaneItem): Seq =>
 /** Bytes on the wire, nearly: what the bandwidth ceiling counts. */
 export const wireBytesOf = (items: readonly LaneItem[]): number =>
   items.reduce((sum, item) => sum + (item.type === 'segment' ? item.bytes.length + 8 : 256), 0)
+/** The first items that fit into one request; always at least one. */
+const fitting = (items: readonly LaneItem[], bytesMax: number): readonly LaneItem[] => {
+  let bytes = 0
+  const past = items.findIndex((item, at) => {
+    bytes += wireBytesOf([item])
+    return at > 0 && (bytes > bytesMax || at >= relayFramesMax)
+  })
+  return past < 0 ? items : items.slice(0, past)
+}
 export const pointsIn = (items: readonly LaneItem[]): number =>
   items.reduce((sum, item) => sum + (item.type === 'segment' ? item.pointCount : 0), 0)
 
@@ -91,7 +100,7 @@ export const runPump = async <End>(
   }
   const launch = async () => {
     const read = await parts.spool.read(stretch.lane, sent, stretch.bytesMax(), stretch.upTo)
-    const items = read.slice(0, relayFramesMax)
+    const items = fitting(read, stretch.bytesMax())
     const last = items.at(-1)
     if (last === undefined) {
       // Nothing up to `head` (trimmed meanwhile): there is nothing to wait for before it.

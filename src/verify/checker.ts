@@ -137,7 +137,12 @@ export const check = async (evidence: Evidence): Promise<Verdict> => {
     missing = Math.max(missing, acked - answered)
     say(`missing: ${acked} accepted, ${answered} answered for`)
   }
-  if (answered > acked + unsure) {
+  // A spool older than its anchor knows how much it lacks, not how much of that had arrived: it declares at most that.
+  const atMost = evidence.gaps.reduce(
+    (sum, { reason, count }) => sum + (reason === 'anchor' ? count : 0),
+    0,
+  )
+  if (answered > acked + unsure + atMost) {
     say(`too many: ${answered} answered for, only ${acked + unsure} were ever sent`)
   }
   return {

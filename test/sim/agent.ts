@@ -77,6 +77,8 @@ export interface AgentParts {
   readonly network: SimNetwork
   readonly totals: Totals
   readonly machine: Machine
+  /** No failpoint may strike now. */
+  readonly spared: () => boolean
   /** A failpoint killed it, or it gave up on its disk. */
   readonly onDeath: (why: string) => void
   /** The production code threw what it must not throw. */
@@ -127,7 +129,12 @@ export const startAgent = (parts: AgentParts): AgentProcess => {
       if (unflushed.length > 8) unflushed.shift()
     }
     if (plan.failpointOneIn === 0 || !opened) return
-    if (parts.time.nowMs() >= plan.faultsMs || !chance.hit(1 / plan.failpointOneIn)) return
+    if (
+      parts.spared() ||
+      parts.time.nowMs() >= plan.faultsMs ||
+      !chance.hit(1 / plan.failpointOneIn)
+    )
+      return
     living = false
     totals.crashes++
     // Taken once the transaction is rolled back, before anything else can run.

@@ -40,7 +40,7 @@ export const createSimNetwork = (
     status,
     headers: {
       'content-type': type,
-      date: new Date(1.75e12 + time.nowMs()).toUTCString(),
+      date: new Date(1.76e12 + time.nowMs()).toUTCString(),
       ...more,
     },
     body: typeof body === 'string' ? Buffer.from(body) : body,

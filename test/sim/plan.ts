@@ -27,6 +27,8 @@ export interface Plan {
   readonly longTextShare: number
   readonly poisonShare: number
   readonly malformedShare: number
+  /** Some points are stamped by the agent while its clock is not trusted. */
+  readonly stampsOnArrival: boolean
   /** The machine starts in 1970 and learns the time after so long; 0: it knows it. */
   readonly clockUnknownMs: number
   readonly network: {
@@ -75,7 +77,7 @@ const faults: Readonly<Record<EventKind, readonly [share: number, most: number]>
   partition: [0.6, 3],
   portal: [0.25, 2],
   failover: [0.4, 2],
-  'restore-region': [0.15, 1],
+  'restore-region': [0.25, 1],
   clone: [0.12, 1],
   'restore-spool': [0.1, 1],
   'wall-jump': [0.3, 3],
@@ -83,7 +85,7 @@ const faults: Readonly<Record<EventKind, readonly [share: number, most: number]>
   replay: [0.3, 2],
 }
 
-const drawEvents = (chance: Chance, faultsMs: number): PlannedEvent[] => {
+const drawEvents = (chance: Chance, faultsMs: number, tight: boolean): PlannedEvent[] => {
   const events: PlannedEvent[] = []
   for (const kind of eventKinds) {
     const [share, most] = faults[kind]
@@ -97,8 +99,27 @@ const drawEvents = (chance: Chance, faultsMs: number): PlannedEvent[] => {
       })
     }
   }
-  return events.sort((a, b) => a.atMs - b.atMs)
+  // A small quota is only met when nothing gets out for a while.
+  if (tight)
+    events.push({
+      kind: 'partition',
+      atMs: chance.between(500, faultsMs / 2),
+      forMs: faultsMs / 2,
+      draw: 0,
+    })
+  return quietAround(events.sort((a, b) => a.atMs - b.atMs))
 }
+/** While a copy runs beside it the original is well: otherwise nobody could say which of the two is the copy. */
+const quietAround = (events: readonly PlannedEvent[]): PlannedEvent[] => {
+  const clone = events.find(({ kind }) => kind === 'clone')
+  if (clone === undefined) return [...events]
+  const harmless: readonly EventKind[] = ['clone', 'portal', 'wall-jump', 'replay']
+  return events.filter(
+    ({ kind, atMs, forMs }) =>
+      harmless.includes(kind) || atMs > clone.atMs + cloneMs || atMs + forMs < clone.atMs - 5_000,
+  )
+}
+export const cloneMs = 20_000
 
 const reserve = 1024 * 1024
 export const drawPlan = (seed: number): Plan => {
@@ -109,6 +130,9 @@ export const drawPlan = (seed: number): Plan => {
   const tight = chance.hit(0.35)
   const slow = chance.hit(0.15)
   const segments = chance.int(60, 110)
+  const events = drawEvents(chance, faultsMs, tight)
+  // Points that the agent stamps itself are stamped by each copy of its spool: they would have two times.
+  const copied = events.some(({ kind }) => kind === 'clone' || kind === 'restore-spool')
   return {
     seed,
     faultsMs,
@@ -118,7 +142,7 @@ export const drawPlan = (seed: number): Plan => {
       segmentPointsMax: chance.pick([4, 10, 40]),
       policy: chance.hit(tight ? 0.6 : 0.3) ? 'drop_oldest' : 'block',
     })),
-    spoolBytesMax: reserve + (tight ? chance.int(180, 400) * 1024 : 64 * reserve),
+    spoolBytesMax: reserve + (tight ? chance.int(170, 260) * 1024 : 64 * reserve),
     keepSentMs: chance.pick([0, 2_000, 3_600_000]),
     commitWindowMs: chance.pick([0, 20, 100]),
     requestsInFlight: chance.int(1, 4),
@@ -128,10 +152,13 @@ export const drawPlan = (seed: number): Plan => {
     publishEveryMs: faultsMs / segments,
     pointsPerAppendMax: chance.pick([3, 10, 25]),
     correctionShare: sometimes(0.6, 0.01, 0.3),
-    longTextShare: tight ? chance.between(0.1, 0.5) : 0.01,
-    poisonShare: sometimes(0.2, 0.002, 0.02),
+    longTextShare: tight ? chance.between(0.3, 0.9) : 0.01,
+    // The quarantine's samples have no place in a spool this small.
+    poisonShare: tight ? 0 : sometimes(0.2, 0.002, 0.02),
     malformedShare: sometimes(0.3, 0.01, 0.1),
-    clockUnknownMs: sometimes(0.25, 1_000, faultsMs),
+    // A wall clock that once ran far ahead is not believed again until that time has come.
+    stampsOnArrival: !events.some(({ kind, draw }) => kind === 'wall-jump' && draw > 0.5),
+    clockUnknownMs: copied ? 0 : sometimes(0.25, 1_000, faultsMs),
     network: {
       latencyMs: chance.between(1, 50),
       jitterMs: chance.between(0, 300),
@@ -139,12 +166,13 @@ export const drawPlan = (seed: number): Plan => {
       loseAnswer: sometimes(0.5, 0.01, 0.3),
       duplicate: sometimes(0.4, 0.01, 0.2),
       refuse: sometimes(0.3, 0.01, 0.2),
-      proxyBytesMax: chance.hit(0.15) ? chance.int(6_000, 20_000) : Number.POSITIVE_INFINITY,
+      proxyBytesMax:
+        !tight && chance.hit(0.15) ? chance.int(6_000, 20_000) : Number.POSITIVE_INFINITY,
     },
     regionNodes: chance.int(1, 2),
     regionCrashOneIn: chance.hit(0.3) ? chance.int(10, 100) : 0,
     failpointOneIn: chance.hit(0.4) ? chance.int(20, 200) : 0,
-    events: drawEvents(chance, faultsMs),
+    events: events.filter(({ kind }) => !copied || kind !== 'wall-jump'),
   }
 }
 

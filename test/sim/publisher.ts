@@ -22,10 +22,14 @@ export interface Publisher {
   readonly losses: () => { readonly acked: number; readonly unsure: number }
   /** Everything acked from here on may be undone (a backup will be restored over it). */
   readonly mark: () => () => void
+  /** The spool is copied: what it has not delivered yet may be delivered by both copies, under two names. */
+  readonly twins: () => void
 }
 interface Attempt {
   readonly lane: string
   readonly points: Mutable[]
+  /** The same points once more, where the spool that held them was copied. */
+  readonly twins: JournalPoint[]
   malformed: number
   readonly monotonic: boolean
   state: 'out' | 'acked' | 'unsure'
@@ -36,6 +40,8 @@ type Mutable = { -readonly [Key in keyof JournalPoint]: JournalPoint[Key] }
 export const untimed = (name: string): boolean => name.startsWith('untimed/')
 const seriesCount = 6
 const outstandingMax = 12
+/** Attempts whose points may still be pending when a copy is taken. */
+const twinsMax = 200
 const baseUs = 1_760_000_000_000_000
 const words = new DataView(new ArrayBuffer(8))
 const oddFloats = [
@@ -166,13 +172,14 @@ export const createPublisher = (
     time.at(chance.between(0, plan.publishEveryMs * 2), publish)
     if (agent?.alive() !== true || out >= outstandingMax) return
     const lane = chance.pick(plan.lanes).name
-    const monotonic = !agent.clock().trusted && chance.hit(0.5)
+    const monotonic = plan.stampsOnArrival && !agent.clock().trusted && chance.hit(0.5)
     const count = chance.int(1, plan.pointsPerAppendMax)
     send({
       lane,
       points: Array.from({ length: count }, () =>
         monotonic ? drawUntimed(lane) : drawPoint(lane),
       ),
+      twins: [],
       malformed: chance.hit(plan.malformedShare) ? chance.int(1, 3) : 0,
       monotonic,
       state: 'out',
@@ -181,7 +188,7 @@ export const createPublisher = (
   }
   publish()
 
-  const journalOf = () => attempts.flatMap(({ points }) => points)
+  const journalOf = () => attempts.flatMap(({ points, twins }) => [...points, ...twins])
   const lossesOf = () => {
     const losses = { acked: 0, unsure: 0 }
     for (const { malformed, state } of attempts)
@@ -197,7 +204,7 @@ export const createPublisher = (
         if (one.state !== 'unsure' || one.sentAgain || one.monotonic || !chance.hit(0.7)) continue
         one.sentAgain = true
         const points = one.points.map((point) => ({ ...point, acked: false }))
-        send({ ...one, points, state: 'out', sentAgain: false })
+        send({ ...one, points, twins: [], state: 'out', sentAgain: false })
       }
     },
     forsaken: () => {
@@ -210,6 +217,10 @@ export const createPublisher = (
     outstanding: () => out,
     journal: journalOf,
     losses: lossesOf,
+    twins: () => {
+      for (const one of attempts.slice(-twinsMax))
+        one.twins.push(...one.points.map((point) => ({ ...point, acked: false })))
+    },
     mark: () => {
       const before = new Set(attempts.filter(({ state }) => state === 'acked'))
       return () => {

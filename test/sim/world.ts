@@ -18,7 +18,7 @@ import {
 } from './agent.ts'
 import { createVirtualClock, createVirtualTime } from './clock.ts'
 import { createSimNetwork } from './network.ts'
-import { drawPlan, noTotals, type Plan, type PlannedEvent, type Totals } from './plan.ts'
+import { cloneMs, drawPlan, noTotals, type Plan, type PlannedEvent, type Totals } from './plan.ts'
 import { createPublisher, untimed } from './publisher.ts'
 import { createChance } from './random.ts'
 import { createSimRegion, type SimRegion } from './region.ts'
@@ -81,6 +81,7 @@ export const runSeed = async (
   let agent: AgentProcess | undefined
   let boots = 0
   let restored = false
+  const spared = { untilMs: 0 }
   const startOn = (machine: Machine, stream: string, onDeath: (why: string) => void) =>
     startAgent({
       plan,
@@ -91,6 +92,7 @@ export const runSeed = async (
       machine,
       onDeath,
       onBug: bug,
+      spared: () => time.nowMs() < spared.untilMs,
       ...(trace === undefined ? {} : { trace: note }),
     })
   const start = () => {
@@ -125,10 +127,13 @@ export const runSeed = async (
         restored = true
       },
       mark: publisher.mark,
-      clone: (disk, forMs) => {
+      twins: publisher.twins,
+      clone: (disk) => {
+        spared.untilMs = time.nowMs() + cloneMs
+        publisher.twins()
         const machine = { ...gateway, name: 'clone', disk, wall: { ...gateway.wall } }
         const clone = startOn(machine, 'clone', () => {})
-        time.at(Math.min(forMs, 20_000), () => {
+        time.at(cloneMs, () => {
           if (clone.forwarder.status().code === 'HF-F110') totals.fenced++
           if (clone.alive()) clone.die('kill')
         })
@@ -148,20 +153,33 @@ export const runSeed = async (
   note('healed')
   const healedMs = time.nowMs()
   await time.run(() => false, healedMs + idleMs)
-  const limitMs = healedMs + (restored ? fencedMs : drainMs) + (slowDrainMs(plan) ?? 0)
+  const limitMs =
+    healedMs + (restored || spared.untilMs > 0 ? fencedMs : drainMs) + (slowDrainMs(plan) ?? 0)
   let drained = false
   while (!drained && time.nowMs() < limitMs) {
     drained = publisher.outstanding() === 0 && agent?.alive() === true && (await agent.drained())
     if (!drained) await time.run(() => false, time.nowMs() + 1_000)
   }
   if (!drained) {
-    const lanes = JSON.stringify(await agent?.port.lanes())
-    reasons.push(`not drained: ${JSON.stringify(agent?.forwarder.status())} ${lanes}`)
+    const { waitingForClock, blockedReason, bytesUsed } = (await agent?.port.stats()) ?? {}
+    const facts = { waitingForClock, blockedReason, bytesUsed, out: publisher.outstanding() }
+    const lanes = agent?.spool.lanes()
+    const heads = agent?.spool.heads()
+    reasons.push(
+      `not drained: ${JSON.stringify({ ...facts, heads, lanes, status: agent?.forwarder.status() })}`,
+    )
   }
   const verdict = await judge(region, publisher, totals)
   reasons.push(...verdict.reasons)
-  if (region.forks() > 0 && !restored)
+  if (region.forks() > 0 && !restored && spared.untilMs === 0)
     reasons.push(`${region.forks()} forks: a seq with two contents`)
+  if (trace !== undefined) {
+    for (const table of ['agents', 'epochs', 'ledger', 'ledger_above', 'gaps'])
+      for (const row of region.store().database.prepare(`select * from ${table}`).all())
+        note(table, JSON.stringify(row))
+    for (const lane of agent?.spool.lanes() ?? []) note('lane', JSON.stringify(lane))
+    note('epochs', JSON.stringify(agent?.spool.epochs()))
+  }
   count(agent, totals)
   agent?.die('kill')
   const digest = createHash('sha256')
@@ -205,7 +223,8 @@ interface Acts {
   readonly die: (how: 'kill' | 'power-cut', backMs: number) => void
   readonly restored: () => void
   readonly mark: () => () => void
-  readonly clone: (disk: Disk, forMs: number) => void
+  readonly twins: () => void
+  readonly clone: (disk: Disk) => void
 }
 
 /** What each planned event does. */
@@ -219,20 +238,25 @@ const strikes = (setting: Setting, acts: Acts) => {
     switch (kind) {
       case 'kill':
       case 'power-cut':
-        return acts.die(kind, forMs)
+        acts.die(kind, forMs)
+        return
       case 'partition':
-        return network.cut(forMs)
+        network.cut(forMs)
+        return
       case 'portal':
-        return network.portal(forMs)
+        network.portal(forMs)
+        return
       case 'failover':
-        return region.failOver(false, forMs)
+        region.failOver(false, forMs)
+        return
       case 'restore-region':
-        return region.failOver(true, forMs)
+        region.failOver(true, forMs)
+        return
       case 'wall-jump':
         gateway.wall.offsetUs += Math.round((draw - 0.5) * 2e11)
         return
       case 'clone':
-        if (agent?.alive()) acts.clone(agent.snapshot(), forMs)
+        if (agent?.alive()) acts.clone(agent.snapshot())
         return
       case 'damage':
         if (!agent?.alive()) return
@@ -252,6 +276,7 @@ const strikes = (setting: Setting, acts: Acts) => {
         if (!agent?.alive()) return
         const backup = agent.snapshot()
         const undo = acts.mark()
+        acts.twins()
         time.at(forMs, () => {
           if (!acts.agent()?.alive() || time.nowMs() > plan.faultsMs) return
           acts.die('kill', 500)

@@ -117,6 +117,16 @@ test('a loss declared and the point delivered too: the equation does not hold', 
   assert.equal((await check(evidence({ gaps: [gapAt(77)] }))).ok, false)
 })
 
+test('a spool older than its anchor declares at most what it lacks', async () => {
+  const gap = { reason: 'anchor', count: 9, timeUsMin: 0, timeUsMax: 0 } as const
+  assert.ok((await check(evidence({ gaps: [gap] }))).ok)
+  assert.ok((await check(evidence({ rows: [without(7)], delivered: 9_999, gaps: [gap] }))).ok)
+  assert.equal(
+    (await check(evidence({ rows: [without(7)], delivered: 9_990, gaps: [gap] }))).ok,
+    false,
+  )
+})
+
 test('pending points may be absent, no more of them than the spool holds', async () => {
   assert.ok((await check(evidence({ rows: [without(77)], delivered: 9_999, pending: 1 }))).ok)
   const two = journal.filter((_, at) => at > 1)
