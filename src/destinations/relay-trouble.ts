@@ -14,6 +14,8 @@ export interface TroubleContext {
   readonly nowUs: number
   /** When the own certificate expires, null without one. */
   readonly certificateExpiresAtUs: number | null
+  /** The far side has answered something since the start. */
+  readonly answered: boolean
 }
 
 /**
@@ -113,5 +115,8 @@ export const troubleOf = (error: unknown, context: TroubleContext): Trouble => {
       `the proxy wants a password for ${at}`,
       'Put user and password into proxy.',
     )
-  return later(`no answer from ${at}: ${textOf(deepestOf(error))}`)
+  const text = `no answer from ${at}: ${textOf(deepestOf(error))}`
+  return later(
+    gone && !context.answered ? `${text} (does it trust this agent's certificate?)` : text,
+  )
 }

@@ -64,8 +64,13 @@ const create = (deps: DestinationDeps, config: z.output<typeof relayConfig>): De
   showExpiry()
   tls.onChange(showExpiry)
   const http = createHttpTransport({ url, tls, host, proxy, sign })
+  let answered = false
   return createRelayClient(deps, {
-    transport: http.transport,
+    transport: async (post, signal) => {
+      const reply = await http.transport(post, signal)
+      answered = true
+      return reply
+    },
     requestTimeoutMs: config.request_timeout,
     bodyBytesMax: config.body_max,
     troubleOf: (error) => {
@@ -73,6 +78,7 @@ const create = (deps: DestinationDeps, config: z.output<typeof relayConfig>): De
         authority: url.host,
         nowUs: host.clock.nowUs(),
         certificateExpiresAtUs: tls.expiresAtUs(),
+        answered,
       })
       // Not every filesystem tells of changes: look for mended files where certificates may be it.
       if (trouble.kind === 'blocked') tls.reload()

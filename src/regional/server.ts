@@ -173,6 +173,14 @@ const logRequest =
     })
   }
 
+/** Agents only see that somebody hung up; the reason stands here. Strangers who scan are no news. */
+const logRefusedTls = (host: Pick<Host, 'log'>) => (error: Error, socket: TLSSocket) => {
+  const from = socket.remoteAddress
+  const reason = socket.authorizationError as unknown
+  if (reason) host.log.warn('agent_refused', { reason: String(reason), from })
+  else host.log.debug('tls_failed', { error: error.message, from })
+}
+
 const createApp = (options: RegionalServerOptions): FastifyInstance => {
   const common = {
     bodyLimit: options.regional.limits.bodyBytesMax,
@@ -201,6 +209,7 @@ const createApp = (options: RegionalServerOptions): FastifyInstance => {
         }) as unknown as FastifyInstance)
   addMonitoring(app, options)
   addRelay(app, options)
+  app.server.on('tlsClientError', logRefusedTls(options.host))
   app.addHook('onResponse', logRequest(options.host))
   return app
 }

@@ -16,7 +16,12 @@ import { createCertificates } from '../../support/certificates.ts'
 const host = createSystemHost()
 const certificates = await createCertificates()
 const client = await certificates.agent('gw')
-const context = { authority: 'region:1', nowUs: host.clock.nowUs(), certificateExpiresAtUs: null }
+const context = {
+  authority: 'region:1',
+  nowUs: host.clock.nowUs(),
+  certificateExpiresAtUs: null,
+  answered: true,
+}
 const never = new AbortController().signal
 const post = { path: '/v1/hello', headers: {}, body: Buffer.from('{}'), timeoutMs: 10_000 }
 

@@ -87,7 +87,12 @@ test('whoever else answers is believed nothing', () => {
   )
 })
 
-const context = { authority: 'region:8443', nowUs, certificateExpiresAtUs: nowUs + 1e6 }
+const context = {
+  authority: 'region:8443',
+  nowUs,
+  certificateExpiresAtUs: nowUs + 1e6,
+  answered: true,
+}
 const broken = (code: string, message = code, cause?: unknown) =>
   Object.assign(new Error(message, { cause }), { code })
 
@@ -118,6 +123,14 @@ test('broken connections: which side is wrong, and what to do', () => {
     assert.equal(blockedBy(code), 'later', code)
   assert.equal(troubleOf(new AggregateError([broken('ECONNREFUSED')]), context).kind, 'later')
   assert.equal(troubleOf('a string', context).kind, 'later')
+})
+
+test('a hang-up before anything was ever answered says what it may be', () => {
+  const hangUp = broken('UND_ERR_SOCKET', 'other side closed')
+  const first = troubleOf(hangUp, { ...context, answered: false })
+  assert.ok(first.kind === 'later' && /does it trust/.test(first.text))
+  const afterwards = troubleOf(hangUp, context)
+  assert.ok(afterwards.kind === 'later' && !/does it trust/.test(afterwards.text))
 })
 
 test('a hang-up after the own certificate expired says so', () => {

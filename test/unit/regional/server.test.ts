@@ -6,7 +6,7 @@ import { type OutgoingHttpHeaders, request as plainRequest } from 'node:http'
 import { Agent, type RequestOptions, request } from 'node:https'
 import { test } from 'node:test'
 import { connect, type TLSSocket } from 'node:tls'
-import { createSystemHost } from '../../../src/host.ts'
+import { createSystemHost, type Log, silentLog } from '../../../src/host.ts'
 import { encodeCertificates, identityHeaders, signRequest } from '../../../src/protocol/identity.ts'
 import { helloAnswer, helloRequest } from '../../../src/protocol/relay-messages.ts'
 import type { RegionalLimits, RelayRequest } from '../../../src/regional/handle.ts'
@@ -101,8 +101,10 @@ test('an agent with its certificate is heard', async () => {
   assert.deepEqual(helloAnswer.decode(Buffer.from(reply.text)).formats, [1])
 })
 
-test('without a certificate of the right CA nothing is answered', async () => {
-  await using running = await open()
+test('without a certificate of the right CA nothing is answered, and the log says why', async () => {
+  const reasons: unknown[] = []
+  const log: Log = { ...silentLog, warn: (_, fields) => reasons.push(fields?.reason) }
+  await using running = await open({ host: { ...host, log } })
   const { port } = running
   const stranger = await (await createCertificates()).authority.agent('gw-1')
   await assert.rejects(ask({ ca: caPem, port }))
@@ -112,6 +114,13 @@ test('without a certificate of the right CA nothing is answered', async () => {
   const asServer = await authority.server(['gw-1'])
   await assert.rejects(ask({ ca: caPem, cert: asServer.certPem, key: asServer.keyPem, port }))
   await assert.rejects(ask({ ...me, port, maxVersion: 'TLSv1.2' }), /protocol version|alert/)
+  // Whoever shows no certificate at all is told so by TLS itself, and is no news here.
+  assert.equal(reasons.length, 3)
+  for (const wanted of [/CERT_HAS_EXPIRED/, /INVALID_PURPOSE/])
+    assert.ok(
+      reasons.some((reason) => wanted.test(String(reason))),
+      String(reasons),
+    )
 })
 
 test('the header must name the same agent as the certificate', async () => {
