@@ -58,7 +58,7 @@ export const createEmbeddedSeries = (
     add: (books, epoch, first, entries) => {
       const { agent } = books
       const row = books.epochs.get(epoch)
-      if (row === undefined) return { kind: 'need-hello' }
+      if (row === undefined || row.ordinal === 0) return { kind: 'need-hello' }
       const { ids } = dictionary(books, epoch)
       const added = newEntries(ids, epoch, first, entries)
       if (isTrouble(added)) return added

@@ -69,7 +69,7 @@ export const addEntries = async (
 ): Promise<Done<StoreAnswer<{ known: number }>>> => {
   const { books } = await look(client, agent)
   const row = books.epochs.get(epoch)
-  if (row === undefined) return drop({ kind: 'need-hello' })
+  if (row === undefined || row.ordinal === 0) return drop({ kind: 'need-hello' })
   const { ids } = await readDictionary(client, cache, books, epoch)
   const added = newEntries(ids, epoch, first, entries)
   if (isTrouble(added)) return drop(added)

@@ -37,7 +37,9 @@ const blocked: readonly (readonly [pattern: RegExp, code: string, hint: string])
 
 export const troubleOf = (error: unknown): StoreTrouble => {
   const sqlstate = codeOf(error)
-  const text = sqlstate === '' ? textOf(error) : `${textOf(error)} (${sqlstate})`
+  // Several addresses of one name that all fail come as one error without a text of its own.
+  const cause = error instanceof AggregateError ? error.errors[0] : error
+  const text = sqlstate === '' ? textOf(cause) : `${textOf(cause)} (${sqlstate})`
   const row = blocked.find(([pattern]) => pattern.test(sqlstate))
   if (row !== undefined) return { kind: 'blocked', code: row[1], text, hint: row[2] }
   if (/does not support SSL/.test(text)) {

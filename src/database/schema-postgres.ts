@@ -114,9 +114,13 @@ do $$ begin
   if exists (select from pg_extension where extname = 'timescaledb') then
     perform create_hypertable('points', 'time', chunk_time_interval => interval '1 day',
       if_not_exists => true, migrate_data => true);
-    execute 'alter table points set (timescaledb.compress,
-      timescaledb.compress_segmentby = ''series_id'', timescaledb.compress_orderby = ''time'')';
-    perform add_compression_policy('points', interval '7 days', if_not_exists => true);
+    begin
+      execute 'alter table points set (timescaledb.compress,
+        timescaledb.compress_segmentby = ''series_id'', timescaledb.compress_orderby = ''time'')';
+      perform add_compression_policy('points', interval '7 days', if_not_exists => true);
+    exception when feature_not_supported then
+      raise notice 'points stay uncompressed: %', sqlerrm; -- the Apache edition
+    end;
   end if;
 end $$;
 `
