@@ -63,7 +63,8 @@ export const createHttpPublisher = (
     for (let index = 0; index < count; index++, made++) {
       const series = `${name}-${made % seriesCount}`
       const timeUs = startUs + made * 1000
-      const value = Math.round(Math.sin(made / 50) * 1000 + (made % 7)) / 10
+      // Text has no -0 unless it says so: the journal holds what the text says.
+      const value = Number(`${Math.round(Math.sin(made / 50) * 1000 + (made % 7)) / 10}`)
       points.push(pointOf(series, timeUs, value))
       body += `${series} value=${value} ${timeUs}\n`
     }
