@@ -16,7 +16,13 @@ import { loadEpochs } from './epochs.ts'
 import { beginEpoch, createLanes, loadLanes } from './recover.ts'
 import { pageBytes, prepareBallast } from './room.ts'
 import { migrate, refuseNewer } from './schema.ts'
-import { asFailure, type EpochRow, type SpoolOptions, type SpoolState } from './state.ts'
+import {
+  asFailure,
+  damageMark,
+  type EpochRow,
+  type SpoolOptions,
+  type SpoolState,
+} from './state.ts'
 
 export interface SpoolParts {
   /** A file, or a database image kept in memory (null: an empty one). */
@@ -96,10 +102,29 @@ const setAside = (path: string, suffix: string) => {
   rmSync(`${path}-shm`, { force: true })
 }
 
+/** A run that met damage left a mark: the whole file is looked at, once. */
+const lookAtMark = (path: string, db: Database.Database) => {
+  if (!existsSync(damageMark(path))) return
+  rmSync(damageMark(path))
+  const verdict = db.pragma('quick_check(1)', { simple: true })
+  if (verdict !== 'ok') throw new Failure('HF-S005', `spool ${path} is damaged: ${verdict}`)
+}
+
+const openChecked = (path: string): Database.Database => {
+  const db = connect(path)
+  try {
+    lookAtMark(path, db)
+    return db
+  } catch (error) {
+    db.close()
+    throw asFailure({ path }, error)
+  }
+}
+
 const openFile = (path: string, parts: SpoolParts) => {
   refuseNewer(path)
   try {
-    return { db: connect(path), wasSetAside: false }
+    return { db: openChecked(path), wasSetAside: false }
   } catch (error) {
     if (!isDamage(error)) throw error
     const suffix = Buffer.from(parts.host.randomBytes(4)).toString('hex')

@@ -10,7 +10,7 @@ import type { GapRow, LaneItem, RangeEstimate, Segment, Seq, Tombstone } from '.
 import { epochNamed } from './epochs.ts'
 import { type GapRecord, gapRows, segmentsToGaps } from './gaps.ts'
 import { quarantineSegment } from './quarantine.ts'
-import { alive, asFailure, keyOf, type LaneState, type SpoolState, seqOf } from './state.ts'
+import { alive, asFailure, die, keyOf, type LaneState, type SpoolState, seqOf } from './state.ts'
 import { write } from './write.ts'
 
 const itemsMax = 1_024
@@ -121,8 +121,7 @@ export const readItems = (
     } catch (error) {
       const failure = asFailure(state, error)
       if (isFailure(failure, 'HF-S005') && replaceUnreadable(state, lane, after, to)) continue
-      if (failure instanceof Failure) state.dead = failure
-      throw failure
+      throw failure instanceof Failure ? die(state, failure) : failure
     }
     const bad = rows.find((row) => problemOf(state, lane, row) !== '')
     if (bad !== undefined) {

@@ -143,8 +143,12 @@ CREATE TABLE quarantine (
 /** Step n brings version n to n + 1. Additive only, so that one version back can still write. */
 const migrations: readonly string[] = [tables]
 
-const readable = (userVersion: number): boolean =>
-  (userVersion & 0xffff) <= schemaVersion || userVersion >>> 16 <= schemaVersion
+const readable = (userVersion: number): boolean => {
+  const [version, oldest] = [userVersion & 0xffff, userVersion >>> 16]
+  // A number that no version can have written is damage, not a newer program.
+  const plausible = version < 10_000 && oldest <= version
+  return version <= schemaVersion || oldest <= schemaVersion || !plausible
+}
 
 const newer = (path: string, userVersion: number) =>
   new Failure(
@@ -167,7 +171,8 @@ const versionOnDisk = (path: string): number => {
   }
   if (!existsSync(path)) return 0
   const header = read(path, 0, 100)
-  let version = header.length === 100 ? header.readUInt32BE(60) : 0
+  const ours = header.length === 100 && header.toString('latin1', 0, 15) === 'SQLite format 3'
+  let version = ours ? header.readUInt32BE(60) : 0
   const wal = existsSync(`${path}-wal`) ? read(`${path}-wal`, 0, 64 * 1024 * 1024) : Buffer.alloc(0)
   if (wal.length < 32) return version
   const pageSize = wal.readUInt32BE(8)

@@ -4,6 +4,7 @@
  * Invariants: everything here is a bounded copy of what the file says; `now` objects are replaced, never changed, so a
  * transaction that fails puts the old ones back; after SQLITE_IOERR* nothing is ever written again (HF-S074).
  */
+import { writeFileSync } from 'node:fs'
 import type Database from 'better-sqlite3'
 import type { Compressor } from '../codec/segment.ts'
 import { Failure, isFailure, textOf } from '../errors.ts'
@@ -188,8 +189,24 @@ export const asFailure = (state: Pick<SpoolState, 'path'>, error: unknown): unkn
 }
 
 /** Damage found while running is beyond repair in place: only a restart sets the file aside. */
-export const isFatal = (error: unknown): boolean =>
+export const isFatal = (error: unknown): error is Failure =>
   isFailure(error, 'HF-S074') || isFailure(error, 'HF-S004') || isFailure(error, 'HF-S005')
+
+export const damageMark = (path: string): string => `${path}-damaged`
+
+/** No further call is served. Damage is noted beside the file, so that the next opening looks at all of it. */
+export const die = (state: SpoolState, failure: Failure): Failure => {
+  if (state.dead !== null) return state.dead
+  state.dead = failure
+  if (isFailure(failure, 'HF-S005') && state.path !== '') {
+    try {
+      writeFileSync(damageMark(state.path), failure.message)
+    } catch {
+      // The mark only saves a round of restarts.
+    }
+  }
+  return failure
+}
 
 export const alive = (state: SpoolState): void => {
   if (state.dead !== null) throw state.dead

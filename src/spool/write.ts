@@ -5,11 +5,13 @@
  * memory is what it was; an I/O error or damage ends the spool (`state.dead`), a full disk does not.
  */
 
+import { Failure } from '../errors.ts'
 import { trimPassed } from './retention.ts'
 import {
   acceptedOf,
   alive,
   asFailure,
+  die,
   isFatal,
   type LaneState,
   pendingOf,
@@ -134,8 +136,7 @@ export const write = <T>(state: SpoolState, anchor: AnchorNeed, work: () => T): 
     rollBack(state)
     before.restore()
     const failure = asFailure(state, error)
-    if (isFatal(failure)) state.dead = failure as SpoolState['dead']
-    throw failure
+    throw isFatal(failure) ? die(state, failure) : failure
   }
   for (const lane of state.lanes.values()) {
     for (const reader of lane.readers.values()) reader.saved = reader.now
@@ -147,8 +148,8 @@ export const write = <T>(state: SpoolState, anchor: AnchorNeed, work: () => T): 
   try {
     writeAnchor(state, anchor)
   } catch (error) {
-    state.dead = asFailure(state, error) as SpoolState['dead']
-    throw state.dead
+    const failure = asFailure(state, error)
+    throw failure instanceof Failure ? die(state, failure) : failure
   }
   state.failpoint('after-anchor')
   return result
