@@ -40,6 +40,8 @@ export interface SourceText {
 
 export const configBytesMax = 1 << 20
 const excerptWidthMax = 160
+/** A reference in its place is no secret. */
+const passwordInUrl = /(:\/\/[^\s/@:"]{0,256}:)(?!\$\{)([^\s/@"]{1,256})@/g
 
 /** `spool`, `sources[0].tls`; '' is the file itself. */
 export const dotted = (path: Path): string =>
@@ -106,7 +108,13 @@ export const parseSource = (file: string, text: string): SourceText => {
     let out = text
     for (const [from, to] of masks)
       out = out.slice(0, from) + out.slice(from, to).replace(/[^\n]/g, '*') + out.slice(to)
-    return out.split(/\r?\n/)
+    // Same length, so that carets stay where they belong.
+    return out
+      .replace(
+        passwordInUrl,
+        (_, head: string, secret: string) => `${head}${'*'.repeat(secret.length)}@`,
+      )
+      .split(/\r?\n/)
   }
   const problem = (trouble: Trouble): ConfigProblem => {
     const range = trouble.range ?? rangeOf(document, trouble.path ?? [], trouble.on ?? 'key')

@@ -90,6 +90,8 @@ const expectedName: Readonly<Record<string, string>> = {
   object: 'a map',
   record: 'a map',
 }
+const nameOf = (path: Path) =>
+  typeof path.at(-1) === 'number' ? dotted(path.slice(-2)) : String(path.at(-1) ?? 'it')
 const brief = (value: unknown) =>
   typeof value === 'string' ? `"${value.slice(0, 60)}"` : String(value).slice(0, 60)
 
@@ -101,6 +103,9 @@ interface Context {
   readonly alsoAllowed: readonly string[]
 }
 type Issue = z.core.$ZodIssue
+
+const gotText = (given: unknown, path: Path, context: Context) =>
+  typeof given === 'object' || context.isSecret(path) ? '' : ` (got ${brief(given)})`
 
 const unknownKeys = (
   issue: Issue & { code: 'unrecognized_keys' },
@@ -128,10 +133,9 @@ const wrongValue = (issue: Issue, path: Path, context: Context): Trouble => {
   const allowed =
     issue.code === 'invalid_value' ? issue.values.map(String) : allowedValues(context.schema, path)
   const meant = typeof given === 'string' ? didYouMean(given, allowed, aliases) : undefined
-  const name = String(path.at(-1) ?? 'it')
   return {
     code: 'HF-C006',
-    text: `${name} must be ${allowed.length === 1 ? '' : 'one of '}${allowed.join(', ')} (got ${brief(given)})`,
+    text: `${nameOf(path)} must be ${allowed.length === 1 ? '' : 'one of '}${allowed.join(', ')} (got ${brief(given)})`,
     ...(meant ? { remark: `did you mean "${meant}"?` } : {}),
     path,
     on: 'value',
@@ -143,47 +147,75 @@ const wrongType = (
   context: Context,
 ): Trouble => {
   const given = valueAt(context.value, path)
-  const name = typeof path.at(-1) === 'number' ? dotted(path.slice(-2)) : String(path.at(-1) ?? '')
   const expected = expectedName[issue.expected] ?? issue.expected
   if (given === undefined && path.length > 0) {
     const place = dotted([...context.base, ...path.slice(0, -1)])
-    return {
-      code: 'HF-C004',
-      text: `missing key "${name}"${place ? ` in ${place}` : ''} (${expected})`,
-      path,
-    }
+    const text = `missing key "${nameOf(path)}"${place ? ` in ${place}` : ''} (${expected})`
+    return { code: 'HF-C004', text, path }
   }
-  const what = dotted([...context.base, ...path]) === '' ? 'the file' : name || 'it'
-  return {
-    code: 'HF-C005',
-    text: `${what} must be ${expected}, not ${typeName(given)}`,
-    path,
-    on: 'value',
-  }
+  const what = context.base.length + path.length === 0 ? 'the file' : nameOf(path)
+  const got =
+    typeof given === 'number' && issue.expected === 'int' ? String(given) : typeName(given)
+  return { code: 'HF-C005', text: `${what} must be ${expected}, not ${got}`, path, on: 'value' }
+}
+const boundText = (issue: Issue): string => {
+  if (issue.code !== 'too_small' && issue.code !== 'too_big') return issue.message.toLowerCase()
+  const bound = issue.code === 'too_small' ? issue.minimum : issue.maximum
+  const least = issue.code === 'too_small' ? 'at least' : 'at most'
+  if (issue.origin === 'array')
+    return `must have ${least} ${bound} ${bound === 1 ? 'entry' : 'entries'}`
+  if (issue.origin !== 'string') return `must be ${least} ${bound}`
+  return bound === 1 ? 'must not be empty' : `must be ${least} ${bound} characters long`
 }
 const other = (issue: Issue, path: Path, context: Context): Trouble => {
-  const name = String(path.at(-1) ?? 'it')
   const given = valueAt(context.value, path)
-  const shown = typeof given === 'object' || context.isSecret(path) ? '' : ` (got ${brief(given)})`
   // Messages of our own schemas are written to follow the key's name, and say what they got where that helps.
   const own = issue.code === 'custom' || /^(must|may|needs|is|cannot|has) /.test(issue.message)
-  const bound =
-    issue.code === 'too_small'
-      ? `must be at least ${issue.minimum}`
-      : issue.code === 'too_big'
-        ? `must be at most ${issue.maximum}`
-        : issue.message.toLowerCase()
-  const unit = 'origin' in issue && issue.origin === 'string' ? ' characters' : ''
   const tells =
     context.isSecret(path) && given !== undefined && issue.message.includes(String(given))
-  return {
-    code: 'HF-C006',
-    text: own
-      ? `${name} ${tells ? 'has a value that is not allowed' : issue.message}`
-      : `${name} ${bound}${unit}${shown}`,
-    path,
-    on: 'value',
+  const text = tells
+    ? 'has a value that is not allowed'
+    : own
+      ? issue.message
+      : `${boundText(issue)}${given === '' ? '' : gotText(given, path, context)}`
+  return { code: 'HF-C006', text: `${nameOf(path)} ${text}`, path, on: 'value' }
+}
+
+/** Alternatives: those that differ only in type or value are named together; else the one that got furthest was meant. */
+const union = (
+  issue: Issue & { code: 'invalid_union' },
+  path: Path,
+  context: Context,
+): readonly Trouble[] => {
+  const given = valueAt(context.value, path)
+  if (given === undefined && path.length > 0)
+    return [wrongType({ ...issue, code: 'invalid_type', expected: 'text' } as never, path, context)]
+  if (issue.errors.length === 0) return [wrongValue(issue, path, context)]
+  const plain = issue.errors.every(
+    ([first, second]) =>
+      second === undefined &&
+      first?.path.length === 0 &&
+      (first.code === 'invalid_type' || first.code === 'invalid_value'),
+  )
+  if (plain) {
+    const words = issue.errors.flatMap(([first]) =>
+      first?.code === 'invalid_type'
+        ? [expectedName[first.expected] ?? first.expected]
+        : first?.code === 'invalid_value'
+          ? first.values.map(String)
+          : [],
+    )
+    const text = `${nameOf(path)} must be ${[...new Set(words)].join(' or ')}${gotText(given, path, context)}`
+    const meant = typeof given === 'string' ? didYouMean(given, words) : undefined
+    const remark = meant ? { remark: `did you mean "${meant}"?` } : {}
+    return [{ code: 'HF-C006', text, ...remark, path, on: 'value' }]
   }
+  const depth = (issues: readonly Issue[]) =>
+    Math.max(...issues.map((one) => one.path.length)) * 1_000 - issues.length
+  const best = issue.errors.toSorted((a, b) => depth(b) - depth(a))[0] ?? []
+  return best.flatMap((one) =>
+    translate({ ...one, path: [...path, ...one.path] } as Issue, context),
+  )
 }
 
 const translate = (issue: Issue, context: Context): readonly Trouble[] => {
@@ -197,43 +229,7 @@ const translate = (issue: Issue, context: Context): readonly Trouble[] => {
       text: `name ${brief(path.at(-1))} ${one.message}`,
       path,
     }))
-  if (issue.code === 'invalid_union') {
-    if (issue.errors.length === 0)
-      return valueAt(context.value, path) === undefined
-        ? [
-            wrongType(
-              { ...issue, code: 'invalid_type', expected: 'string' } as never,
-              path,
-              context,
-            ),
-          ]
-        : [wrongValue(issue, path, context)]
-    if (
-      issue.errors.every((one) =>
-        one.every(({ code, path }) => code === 'invalid_value' && path.length === 0),
-      )
-    )
-      return [wrongValue(issue, path, context)]
-    // The branch that got furthest is the one that was meant.
-    const depth = (issues: readonly Issue[]) =>
-      Math.max(...issues.map((one) => one.path.length)) * 1_000 - issues.length
-    const best = issue.errors.toSorted((a, b) => depth(b) - depth(a))[0] ?? []
-    const ofType = issue.errors.every(
-      (one) => one.length === 1 && one[0]?.code === 'invalid_type' && one[0].path.length === 0,
-    )
-    if (ofType) {
-      const expected = issue.errors.map((one) =>
-        one[0]?.code === 'invalid_type' ? one[0].expected : '',
-      )
-      const words = [...new Set(expected.map((one) => expectedName[one] ?? one))].join(' or ')
-      return [
-        wrongType({ ...issue, code: 'invalid_type', expected: words } as never, path, context),
-      ]
-    }
-    return best.flatMap((one) =>
-      translate({ ...one, path: [...path, ...one.path] } as Issue, context),
-    )
-  }
+  if (issue.code === 'invalid_union') return union(issue, path, context)
   return [other(issue, path, context)]
 }
 

@@ -138,7 +138,7 @@ remote: {mode: auto}
     '14:12 HF-C009 two sources are named "press" (sources[0] and sources[1])',
     '14:25 HF-C008 unknown type "htp"',
     '15:5 HF-C004 missing key "name" in sources[2] (text)',
-    '15:23 HF-C006 qos must be one of 0, 1 (got 3)',
+    '15:23 HF-C006 qos must be 0 or 1 (got 3)',
     '16:5 HF-C005 sources[3] must be a map with name and type',
     '18:5 HF-C004 missing key "url" in destinations[0] (text)',
     '18:44 HF-C006 live_share must be a share such as "60%" or 0.6',
@@ -268,6 +268,9 @@ sources:
     password: [${canary}]
     token: ${canary}
     url: "mqtts://u:\${env:C}@x"
+  - {name: v, type: mqtt, url: "mqtts://u:${canary}2@x", kepalive: 1s}
+  - name: line2
+    type: mqtt
     keepalive: "\${env:C}"
   - {name: n, type: http, token: 4711}
 `

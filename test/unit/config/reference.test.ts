@@ -80,3 +80,39 @@ test('the JSON Schema names type and name of each part, forbids unknown keys and
     assert.ok(properties.lane)
   }
 })
+
+test('real types: each mistake is named where it stands', () => {
+  const path = join(folder, 'mistakes.yaml')
+  writeFileSync(
+    path,
+    `agent: {name: gw}
+sources:
+  - {name: a, type: simulate, rate: fast, seed: -1, points: 1.5}
+  - name: b
+    type: mqtt
+    url: mqtt://x
+    subscribe: [{topic: "a/#/b", qos: 2, tim: t, fields: {v: flot}}]
+  - {name: c, type: http, listen: "0.0.0.0:1"}
+destinations:
+  - {name: r, type: relay, url: "ftp://x", tls: {ca: "", cert: x}, lanes: []}
+`,
+  )
+  const result = loadConfig(path, { environment: {}, catalog, surroundings: false })
+  assert.ok(!result.ok)
+  const texts = result.problems.map(({ line, text }) => `${line} ${text}`)
+  for (const want of [
+    '3 rate must be a number or max (got "fast")',
+    '3 seed must be at least 0 (got -1)',
+    '3 points must be a whole number, not 1.5',
+    '7 qos must be 0 or 1 (got 2)',
+    '7 unknown key "tim" in sources[1].subscribe[0]',
+    '10 missing key "key" in destinations[0].tls (text)',
+    '10 ca must not be empty',
+    '10 lanes must have at least 1 entry',
+  ])
+    assert.ok(texts.includes(want), `${want}\n${texts.join('\n')}`)
+  assert.equal(texts.filter((one) => one.startsWith('8 ')).length, 1, 'an open door is said once')
+  const printed = renderProblems(result.problems)
+  for (const meant of ['time', 'float'])
+    assert.match(printed, new RegExp(`did you mean "${meant}"`))
+})
