@@ -42,8 +42,9 @@ export interface SiteOptions {
   readonly run?: (command: string, args: readonly string[], options?: StartOptions) => Running
   /** Folder of the spool, when it must be on a disk of the test's own. */
   readonly stateDir?: string
-  /** Port the agent believes the region to be on: a proxy's. */
+  /** Port the agent believes the region to be on (a link's), and the one it is on. */
   readonly relayPort?: number
+  readonly regionPort?: number
 }
 export interface Site {
   readonly folder: string
@@ -64,6 +65,8 @@ export interface Site {
     journal: Iterable<JournalPoint>,
     options?: { readonly losses?: number; readonly pending?: number },
   ) => Promise<Verdict>
+  /** An operator's word for every fenced epoch; with the regional node stopped (embedded store only). */
+  readonly admitFenced: () => Promise<void>
   readonly withReadBack: <T>(work: (back: ReadBack, delivered: number) => Promise<T>) => Promise<T>
 }
 
@@ -146,7 +149,7 @@ export const createSite = async (options: SiteOptions = {}): Promise<Site> => {
   const name = options.agent ?? 'gw-1'
   const certificates = options.certificates ?? (await createCertificates())
   const agentKey = await certificates.agent(name)
-  const [doorPort, regionPort] = [await freePort(), await freePort()]
+  const [doorPort, regionPort] = [await freePort(), options.regionPort ?? (await freePort())]
   const stateDir = options.stateDir ?? join(folder, 'agent')
   mkdirSync(join(folder, 'region'), { recursive: true })
   const files = await writeConfigs(folder, options, {
@@ -235,6 +238,14 @@ export const createSite = async (options: SiteOptions = {}): Promise<Site> => {
       )
     },
     withReadBack,
+    admitFenced: async () => {
+      await using store = createEmbeddedStore({ path: database, host, extendDictionaryHash })
+      await store.prepare()
+      const answer = await store.agents()
+      if (answer.kind !== 'ok') throw new Error('no agents to admit')
+      for (const row of answer.agents)
+        for (const epoch of row.fenced) await store.admit(row.agent, epoch)
+    },
     verdict: (journal, { losses = 0, pending = 0 } = {}) =>
       withReadBack(async (back, delivered) => {
         const names = new Map<bigint, string>()
