@@ -1,7 +1,8 @@
 /**
  * Line protocol through the HTTP door, durable: the agent's door and spool in a process of their own, whose CPU time
  * (all threads: parsing, worker, codec, SQLite) is what counts. Bodies are Telegraf's default size, 1,000 lines, made
- * before; eight connections keep the door busy. `http_line_gzip…` is the same, packed as Telegraf packs it.
+ * before; as many connections as fill a commit window keep the door busy. `http_line_gzip…` is the same, packed as
+ * Telegraf packs it.
  */
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
@@ -12,8 +13,10 @@ import { createSeriesTable } from '../../src/pipeline/series.ts'
 import { createLineParser } from '../../src/protocol/line.ts'
 
 const linesABody = 1_000
-const bodies = 40
+const bodies = 80
 const seriesInAll = 1_000
+/** On their way at once: a sender waits a commit window for each answer. */
+const pointsAWindow = 80_000
 /** Long enough that the compiler's own time no longer counts. */
 const pointsToWarm = 2e6
 const pointsToMeasure = 6e6
@@ -91,7 +94,7 @@ const measure = async (shape: Shape, encoding: 'identity' | 'gzip'): Promise<num
   const plain = bodiesOf(shape)
   const sent = encoding === 'gzip' ? plain.map((body) => gzipSync(body)) : plain
   const door = await openDoor()
-  const connections = 8
+  const connections = pointsAWindow / (linesABody * shape.fields)
   const agent = new Agent({ keepAlive: true, maxSockets: connections })
   const round = async () => {
     const queue = sent.slice()
