@@ -72,12 +72,21 @@ const standardError = {
   },
 }
 
-const wrap = (logger: pino.Logger): Log => {
+const ownNames = new Set(['level', 'time', 'event'])
+/** Fields without secrets; one that is named like a part of the line keeps its value under another name. */
+const cleaned = (fields: LogFields, hide: Redactor['hide']): object =>
+  Object.fromEntries(
+    Object.entries(withoutSecrets(fields, hide) as object).map(([name, value]) => [
+      ownNames.has(name) ? `${name}_` : name,
+      value,
+    ]),
+  )
+const wrap = (logger: pino.Logger, { hide }: Pick<Redactor, 'hide'>): Log => {
   const at =
     (level: 'debug' | 'info' | 'warn' | 'error') =>
     (event: string, fields: LogFields = {}) => {
       try {
-        logger[level](fields, '%s', event)
+        logger[level](cleaned(fields, hide), '%s', hide(event))
       } catch {
         // A field that cannot be printed must not stop the work that mentions it.
       }
@@ -87,7 +96,7 @@ const wrap = (logger: pino.Logger): Log => {
     info: at('info'),
     warn: at('warn'),
     error: at('error'),
-    child: (fields) => wrap(logger.child(withoutSecrets(fields) as Record<string, unknown>)),
+    child: (fields) => wrap(logger.child(cleaned(fields, hide)), { hide }),
   }
 }
 
@@ -96,13 +105,13 @@ export const createLog = (options: LogOptions): Log => {
   const redactor = options.redactor ?? createRedactor()
   const write = (json: string) => {
     const line = JSON.parse(json) as Line
-    const text = redactor.hide(kind === 'json' ? json.trimEnd() : plain(line, kind, color))
+    const text = kind === 'json' ? json.trimEnd() : plain(line, kind, color)
     if (text.length <= lineCharsMax) return stream.write(`${text}\n`)
     const { level, time } = line
     const start = text.slice(0, lineCharsMax)
     stream.write(
       kind === 'json'
-        ? `${JSON.stringify({ level, time, event: redactor.hide(line.event).slice(0, 200), cut: start })}\n`
+        ? `${JSON.stringify({ level, time, event: line.event.slice(0, 200), cut: start })}\n`
         : `${start}…\n`,
     )
   }
@@ -113,12 +122,10 @@ export const createLog = (options: LogOptions): Log => {
         base: null,
         messageKey: 'event',
         timestamp: () => `,"time":"${new Date(nowUs() / 1000).toISOString()}"`,
-        formatters: {
-          level: (level) => ({ level }),
-          log: (fields) => withoutSecrets(fields) as Record<string, unknown>,
-        },
+        formatters: { level: (level) => ({ level }) },
       },
       { write },
     ),
+    redactor,
   )
 }

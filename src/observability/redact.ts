@@ -22,8 +22,11 @@ const bearer = /\b(Bearer|Basic|Token)\s+[A-Za-z0-9._~+/=-]{8,}/g
 
 export const createRedactor = (): Redactor => {
   const secrets = new Set<string>()
+  /** The longest first, so that a secret that contains another leaves no tail. */
+  let ordered: readonly string[] = []
   const addOne = (text: string) => {
     if (text.length >= 4 && secrets.size < secretsMax) secrets.add(text)
+    ordered = [...secrets].sort((a, b) => b.length - a.length)
   }
   return {
     add: (secret) => {
@@ -33,30 +36,39 @@ export const createRedactor = (): Redactor => {
     },
     hide: (text) => {
       let out = text
-      // The longest first, so that a secret that contains another leaves no tail.
-      for (const secret of [...secrets].sort((a, b) => b.length - a.length))
-        if (out.includes(secret)) out = out.replaceAll(secret, mask)
+      for (const secret of ordered) if (out.includes(secret)) out = out.replaceAll(secret, mask)
       return out.replace(urlUser, `$1$2:${mask}@`).replace(bearer, `$1 ${mask}`)
     },
   }
 }
 
-/** A copy of `value` with every secret-named field masked; depth, breadth and cycles are bounded. */
-export const withoutSecrets = (value: unknown, depthLeft = 6): unknown => {
+/** A copy of `value` with secret-named fields masked and `hide` over all text; depth, breadth and cycles are bounded. */
+export const withoutSecrets = (
+  value: unknown,
+  hide: (text: string) => string,
+  depthLeft = 6,
+): unknown => {
+  if (typeof value === 'string') return hide(value)
   if (typeof value !== 'object' || value === null) return value
   if (value instanceof Error) {
     const { code, hint } = value as { code?: unknown; hint?: unknown }
-    return { text: value.message, ...(code ? { code } : {}), ...(hint ? { hint } : {}) }
+    return {
+      text: hide(value.message),
+      ...(code ? { code: hide(String(code)) } : {}),
+      ...(hint ? { hint: hide(String(hint)) } : {}),
+    }
   }
   if (ArrayBuffer.isView(value)) return `${value.byteLength} bytes`
   if (depthLeft === 0) return '…'
-  if (Array.isArray(value))
-    return value.slice(0, 100).map((one) => withoutSecrets(one, depthLeft - 1))
-  const out: Record<string, unknown> = {}
-  for (const [name, one] of Object.entries(value).slice(0, 100))
-    out[name] =
-      isSecretName(name) && one !== undefined && one !== null && one !== ''
-        ? mask
-        : withoutSecrets(one, depthLeft - 1)
-  return out
+  const below = (one: unknown) => withoutSecrets(one, hide, depthLeft - 1)
+  if (Array.isArray(value)) return value.slice(0, 100).map(below)
+  if (value instanceof URL) return hide(value.href)
+  return Object.fromEntries(
+    Object.entries(value)
+      .slice(0, 100)
+      .map(([name, one]) => [
+        hide(name),
+        isSecretName(name) && one !== undefined && one !== null && one !== '' ? mask : below(one),
+      ]),
+  )
 }

@@ -96,6 +96,22 @@ test('no secret leaves: by name, by value, in a URL, in an error', () => {
   }
 })
 
+test('a secret that looks like the form of a line does not break it', () => {
+  const { log, lines, redactor } = opened('json')
+  for (const secret of ['":"x', 'level', '},{"', 'info']) redactor.add(secret)
+  log.info('event', { text: '":"x', level: 1, more: '},{"' })
+  const line = JSON.parse(lines[0] ?? '')
+  assert.deepEqual([line.text, line.more], ['[hidden]', '[hidden]'])
+})
+
+test('a field named like a part of the line takes nothing away from it', () => {
+  for (const kind of ['tty', 'journald', 'json'] as const) {
+    const { log, lines } = opened(kind)
+    log.child({ level: 9 }).warn('event', { time: 5, event: 'other' })
+    assert.match(lines[0] ?? '', /level_"?[=:]9.*time_"?[=:]5.*event_"?[=:]"?other/)
+  }
+})
+
 test('a huge or cyclic field is bounded, and logging never throws', () => {
   const cyclic: Record<string, unknown> = { big: 'x'.repeat(100_000), n: 1n, f: () => 1 }
   cyclic.self = cyclic
@@ -106,7 +122,7 @@ test('a huge or cyclic field is bounded, and logging never throws', () => {
     assert.ok((lines[0]?.length ?? 0) < 40_000)
     if (kind === 'json') JSON.parse(lines[0] ?? '')
   }
-  assert.deepEqual(withoutSecrets({ bytes: new Uint8Array(3), password: '' }), {
+  assert.deepEqual(withoutSecrets({ bytes: new Uint8Array(3), password: '' }, String), {
     bytes: '3 bytes',
     password: '',
   })
