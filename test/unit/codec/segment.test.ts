@@ -11,16 +11,23 @@ import {
   sealSegment,
   segmentDigest,
 } from '../../../src/codec/segment.ts'
-
 import { isFailure } from '../../../src/errors.ts'
 import { segmentPointsMax } from '../../../src/limits.ts'
 import type { PointBatch } from '../../../src/model.ts'
-import { compressors, grouped, header, listOf, tameBatch, wildBatch } from './random-points.ts'
+import {
+  assertSame,
+  compressors,
+  grouped,
+  header,
+  listOf,
+  tameBatch,
+  wildBatch,
+} from './random-points.ts'
 import { readSegment } from './second-reader.ts'
 
 const checkRoundTrip = (batch: PointBatch, compressor: Compressor): void => {
   const { header: read, points } = openSegment(sealSegment(header, batch, compressor))
-  assert.deepEqual(listOf(points), grouped(batch))
+  assertSame(listOf(points), grouped(batch))
   assert.equal(read.pointCount, batch.count)
   assert.equal(read.seriesCount, new Set(batch.series).size)
   assert.equal(read.compressor, compressor)
@@ -38,7 +45,7 @@ test('runs as sensors make them come back bit for bit', () => {
 })
 test('the journal keeps any points bit for bit and in accept order', () => {
   const check = (batch: PointBatch) =>
-    assert.deepEqual(listOf(decodeJournal(encodeJournal(batch))), listOf(batch))
+    assertSame(listOf(decodeJournal(encodeJournal(batch))), listOf(batch))
   fc.assert(fc.property(wildBatch, check), { numRuns: 300 })
   fc.assert(fc.property(tameBatch, check), { numRuns: 100 })
 })
@@ -54,7 +61,7 @@ test('a reader made from the document alone reads the same', () => {
       each.quality,
       each.text ?? each.bits,
     ])
-    assert.deepEqual(seen, grouped(batch))
+    assertSame(seen, grouped(batch))
     const { formatVersion: _, frameKind: __, ...first } = openSegment(bytes).header
     assert.deepEqual(second, first)
   }
