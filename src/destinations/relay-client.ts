@@ -92,7 +92,7 @@ const createSizeLimit = (bodyBytesMax: number): SizeLimit => {
 
 /** Null: everything is committed and the region stands where it should. */
 const judge = (
-  { region }: Parts,
+  { region, greeter }: Parts,
   body: Uint8Array,
   batch: SendBatch,
   parcels: readonly Parcel[],
@@ -108,6 +108,7 @@ const judge = (
     const reached = position === undefined ? 0 : region.reached(batch.laneId, position)
     if (position !== undefined && reached < batch.ackedThrough)
       return { kind: 'rewind', after: reached }
+    greeter.acked(batch.laneId, Math.max(reached, batch.ackedThrough))
     return strange === null ? null : later('the region is on another timeline: saying hello', 0)
   } catch (error) {
     if (!isFailure(error)) throw error
@@ -123,12 +124,8 @@ const lengthsOf = (parcels: readonly Parcel[]): Map<EpochId, number> => {
   return lengths
 }
 
-const helloFirst = async (
-  { greeter }: Parts,
-  batch: SendBatch,
-  signal: AbortSignal,
-): Promise<Outcome | null> => {
-  const standing = await greeter.again(batch, signal)
+const helloFirst = async ({ greeter }: Parts, signal: AbortSignal): Promise<Outcome | null> => {
+  const standing = await greeter.again(signal)
   return standing.kind === 'later' || standing.kind === 'blocked' ? standing : null
 }
 
@@ -201,7 +198,7 @@ const send = async (parts: Parts, batch: SendBatch, signal: AbortSignal): Promis
       continue
     }
     if (++demands > demandsMax) return later(`the region keeps asking: ${result.text}`)
-    const end = result.code === 'need-hello' ? await helloFirst(parts, batch, signal) : null
+    const end = result.code === 'need-hello' ? await helloFirst(parts, signal) : null
     if (end !== null) return end
   }
   return { kind: 'stored', rejected }

@@ -5,7 +5,7 @@
  */
 import { formatVersion } from '../codec/segment.ts'
 import { isFailure } from '../errors.ts'
-import type { LaneStanding, SendBatch, Standing } from '../model.ts'
+import type { LaneId, LaneStanding, Seq, Standing } from '../model.ts'
 import { relayPaths } from '../protocol/relay.ts'
 import { type HelloAnswer, helloAnswer, helloRequest } from '../protocol/relay-messages.ts'
 import type { DestinationDeps } from './destination.ts'
@@ -15,8 +15,10 @@ import type { SeriesSender } from './relay-series.ts'
 
 export interface Greeter {
   readonly hello: (lanes: readonly LaneStanding[], signal: AbortSignal) => Promise<Standing>
-  /** In the middle of sending: the region forgot this epoch. */
-  readonly again: (batch: SendBatch, signal: AbortSignal) => Promise<Standing>
+  /** Everything up to `seq` was answered as committed since the last hello. */
+  readonly acked: (lane: LaneId, seq: Seq) => void
+  /** In the middle of sending: whoever answers does not know this epoch. */
+  readonly again: (signal: AbortSignal) => Promise<Standing>
 }
 export interface GreeterParts {
   readonly deps: DestinationDeps
@@ -30,6 +32,7 @@ const formats = Array.from({ length: formatVersion }, (_, at) => at + 1)
 export const createGreeter = ({ deps, ask, region, series }: GreeterParts): Greeter => {
   const { spool } = deps
   let last: readonly LaneStanding[] = []
+  const acked = new Map<LaneId, Seq>()
 
   const requestFor = async (lanes: readonly LaneStanding[]): Promise<Uint8Array> =>
     helloRequest.encode({
@@ -84,13 +87,19 @@ export const createGreeter = ({ deps, ask, region, series }: GreeterParts): Gree
     }
   }
   return {
-    hello,
-    again: (batch, signal) => {
-      const lanes = last.map((one) =>
-        one.laneId === batch.laneId && one.cursor.backlog < batch.ackedThrough
-          ? { ...one, cursor: { ...one.cursor, backlog: batch.ackedThrough } }
-          : one,
-      )
+    hello: (lanes, signal) => {
+      acked.clear()
+      return hello(lanes, signal)
+    },
+    acked: (lane, seq) => {
+      acked.set(lane, Math.max(seq, acked.get(lane) ?? 0))
+    },
+    // Another region starts where these cursors stand: stale ones would ask for what is delivered.
+    again: (signal) => {
+      const lanes = last.map((one) => {
+        const backlog = Math.max(one.cursor.backlog, acked.get(one.laneId) ?? 0)
+        return { ...one, cursor: { ...one.cursor, backlog } }
+      })
       return hello(lanes, signal)
     },
   }

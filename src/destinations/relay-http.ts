@@ -110,7 +110,8 @@ export const createHttpTransport = (options: HttpOptions): HttpTransport => {
   const letGo = async () => {
     const old = dispatcher
     dispatcher = undefined
-    if (old !== undefined) await (await old).close()
+    // A dispatcher that never came to be has nothing to close.
+    await old?.then((one) => one.close()).catch(() => undefined)
   }
   const stopListening = tls.onChange(() => void letGo())
 

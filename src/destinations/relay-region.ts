@@ -6,9 +6,9 @@
  * `from` when the region changed is not rewound below it; what is known is kept before it is used.
  */
 
-import { isFailure } from '../errors.ts'
+import { z } from 'zod'
 import type { LaneId, LaneStanding, Seq } from '../model.ts'
-import { badMessage, parseJson } from '../protocol/relay.ts'
+import { messageOf } from '../protocol/relay.ts'
 import type { LanePositionMessage, RegionMessage } from '../protocol/relay-messages.ts'
 import type { DestinationDeps } from './destination.ts'
 
@@ -29,20 +29,14 @@ export interface RegionBooks {
   readonly reached: (lane: LaneId, position: Omit<LanePositionMessage, 'lane'>) => Seq
 }
 
-interface KeptRegion {
-  readonly region: string
-  /** By lane id: acked when the cursors came over from another region. */
-  readonly from: Readonly<Record<string, Seq>>
-}
-
-const decodeKept = (bytes: Uint8Array): KeptRegion | undefined => {
-  try {
-    return parseJson(bytes, badMessage) as KeptRegion
-  } catch (error) {
-    if (isFailure(error)) return undefined
-    throw error
-  }
-}
+const keptRegion = messageOf(
+  z.object({
+    region: z.string(),
+    /** By lane id: acked when the cursors came over from another region. */
+    from: z.record(z.string(), z.number().int().min(0)),
+  }),
+)
+type KeptRegion = ReturnType<typeof keptRegion.decode>
 
 export const createRegionBooks = (
   spool: Pick<DestinationDeps['spool'], 'kept' | 'keep'>,
@@ -54,7 +48,7 @@ export const createRegionBooks = (
   const load = async (): Promise<KeptRegion> => {
     if (kept === undefined) {
       const bytes = await spool.kept(key)
-      kept = (bytes === null ? undefined : decodeKept(bytes)) ?? { region: '', from: {} }
+      kept = bytes === null ? { region: '', from: {} } : keptRegion.decode(bytes)
     }
     return kept
   }
@@ -66,7 +60,7 @@ export const createRegionBooks = (
       if (before.region === said.region) return false
       const from = Object.fromEntries(lanes.map((one) => [one.laneId, one.cursor.backlog]))
       const next: KeptRegion = { region: said.region, from }
-      await spool.keep([{ key, value: Buffer.from(JSON.stringify(next), 'utf8') }])
+      await spool.keep([{ key, value: keptRegion.encode(next) }])
       kept = next
       return true
     },

@@ -6,6 +6,7 @@ import type { RelayPost, RelayTransport } from '../../../src/destinations/relay-
 import { Failure, textOf } from '../../../src/errors.ts'
 import { createSystemHost } from '../../../src/host.ts'
 import type { Destination, Segment } from '../../../src/model.ts'
+import { helloRequest } from '../../../src/protocol/relay-messages.ts'
 import { createTestLog, laneId, type TestLog } from '../../contract/destination-log.ts'
 import { createTestRegion, type TestRegion } from '../../contract/destination-region.ts'
 
@@ -110,6 +111,22 @@ test('an empty region of the same name: hello and series are said again inside a
   const four = log.batch([log.add(points(300, 5))], { ackedThrough: 3 })
   assert.deepEqual(await destination.send(four, signal), stored)
   assert.equal(before.points(), 15)
+})
+
+test('another region is told what was delivered since the last hello', async () => {
+  await using before = await createTestRegion()
+  await using other = await createTestRegion()
+  const log = createTestLog(agent)
+  const { wire, destination } = connect(log, before)
+  await destination.standing(log.standing(0), signal)
+  await destination.send(log.batch([log.add(points(0, 5))]), signal)
+  wire.to = other.transport(agent)
+  assert.deepEqual(await destination.send(log.batch([log.add(points(100, 5))]), signal), stored)
+  const said = wire.posts.filter((post) => post.path === '/v1/hello').at(-1)
+  assert.equal(helloRequest.decode(said?.body ?? new Uint8Array(0)).lanes[0]?.acked, 1)
+  const standing = await destination.standing(log.standing(2), signal)
+  assert.ok(standing.kind === 'known' && standing.lanes.get(laneId)?.contiguous === 2)
+  assert.equal(other.points(), 5)
 })
 
 test('a segment of an older epoch finds its series', async () => {
