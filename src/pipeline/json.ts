@@ -25,14 +25,17 @@ const exact = (_key: string, value: unknown, context: { source: string }): unkno
     : value
 const parseExact = JSON.parse as (text: string, reviver: typeof exact) => Json
 
+/** `exactly`: integers of 16 digits and more as bigints where a number cannot hold them. */
 export const parseJson = (
   bytes: Uint8Array,
+  exactly = true,
 ): { readonly value: Json } | { readonly why: string } => {
   const text = decodeText(bytes)
   if (text === undefined) return { why: 'not well-formed UTF-8' }
   try {
     // The reviver sees every value and costs as much as the parse: only where a number is long enough to need it.
-    return { value: /\d{16}/.test(text) ? parseExact(text, exact) : (JSON.parse(text) as Json) }
+    const value = exactly && /\d{16}/.test(text) ? parseExact(text, exact) : JSON.parse(text)
+    return { value: value as Json }
   } catch (error) {
     // V8 quotes the input and counts positions: without them one kind of mistake is one reason.
     const why = textOf(error).replace(/,? ?(?:"|\.\.\.|(?:in JSON )?at position).*$/s, '')
