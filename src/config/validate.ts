@@ -181,7 +181,7 @@ const other = (issue: Issue, path: Path, context: Context): Trouble => {
   return { code: 'HF-C006', text: `${nameOf(path)} ${text}`, path, on: 'value' }
 }
 
-/** Alternatives: those that differ in type or value alone are named together; else the one that got furthest is meant. */
+/** Alternatives that differ in type or value alone are named together; else the one that got furthest is meant. */
 const union = (
   issue: Issue & { code: 'invalid_union' },
   path: Path,

@@ -42,7 +42,7 @@ export const createRedactor = (): Redactor => {
   }
 }
 
-/** A copy of `value` with secret-named fields masked and `hide` over all text; depth, breadth and cycles are bounded. */
+/** A copy of `value`, secret-named fields masked, `hide` over all text; depth, breadth and cycles are bounded. */
 export const withoutSecrets = (
   value: unknown,
   hide: (text: string) => string,
