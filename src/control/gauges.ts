@@ -19,8 +19,10 @@ export const createGauges = (meter: Meter): ((view: AgentView) => Promise<void>)
     meter.count(name, total - before, labels)
   }
   return async (view) => {
-    const [status, gaps] = await Promise.all([view.status(), view.gaps(gapRowsMax)])
+    const status = await view.status()
     const { verdict, spool, destinations } = status
+    // Status answers also when the spool does not; asking the spool for more would then wait for it.
+    const gaps = spool === null ? [] : await view.gaps(gapRowsMax)
     meter.gauge('holdfast_health', healthNumber[verdict.state])
     if (verdict.safeOfflineHours !== null)
       meter.gauge('holdfast_safe_offline_seconds', verdict.safeOfflineHours * 3_600)

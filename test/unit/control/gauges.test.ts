@@ -30,6 +30,11 @@ test('a look tells the meter; counters take the difference and never go back', a
 
 test('without an answer of the spool nothing is invented', async () => {
   const meter = createMeter()
-  await createGauges(meter)(createView({ status: async () => ({ ...status, spool: null }) }).view)
+  const never = new Promise<never>(() => {})
+  const { view } = createView({
+    status: async () => ({ ...status, spool: null }),
+    gaps: () => never,
+  })
+  await createGauges(meter)(view)
   assert.doesNotMatch(await meter.text(), /commits_total/)
 })
