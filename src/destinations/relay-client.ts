@@ -43,7 +43,7 @@ interface Parts {
 
 /** A link of 64 kbit/s still gets a full body through in time. */
 const slowestBytesPerMs = 8
-/** A region that keeps asking for something is asked again later instead. */
+/** A region that keeps asking (more than once for each epoch) is asked again later instead. */
 const demandsMax = 6
 
 /** The transport's deadline passed. */
@@ -71,7 +71,7 @@ const createAsk =
     return { ...readReply(reply, host.clock.nowUs()), date: reply.headers.date }
   }
 
-/** What a request may hold: less after it got stuck (a slow link, a path that swallows large packets). */
+/** What a request may hold: less after one got stuck (a slow link, a path that eats large packets). */
 interface SizeLimit {
   readonly bytesMax: () => number
   readonly stalled: (bytes: number) => void
@@ -188,7 +188,8 @@ const send = async (parts: Parts, batch: SendBatch, signal: AbortSignal): Promis
     if ('kind' in result) return result
     if (result.code === 'bad-frame') {
       const parcel = refusedParcel(parcels, result)
-      if (parcel === undefined) return later(`the region refused the request: ${result.text}`)
+      if (parcel?.frame.type !== 'segment')
+        return later(`the region refused the request: ${result.text}`)
       // Once may be a bit that fell over on the way; the same bytes twice are poison.
       if (suspects.has(parcel)) {
         rejected.push({ seq: parcel.seq, text: result.text })
@@ -197,7 +198,8 @@ const send = async (parts: Parts, batch: SendBatch, signal: AbortSignal): Promis
       suspects.add(parcel)
       continue
     }
-    if (++demands > demandsMax) return later(`the region keeps asking: ${result.text}`)
+    if (++demands > demandsMax + lengthsOf(parcels).size)
+      return later(`the region keeps asking: ${result.text}`)
     const end = result.code === 'need-hello' ? await helloFirst(parts, signal) : null
     if (end !== null) return end
   }

@@ -85,6 +85,7 @@ export const createSeriesSender = (
       signal,
     )
     if (reading.kind === 'setback') {
+      if (reading.stalled) bytesMax = Math.max(1, Math.floor(bytesMax / 2))
       if (reading.setback.kind !== 'smaller') return reading.setback
       // Never "smaller" to whoever sends segments: their size is not to blame.
       if (entries.length === 1) return later(`one series is too big: ${reading.setback.text}`)

@@ -163,6 +163,33 @@ test('poison: refused twice, then everything else is committed and only it is re
   assert.equal(region.points(), 10)
 })
 
+test('a region that refuses a gap record is asked again later: it has no replacement', async () => {
+  await using region = await createTestRegion()
+  const log = createTestLog(agent)
+  const { wire, destination } = connect(log, region)
+  await destination.standing(log.standing(0), signal)
+  const error = { code: 'bad-frame', text: 'no', frame: 0, seq: 1 }
+  wire.to = async () => ({
+    status: 400,
+    headers: { 'content-type': 'application/json' },
+    body: Buffer.from(JSON.stringify({ error })),
+  })
+  assert.equal((await destination.send(log.batch([log.addGap({})]), signal)).kind, 'later')
+})
+
+test('segments of many old epochs find their series in one send', async () => {
+  await using region = await createTestRegion()
+  let log = createTestLog(agent)
+  const items = Array.from({ length: 12 }, (_, at) => {
+    log = log.restart()
+    return log.add(points(at * 100, 2))
+  })
+  const { destination } = connect(log, region)
+  await destination.standing(log.standing(0), signal)
+  assert.deepEqual(await destination.send(log.batch(items), signal), stored)
+  assert.equal(region.points(), 24)
+})
+
 test('bytes damaged here never travel', async () => {
   await using region = await createTestRegion()
   const log = createTestLog(agent)
