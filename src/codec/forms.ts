@@ -196,6 +196,7 @@ const convertToSingles = ({ values, words, xs, count }: Said, oddMax: number): b
     offsets[i] = 0
     const offset =
       near === value ? 0 : offsetOf(words[2 * i + 1] as number, words[2 * i] as number, near)
+    // Which NaN a conversion makes is the machine's own affair: NaN is always an exception.
     if (!Number.isNaN(near) && offset >= -offsetMax && offset <= offsetMax) {
       const word = singleWord[0] as number
       before = turnSingle(word)

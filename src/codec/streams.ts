@@ -91,7 +91,7 @@ export const takeVarint = (cursor: Cursor): number => {
   }
   throw malformed('a number is too long')
 }
-/** `count` <= 16 bits. Past the end come zeros; `checkBits` says so once a run is read. */
+/** `count` <= 16 bits, known to be there. */
 const take16 = (cursor: BitCursor, count: number): number => {
   const { bytes } = cursor
   const at = cursor.at >>> 3

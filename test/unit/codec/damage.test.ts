@@ -203,3 +203,58 @@ test('another version, frame kind or magic is named as such', () => {
     (error) => isFailure(error, 'HF-K003'),
   )
 })
+
+/** Streams by hand, none compressed: modes, shapes, params, firsts, tokens, bits, texts. */
+const byHand = (
+  pointCount: number,
+  seriesCount: number,
+  streams: readonly number[][],
+): Uint8Array => {
+  const sizes = streams.flatMap(({ length }) => (length === 0 ? [0] : [length, length]))
+  const rawBytes = streams.flat().length
+  const bytes = forge(0, Uint8Array.from([...sizes, ...streams.flat()]), rawBytes, pointCount)
+  new DataView(bytes.buffer).setUint32(20, seriesCount, true)
+  return recheck(bytes)
+}
+test('a body that contradicts itself or its header is refused', () => {
+  const refused = (bytes: Uint8Array) =>
+    assert.throws(
+      () => openSegment(bytes),
+      (error) => isFailure(error, 'HF-K006'),
+    )
+  // One series, one point at time 0: firsts are its index, count 1, a new vector, its time, its value.
+  const firsts = [0, 2, 2, 0, 0]
+  const good = [[42], [], [1, 0, 0], firsts, [], [], [0]]
+  const change = (at: number, stream: number[]) => good.map((old, i) => (i === at ? stream : old))
+  const { points } = openSegment(byHand(1, 1, good))
+  assert.deepEqual([points.count, points.kinds[0], points.texts], [1, 3, ['']])
+
+  for (const at of [0, 1, 2, 3, 4, 5]) refused(byHand(1, 1, change(at, [...(good[at] ?? []), 0])))
+  refused(byHand(1, 1, change(6, [0, 0])))
+  refused(byHand(1, 1, change(6, [])))
+  refused(byHand(1, 1, change(3, [0, 2, 2, 0, 2])))
+  refused(byHand(1, 1, [[40], [], [1, 0, 0], [0, 2, 2, 0, 255], [], [], []]))
+  refused(byHand(1, 1, [[40], [], [1, 0, 0], [0, 2, 2, 0, 255], [], [255, 255, 255, 255], []]))
+  refused(byHand(1, 1, change(0, [63])))
+  refused(byHand(1, 1, change(3, [0, 4, 2, 0, 0])))
+  refused(byHand(1, 1, change(3, [0, 2, 0, 0, 0])))
+  const later = byHand(1, 1, good)
+  later[56] = 1
+  refused(recheck(later))
+
+  // Two series with a point each at time 0: indexes and references are straight lines (36), counts constant (4).
+  const two = (first: number, drift: number) => [
+    [41, 41],
+    [36, 4, 36],
+    [2, 0, drift, 1, 0],
+    [first, 2, 2, 0, 0, 0],
+    [],
+    [],
+    [],
+  ]
+  assert.deepEqual([...openSegment(byHand(2, 2, two(0, 2))).points.series], [0, 1])
+  refused(byHand(2, 2, two(2, 1)))
+  refused(byHand(2, 2, two(2, 0)))
+  refused(byHand(2, 1, two(0, 2)))
+  refused(byHand(2, 2, two(1, 2)))
+})

@@ -35,7 +35,7 @@ const checkRoundTrip = (batch: PointBatch, compressor: Compressor): void => {
 
 test('any points come back bit for bit, grouped by series, in accept order', () => {
   fc.assert(fc.property(wildBatch, fc.constantFrom(...compressors), checkRoundTrip), {
-    numRuns: 400,
+    numRuns: 250,
   })
 })
 test('runs as sensors make them come back bit for bit', () => {
@@ -46,7 +46,7 @@ test('runs as sensors make them come back bit for bit', () => {
 test('the journal keeps any points bit for bit and in accept order', () => {
   const check = (batch: PointBatch) =>
     assertSame(listOf(decodeJournal(encodeJournal(batch))), listOf(batch))
-  fc.assert(fc.property(wildBatch, check), { numRuns: 300 })
+  fc.assert(fc.property(wildBatch, check), { numRuns: 200 })
   fc.assert(fc.property(tameBatch, check), { numRuns: 100 })
 })
 
