@@ -1,0 +1,122 @@
+/** Many seeds on several processes, of this tree or of a mutated copy of it. Every process it starts ends with it. */
+import { fork } from 'node:child_process'
+import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { Mutant } from './mutants/table.ts'
+import { noTotals, type Totals, totalNames } from './plan.ts'
+import type { SeedResult } from './world.ts'
+
+export interface Many {
+  readonly seeds: number
+  readonly from: number
+  readonly workers: number
+  readonly stopAtRed?: boolean
+  /** The tree whose `test/sim/worker.ts` runs. */
+  readonly root?: string
+  readonly onRed?: (result: SeedResult) => void
+}
+export interface ManyResult {
+  readonly done: number
+  readonly red: readonly SeedResult[]
+  readonly totals: Totals
+  readonly digests: ReadonlyMap<number, string>
+  readonly virtualMs: number
+}
+
+const projectRoot = join(import.meta.dirname, '../..')
+/** A worker that says nothing for so long hangs. */
+const silenceMs = 60_000
+
+export const runMany = async (many: Many): Promise<ManyResult> => {
+  const totals = noTotals()
+  const red: SeedResult[] = []
+  const digests = new Map<number, string>()
+  let virtualMs = 0
+  const children = Array.from({ length: many.workers }, (_, at) =>
+    fork(join(many.root ?? projectRoot, 'test/sim/worker.ts'), [
+      String(many.from + at),
+      String(many.from + many.seeds),
+      String(many.workers),
+    ]),
+  )
+  const stop = () => {
+    for (const child of children) child.kill('SIGKILL')
+  }
+  process.once('exit', stop)
+  await Promise.all(
+    children.map((child) => {
+      let last = many.from
+      let watch = setTimeout(stop, silenceMs)
+      child.on('message', (message) => {
+        const result = message as SeedResult
+        last = result.seed
+        clearTimeout(watch)
+        watch = setTimeout(() => {
+          console.log(`no word after seed ${last}`)
+          child.kill('SIGKILL')
+        }, silenceMs)
+        if (many.stopAtRed === true && red.length > 0) return
+        digests.set(result.seed, result.digest)
+        virtualMs += result.virtualMs
+        for (const name of totalNames) totals[name] += result.totals[name]
+        if (result.ok) return
+        red.push(result)
+        many.onRed?.(result)
+        if (many.stopAtRed === true) stop()
+      })
+      return new Promise((resolve) =>
+        child.on('exit', () => {
+          clearTimeout(watch)
+          resolve(null)
+        }),
+      )
+    }),
+  )
+  process.off('exit', stop)
+  return { done: digests.size, red, totals, digests, virtualMs }
+}
+
+export interface MutantResult {
+  readonly name: string
+  /** 'killed' by the checker or an invariant; everything else is a failure of the simulation. */
+  readonly end: 'killed' | 'survived' | 'died otherwise' | 'no longer applies'
+  readonly seed: number
+  readonly text: string
+}
+
+/** Reasons that the checker or an invariant gives, not a crash of the mutated code. */
+const byVerdict = /^(?:missing|altered|duplicate|too many|not drained|\d+ forks)/
+
+/** Runs seeds over a copy of `src` with one wrong change. */
+export const runMutant = async (
+  mutant: Mutant,
+  many: Pick<Many, 'seeds' | 'workers'>,
+): Promise<MutantResult> => {
+  const { name } = mutant
+  const root = mkdtempSync(join(tmpdir(), 'holdfast-mutant-'))
+  try {
+    cpSync(join(projectRoot, 'src'), join(root, 'src'), { recursive: true })
+    cpSync(join(projectRoot, 'test/sim'), join(root, 'test/sim'), { recursive: true })
+    cpSync(join(projectRoot, 'package.json'), join(root, 'package.json'))
+    symlinkSync(join(projectRoot, 'node_modules'), join(root, 'node_modules'))
+    const file = join(root, 'src', mutant.file)
+    const parts = readFileSync(file, 'utf8').split(mutant.find)
+    if (parts.length !== 2)
+      return { name, end: 'no longer applies', seed: 0, text: `${parts.length - 1} places` }
+    writeFileSync(file, parts.join(mutant.put))
+    const { red, done } = await runMany({
+      ...many,
+      from: mutant.from ?? 1,
+      root,
+      stopAtRed: true,
+    })
+    const first = red[0]
+    if (first === undefined) return { name, end: 'survived', seed: done, text: `${done} seeds` }
+    const text = first.reasons.find((one) => byVerdict.test(one))
+    if (text !== undefined) return { name, end: 'killed', seed: first.seed, text }
+    return { name, end: 'died otherwise', seed: first.seed, text: first.reasons[0] ?? '' }
+  } finally {
+    rmSync(root, { recursive: true, force: true })
+  }
+}

@@ -1,0 +1,32 @@
+/** One process of many: runs seeds FROM, FROM + STEP, … below TO and tells each result to its parent. */
+import { noTotals } from './plan.ts'
+import { runSeed, type SeedResult } from './world.ts'
+
+const [from = 1, to = 2, step = 1] = process.argv.slice(2).map(Number)
+
+const asBug = (seed: number, error: unknown): SeedResult => ({
+  seed,
+  ok: false,
+  reasons: [`bug: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`],
+  verdict: null,
+  digest: '',
+  totals: noTotals(),
+  virtualMs: 0,
+})
+let stray: unknown
+process.on('unhandledRejection', (error) => {
+  stray = error
+})
+process.on('disconnect', () => process.exit(1))
+for (let seed = from; seed < to; seed += step) {
+  stray = undefined
+  let result: SeedResult
+  try {
+    result = await runSeed(seed)
+    if (stray !== undefined) result = asBug(seed, stray)
+  } catch (error) {
+    result = asBug(seed, error)
+  }
+  process.send?.(result)
+}
+process.exit(0)
