@@ -2,7 +2,7 @@
  * A regional node as a process: its store, its door, its metrics, until the signal fires.
  * Invariant: it listens only once the schema is known to be right; a database that is not there yet is waited for.
  */
-import { mkdirSync, readFileSync } from 'node:fs'
+import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { extendDictionaryHash } from '../codec/series-id.ts'
 import { createEmbeddedStore } from '../database/embedded.ts'
@@ -15,9 +15,6 @@ import { openTlsFiles } from '../tls.ts'
 import { createRegional } from './handle.ts'
 import { openRegionalServer, type RegionalServer } from './server.ts'
 
-type DatabaseTls =
-  | 'off'
-  | { readonly [name in 'ca' | 'cert' | 'key' | 'server_name']?: string | undefined }
 /** What of a regional configuration (`config/regional.ts`) is needed here. */
 export interface RegionalSettings {
   readonly listen: string
@@ -30,7 +27,7 @@ export interface RegionalSettings {
     readonly urls: readonly string[]
     readonly password?: string | undefined
     /** Paths of PEM files; 'off' for a Unix socket or this machine only. */
-    readonly tls: DatabaseTls
+    readonly tls: PostgresTls | 'off'
     readonly pool_max: number
   } | null
   readonly metrics?: { readonly listen: string; readonly token?: string | undefined } | undefined
@@ -49,17 +46,6 @@ const agentsLookMs = 15_000
 /** An agent that is well says hello once a minute. */
 const heardWithinUs = 600 * 1_000_000
 
-const pemsOf = (files: Exclude<DatabaseTls, 'off'>): PostgresTls => {
-  const read = (path: string | undefined) =>
-    path === undefined ? undefined : readFileSync(path, 'utf8')
-  const found = {
-    ca: read(files.ca),
-    cert: read(files.cert),
-    key: read(files.key),
-    serverName: files.server_name,
-  }
-  return Object.fromEntries(Object.entries(found).filter(([, value]) => value !== undefined))
-}
 const openStore = (settings: RegionalSettings, host: Host): RegionStore => {
   const { database, state_dir: folder } = settings
   if (database === null) {
@@ -69,7 +55,7 @@ const openStore = (settings: RegionalSettings, host: Host): RegionStore => {
   const { password } = database
   return createPostgresStore({
     urls: database.urls,
-    tls: database.tls === 'off' ? 'off' : pemsOf(database.tls),
+    tls: database.tls,
     ...(password === undefined ? {} : { password: () => password }),
     poolMax: database.pool_max,
     host,
