@@ -5,6 +5,15 @@
 import { z } from 'zod'
 import { Failure } from '../errors.ts'
 import { version } from '../release.ts'
+import {
+  agentStatus,
+  gapRow,
+  laneStatus,
+  quarantineRow,
+  reloadAnswer,
+  replayAnswer,
+  tapLine,
+} from './answers.ts'
 import type { AgentView } from './view.ts'
 import { quarantineJson } from './wire.ts'
 
@@ -30,7 +39,8 @@ export interface Route {
   readonly query: z.ZodObject
   readonly body: z.ZodObject
   readonly answer: 'json' | 'text' | 'ndjson'
-  readonly describes: string
+  /** Of a text answer: null. */
+  readonly schema: z.ZodType | null
   /** Null for those that stream. */
   readonly work: ((view: AgentView, given: Given) => Promise<unknown>) | null
 }
@@ -39,7 +49,7 @@ export interface Given {
   readonly query: Readonly<Record<string, unknown>>
   readonly body: Readonly<Record<string, unknown>>
 }
-type RouteDraft = Pick<Route, 'method' | 'path' | 'summary' | 'describes' | 'work'> & Partial<Route>
+type RouteDraft = Pick<Route, 'method' | 'path' | 'summary' | 'schema' | 'work'> & Partial<Route>
 const route = (draft: RouteDraft): Route => ({
   params: nothing,
   query: nothing,
@@ -54,21 +64,21 @@ export const routes: readonly Route[] = [
     method: 'get',
     path: '/v1/status',
     summary: 'Verdict, sources, lanes, destinations, spool, clock',
-    describes: 'AgentStatus of src/control/view.ts',
+    schema: agentStatus,
     work: (view) => view.status(),
   }),
   route({
     method: 'get',
     path: '/v1/lanes',
     summary: 'Every lane with its readers',
-    describes: '{lanes: LaneStatus[]}',
+    schema: z.object({ lanes: z.array(laneStatus) }),
     work: async (view) => ({ lanes: await view.lanes() }),
   }),
   route({
     method: 'get',
     path: '/v1/gaps',
     summary: 'Recorded losses, newest first',
-    describes: '{gaps: GapRow[]}',
+    schema: z.object({ gaps: z.array(gapRow) }),
     query: limitQuery,
     work: async (view, { query }) => ({ gaps: await view.gaps(Number(query.limit)) }),
   }),
@@ -76,7 +86,7 @@ export const routes: readonly Route[] = [
     method: 'get',
     path: '/v1/quarantine',
     summary: 'What could not be taken or delivered, newest first',
-    describes: '{quarantine: QuarantineRow[]}, samples in base64',
+    schema: z.object({ quarantine: z.array(quarantineRow) }),
     query: limitQuery,
     work: async (view, { query }) => ({
       quarantine: (await view.quarantined(Number(query.limit))).map(quarantineJson),
@@ -86,7 +96,7 @@ export const routes: readonly Route[] = [
     method: 'post',
     path: '/v1/quarantine/{id}/discard',
     summary: 'Forget one quarantined sample for good; its gap record stays',
-    describes: '{discarded: true}',
+    schema: z.object({ discarded: z.literal(true) }),
     params: z.strictObject({ id: z.coerce.number().int().min(0) }),
     work: async (view, { params }) => {
       if (!(await view.discard(Number(params.id))))
@@ -98,7 +108,7 @@ export const routes: readonly Route[] = [
     method: 'get',
     path: '/v1/metrics',
     summary: 'Prometheus text',
-    describes: 'Names are listed in src/observability/meters.ts',
+    schema: null,
     answer: 'text',
     work: (view) => view.metrics(),
   }),
@@ -106,8 +116,7 @@ export const routes: readonly Route[] = [
     method: 'get',
     path: '/v1/tap',
     summary: 'Points as they become durable, one JSON object a line, until the caller hangs up',
-    describes:
-      '{series, tags, time, kind, value, quality} or {skipped: N} where the reader was too slow',
+    schema: tapLine,
     answer: 'ndjson',
     query: z.strictObject({ series: text.default('*').describe('Name with * and ?') }),
     work: null,
@@ -116,7 +125,7 @@ export const routes: readonly Route[] = [
     method: 'post',
     path: '/v1/replay',
     summary: 'Send a range of time again, or say how much that would be',
-    describes: '{id, parts: [{lane, destination, segments, points, bytes, seqFirst, seqLast}]}',
+    schema: replayAnswer,
     body: replayBody,
     work: (view, { body }) => {
       const given = replayBody.parse(body)
@@ -130,7 +139,7 @@ export const routes: readonly Route[] = [
     method: 'post',
     path: '/v1/replay/cancel',
     summary: 'End a replay; what it has sent stays sent',
-    describes: '{cancelled: true}',
+    schema: z.object({ cancelled: z.literal(true) }),
     body: z.strictObject({ id: text }),
     work: async (view, { body }) => {
       if (!(await view.cancelReplay(String(body.id)))) throw notFound(`replay ${body.id}`)
@@ -141,14 +150,14 @@ export const routes: readonly Route[] = [
     method: 'post',
     path: '/v1/reload',
     summary: 'Read the configuration again; an invalid one changes nothing',
-    describes: '{changed, text}',
+    schema: reloadAnswer,
     work: (view) => view.reload(),
   }),
   route({
     method: 'post',
     path: '/v1/seal',
     summary: 'Seal the open segment of every lane now',
-    describes: '{sealed: true}',
+    schema: z.object({ sealed: z.literal(true) }),
     work: async (view) => {
       await view.seal()
       return { sealed: true }
@@ -158,13 +167,17 @@ export const routes: readonly Route[] = [
     method: 'get',
     path: '/openapi.json',
     summary: 'This document',
-    describes: 'OpenAPI 3.1',
+    schema: z.looseObject({}),
     work: async () => openApiDocument(),
   }),
 ]
 
 const schemaOf = (schema: z.ZodType) => {
   const { $schema: _, ...rest } = z.toJSONSchema(schema, { io: 'input' })
+  return rest
+}
+const answerOf = (schema: z.ZodType) => {
+  const { $schema: _, ...rest } = z.toJSONSchema(schema, { io: 'output' })
   return rest
 }
 const parameters = (schema: z.ZodObject, place: 'path' | 'query') =>
@@ -190,7 +203,10 @@ const operation = (one: Route) => {
         }
       : {}),
     responses: {
-      200: { description: one.describes, content: { [mediaTypes[one.answer]]: {} } },
+      200: {
+        description: 'Done',
+        content: { [mediaTypes[one.answer]]: one.schema ? { schema: answerOf(one.schema) } : {} },
+      },
       default: { $ref: '#/components/responses/error' },
     },
   }

@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { parse } from 'yaml'
+import { tapLine } from '../../../src/control/answers.ts'
 import { openApiDocument, routes } from '../../../src/control/api.ts'
 import { createControlClient } from '../../../src/control/client.ts'
 import {
@@ -216,6 +217,23 @@ test('the OpenAPI document in docs is the one that is served, and names every ro
     const url = path.replaceAll(/\{\w+\}/g, '7')
     if (method === 'post') await assert.rejects(it.client.get(url), refusal('HF-X404'))
   }
+})
+
+test('what is answered has the shape that is described', async () => {
+  await using it = await opened()
+  const bodies: Record<string, unknown> = {
+    '/v1/replay': { from_us: 1, to_us: 2 },
+    '/v1/replay/cancel': { id: 'r1' },
+  }
+  for (const { method, path, schema, answer } of routes) {
+    if (schema === null || answer === 'ndjson') continue
+    const url = path.replaceAll(/\{\w+\}/g, '7')
+    const got = method === 'get' ? await it.client.get(url) : await it.client.post(url, bodies[url])
+    assert.deepEqual(schema.parse(got), got, path)
+  }
+  const lines: unknown[] = []
+  await it.client.lines('/v1/tap', (line) => lines.push(tapLine.parse(JSON.parse(line))) < 3)
+  assert.equal(lines.length, 3)
 })
 
 test('globs: star, question mark, everything else literal, and no blow-up', () => {

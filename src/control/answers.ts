@@ -1,0 +1,176 @@
+/**
+ * The shapes of the control API's answers, for its OpenAPI document. The compiler holds them to the types they describe.
+ * Invariant: they describe; nothing is refused or changed by them at run time.
+ */
+import { z } from 'zod'
+import { type GapRow, gapReasons, type LaneStatus, type SpoolStats } from '../model.ts'
+import type {
+  ClockStatus,
+  DestinationStatus,
+  Issue,
+  SourceStatus,
+  Verdict,
+} from '../observability/health.ts'
+import type { AgentStatus, ReloadAnswer, ReplayAnswer } from './view.ts'
+import type { QuarantineJson, TapJson } from './wire.ts'
+
+/** `both` fails to compile when a field is missing on either side. */
+const both =
+  <T>() =>
+  <S extends z.ZodType<T>>(schema: S & (T extends z.output<S> ? unknown : never)): S =>
+    schema
+const text = z.string()
+const count = z.number()
+const timeUs = z.number().describe('Microseconds since 1970 UTC, 0 when unknown')
+const reason = z.enum(gapReasons)
+
+const issueFields = { code: text, reason: text, fix: text, effects: z.array(text).readonly() }
+const issue = both<Issue>()(
+  z.object({ severity: z.enum(['unhealthy', 'degraded', 'note']), ...issueFields }),
+)
+const verdict = both<Verdict>()(
+  z.object({
+    state: z.enum(['ok', 'degraded', 'unhealthy']),
+    ...issueFields,
+    issues: z.array(issue).readonly(),
+    safeOfflineHours: count.nullable().describe('Null while nothing fills the spool'),
+  }),
+)
+const common = {
+  code: text,
+  text,
+  hint: text,
+  sinceUs: timeUs,
+  points: count,
+  pointsPerSecond: count,
+}
+const source = both<SourceStatus>()(
+  z.object({
+    name: text,
+    type: text,
+    lane: text,
+    state: z.enum(['starting', 'running', 'restarting']),
+    lastPointUs: timeUs,
+    ...common,
+  }),
+)
+const destination = both<DestinationStatus>()(
+  z.object({
+    name: text,
+    type: text,
+    state: z.enum(['connecting', 'up', 'retrying', 'blocked']),
+    lastAckUs: timeUs,
+    pending: count,
+    oldestUnackedUs: timeUs,
+    ...common,
+  }),
+)
+const cursor = z.object({
+  backlog: count,
+  live: z.object({ start: count, upTo: count }).nullable(),
+})
+export const laneStatus = both<LaneStatus>()(
+  z.object({
+    lane: text,
+    id: count,
+    head: count,
+    floor: count,
+    accepted: count,
+    bytes: count,
+    readers: z
+      .array(
+        z.object({ reader: text, cursor, delivered: count, declaredLost: count, pending: count }),
+      )
+      .readonly(),
+  }),
+)
+const spoolStats = both<SpoolStats>()(
+  z.object({
+    bytesUsed: count,
+    bytesMax: count,
+    diskFreeBytes: count,
+    commits: count,
+    commitMsP50: count,
+    commitMsP99: count,
+    bytesWritten: count,
+    seriesCount: count,
+    blockedReason: text.nullable(),
+    fillBytesPerSecond: count,
+    quarantined: count,
+    waitingForClock: count,
+  }),
+)
+const clock = both<ClockStatus>()(z.object({ trusted: z.boolean(), offsetUs: count.nullable() }))
+export const agentStatus = both<AgentStatus>()(
+  z.object({
+    version: text,
+    agent: text,
+    epoch: text,
+    spoolId: text,
+    nowUs: timeUs,
+    upForUs: count,
+    config: z.object({ file: text, digest: text }),
+    verdict,
+    clock,
+    spool: spoolStats.nullable(),
+    sources: z.array(source).readonly(),
+    lanes: z.array(laneStatus).readonly(),
+    destinations: z.array(destination).readonly(),
+  }),
+)
+export const gapRow = both<GapRow>()(
+  z.object({
+    lane: text,
+    seq: count,
+    seqLast: count,
+    reason,
+    count,
+    source: text,
+    timeUsMin: timeUs,
+    timeUsMax: timeUs,
+  }),
+)
+export const quarantineRow = both<QuarantineJson>()(
+  z.object({
+    id: count,
+    lane: text,
+    seq: count,
+    reason,
+    source: text,
+    text,
+    atUs: timeUs,
+    sample: text.describe('Base64'),
+  }),
+)
+export const tapLine = z.union([
+  both<TapJson>()(
+    z.object({
+      series: text,
+      tags: z.record(text, text).readonly(),
+      time: text.describe('RFC 3339 with microseconds, UTC'),
+      kind: z.enum(['float', 'int', 'bool', 'string']),
+      value: z.union([count, z.boolean(), text]).describe('int64, NaN and infinities as text'),
+      quality: z.enum(['good', 'uncertain', 'bad']),
+    }),
+  ),
+  z.object({ skipped: count.describe('Points left out, because the reader was too slow') }),
+])
+export const replayAnswer = both<ReplayAnswer>()(
+  z.object({
+    id: text.describe('Empty for a dry run'),
+    parts: z
+      .array(
+        z.object({
+          lane: text,
+          destination: text,
+          segments: count,
+          points: count,
+          bytes: count,
+          seqFirst: count,
+          seqLast: count,
+        }),
+      )
+      .readonly(),
+  }),
+)
+export const reloadAnswer = both<ReloadAnswer>()(z.object({ changed: z.boolean(), text }))
