@@ -9,7 +9,6 @@ import { readFileSync, statSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import type { z } from 'zod'
 import { textOf } from '../errors.ts'
-import { isSecretName } from '../observability/redact.ts'
 import { checkMeaning, checkSurroundings } from './checks.ts'
 import { absolutePaths } from './paths.ts'
 import { type ConfigProblem, didYouMean } from './problems.ts'
@@ -25,7 +24,7 @@ import {
   sourceCommonSchema,
   topSchema,
 } from './schema.ts'
-import { type Environment, resolveSecrets } from './secrets.ts'
+import { type Environment, isSecretPath, resolveSecrets } from './secrets.ts'
 import {
   configBytesMax,
   type Path,
@@ -91,9 +90,6 @@ export const openSource = (path: string, environment: Environment): Source | Con
     troubles,
   }
 }
-export const isSecretPath = (path: Path): boolean =>
-  isSecretName(path.findLast((one) => typeof one === 'string')?.toString() ?? '')
-
 const isMap = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && !Array.isArray(value)
 const split = (given: Record<string, unknown>, common: readonly string[]) => {

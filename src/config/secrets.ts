@@ -21,9 +21,15 @@ export interface Resolved {
 
 const secretBytesMax = 64 * 1024
 const reference = /\$\{([^}]{0,512})\}/g
+/** The key a value stands under; names inside `fields` and `tags` are the plant's, and mean nothing to us. */
+const nameOf = (path: Path): string =>
+  path.includes('fields') || path.includes('tags')
+    ? ''
+    : (path.findLast((step) => typeof step === 'string')?.toString() ?? '')
+export const isSecretPath = (path: Path): boolean => isSecretName(nameOf(path))
 /** `url` and `username` may refer to secrets, but a literal one there is none. */
-const mayRefer = (name: string) =>
-  isSecretName(name) || /^(url|urls|database|username|user)$/.test(name)
+const mayRefer = (path: Path) =>
+  isSecretPath(path) || /^(url|urls|database|username|user)$/.test(nameOf(path))
 
 const readSecret = (path: string): string => {
   if (statSync(path).size > secretBytesMax) throw new Error(`${path} is larger than 64 KiB`)
@@ -56,8 +62,6 @@ const lookUp = (text: string, environment: Environment): string => {
   )
 }
 
-const nameOf = (path: Path) => path.findLast((step) => typeof step === 'string')?.toString() ?? ''
-
 export const resolveSecrets = (root: unknown, environment: Environment): Resolved => {
   const secrets: string[] = []
   const literal: Path[] = []
@@ -65,13 +69,13 @@ export const resolveSecrets = (root: unknown, environment: Environment): Resolve
   const leaf = (text: string, path: Path): string => {
     const name = nameOf(path)
     if (!text.includes('${')) {
-      if (isSecretName(name) && text !== '') {
+      if (isSecretPath(path) && text !== '') {
         secrets.push(text)
         literal.push(path)
       }
       return text
     }
-    if (!mayRefer(name)) {
+    if (!mayRefer(path)) {
       troubles.push({
         code: 'HF-C013',
         text: `"${name}" cannot refer to a secret or to the environment`,
@@ -94,7 +98,7 @@ export const resolveSecrets = (root: unknown, environment: Environment): Resolve
   }
   const walk = (value: unknown, path: Path): unknown => {
     if (typeof value === 'string') return leaf(value, path)
-    if (typeof value === 'number' && isSecretName(nameOf(path))) literal.push(path)
+    if (typeof value === 'number' && isSecretPath(path)) literal.push(path)
     if (Array.isArray(value)) return value.map((one, index) => walk(one, [...path, index]))
     if (typeof value !== 'object' || value === null) return value
     return Object.fromEntries(

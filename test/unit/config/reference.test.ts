@@ -116,3 +116,22 @@ destinations:
   for (const meant of ['time', 'float'])
     assert.match(printed, new RegExp(`did you mean "${meant}"`))
 })
+
+test('a field or tag of the plant that is called like a secret is none', () => {
+  const path = join(folder, 'named.yaml')
+  writeFileSync(
+    path,
+    `agent: {name: gw}
+sources:
+  - name: b
+    type: mqtt
+    url: mqtt://x
+    password: hunter22
+    subscribe: [{topic: a, fields: {token: float}, tags: {secret: "{topic}"}}]
+`,
+  )
+  chmodSync(path, 0o600)
+  const result = loadConfig(path, { environment: {}, catalog, surroundings: false })
+  assert.ok(result.ok)
+  assert.deepEqual(result.config.secrets, ['hunter22'])
+})
