@@ -297,7 +297,13 @@ export interface SpoolPort extends AsyncDisposable {
    * The region forgot: go back to `after`. Below the floor, `forgotten` tombstones are written and
    * counts move to lost.
    */
-  readonly rewind: (lane: string, reader: string, after: Seq) => Promise<Cursor>
+  readonly rewind: (
+    lane: string,
+    reader: string,
+    after: Seq,
+    /** Ranges above `after` that it does hold: no `forgotten` tombstone reaches over an end of one. */
+    held?: readonly (readonly [Seq, Seq])[],
+  ) => Promise<Cursor>
   /**
    * Replace one segment by a tombstone for one reader's sake (`rejected`), keeping its bytes in the
    * quarantine.

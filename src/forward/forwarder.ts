@@ -10,14 +10,13 @@
  * nothing more is sent, what is out has a moment to be answered, the rest is let go.
  * ## waiting / blocked
  * Later: full jitter, or what the far side asked for. Blocked: a person's matter, looked at once a minute, nothing is
- * dropped. Rewind: the cursor goes back, and at once to greeting.
+ * dropped. Rewind: at once to greeting, where the cursor goes back.
  * ## stopped
  * The signal fired. What was out and not answered is sent again at the next start: harmless.
  */
 import type { Host } from '../host.ts'
 import { helloIdleMs } from '../limits.ts'
 import type {
-  Cursor,
   Destination,
   LaneStanding,
   LaneStatus,
@@ -63,6 +62,10 @@ export interface Forwarder extends Service {
   readonly cancelReplay: (id: number) => Promise<boolean>
 }
 
+interface LanePlace {
+  readonly contiguous: Seq
+  readonly above: readonly (readonly [Seq, Seq])[]
+}
 /** How long requests that are out may still be answered once a session ends. */
 const answerGraceMs = 2_000
 
@@ -82,6 +85,8 @@ export const createForwarder = (parts: ForwarderParts): Forwarder => {
     bytesMax: () => learned.bytesMax,
     share: Math.max(0.01, 1 - options.liveShare),
   })
+  /** What an answer said is forgotten; the next hello says more exactly what, where the far side keeps books. */
+  const told = new Map<ForwardLane, Seq>()
   /** Setbacks since the last committed answer. */
   let failures = 0
 
@@ -117,28 +122,34 @@ export const createForwarder = (parts: ForwarderParts): Forwarder => {
     progress.pending(statuses)
     const standing = await ask(statuses, signal)
     if (standing.kind === 'later' || standing.kind === 'blocked') return standing
-    if (standing.kind === 'unknown') return undefined
+    if (standing.kind === 'unknown') {
+      for (const [lane, after] of told) await goBack(lane, after, [])
+      told.clear()
+      return undefined
+    }
+    told.clear()
     for (const lane of lanes.values()) {
       const far = standing.lanes.get(lane.laneId)
       const head = statuses.find((one) => one.id === lane.laneId)?.head ?? 0
-      if (far !== undefined) lane.moveTo(await agree(lane, far.contiguous, head))
+      if (far !== undefined) await agree(lane, far, head)
     }
     return undefined
   }
-  const agree = async (lane: ForwardLane, contiguous: Seq, head: Seq): Promise<Cursor> => {
+  const goBack = async (lane: ForwardLane, after: Seq, above: LanePlace['above']) => {
+    progress.rewound(lane.lane, lane.cursor().backlog, after)
+    lane.moveTo(await spool.rewind(lane.lane, reader, after, above))
+  }
+  const agree = async (lane: ForwardLane, { contiguous, above }: LanePlace, head: Seq) => {
     let cursor = lane.cursor()
-    if (contiguous < cursor.backlog) {
-      progress.rewound(lane.lane, cursor.backlog, contiguous)
-      return await spool.rewind(lane.lane, reader, contiguous)
-    }
+    if (contiguous < cursor.backlog) return await goBack(lane, contiguous, above)
     if (contiguous > head)
       host.log.warn('far_side_ahead', { destination: reader, lane: lane.lane, contiguous, head })
     const known = Math.min(contiguous, head)
     while (cursor.backlog < known) {
       const upTo = Math.min(known, cursor.live?.start ?? known)
       cursor = await spool.ack(lane.lane, reader, { which: 'backlog', upTo })
+      lane.moveTo(cursor)
     }
-    return cursor
   }
   /** With nothing to send nobody would notice a failover: ask once a minute. */
   const heartbeat = async (stop: AbortSignal): Promise<Setback | undefined> => {
@@ -193,10 +204,8 @@ export const createForwarder = (parts: ForwarderParts): Forwarder => {
     stop.release()
     const setback = firstSetback(ends)
     const lane = setback?.kind === 'rewind' ? lanes.get(setback.lane) : undefined
-    if (setback?.kind === 'rewind' && lane !== undefined && setback.after < lane.cursor().backlog) {
-      progress.rewound(lane.lane, lane.cursor().backlog, setback.after)
-      lane.moveTo(await spool.rewind(lane.lane, reader, setback.after))
-    }
+    if (setback?.kind === 'rewind' && lane !== undefined && setback.after < lane.cursor().backlog)
+      told.set(lane, setback.after)
     return setback
   }
   const pause = async (setback: Setback, signal: AbortSignal): Promise<void> => {

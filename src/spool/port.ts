@@ -71,7 +71,7 @@ export const createSpoolPort = (
     whenPast: ingest.whenPast,
     startLive: (lane, reader) => acked(() => spool.startLive(lane, reader)),
     ack: (lane, reader, upTo) => acked(() => spool.ack(lane, reader, upTo)),
-    rewind: (lane, reader, after) => moved(() => spool.rewind(lane, reader, after)),
+    rewind: (lane, reader, after, held) => moved(() => spool.rewind(lane, reader, after, held)),
     quarantine: (lane, seq, reason, text) => moved(() => spool.quarantine(lane, seq, reason, text)),
     lanes: async () => spool.lanes(),
     epochs: async () => spool.epochs(),

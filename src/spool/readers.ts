@@ -148,10 +148,19 @@ interface Run {
   readonly epoch: number
   readonly gap: Gap
 }
-/** Neighbouring stubs of one epoch are one loss. */
-const addRun = (runs: Run[], next: Run): void => {
+export type HeldRanges = readonly (readonly [Seq, Seq])[]
+const rangeWith = (held: HeldRanges, seq: Seq): number =>
+  held.findIndex(([first, last]) => first <= seq && seq <= last)
+
+/** Neighbouring stubs of one epoch are one loss, unless the far side holds one of them and not the other. */
+const addRun = (runs: Run[], next: Run, held: HeldRanges): void => {
   const last = runs[runs.length - 1]
-  if (last === undefined || last.seqLast !== next.seq - 1 || last.epoch !== next.epoch) {
+  if (
+    last === undefined ||
+    last.seqLast !== next.seq - 1 ||
+    last.epoch !== next.epoch ||
+    rangeWith(held, last.seqLast) !== rangeWith(held, next.seq)
+  ) {
     runs.push(next)
     return
   }
@@ -165,7 +174,13 @@ const addRun = (runs: Run[], next: Run): void => {
 }
 
 /** Inside a transaction: stubs above `after` become `forgotten` tombstones, their counts leave the reader's books. */
-const forget = (state: SpoolState, lane: LaneState, reader: ReaderState, after: Seq): void => {
+const forget = (
+  state: SpoolState,
+  lane: LaneState,
+  reader: ReaderState,
+  after: Seq,
+  held: HeldRanges,
+): void => {
   const runs: Run[] = []
   for (const stub of stubRows(state, lane, after, lane.now.floor - 1)) {
     const seqLast = seqOf(stub.key)
@@ -189,7 +204,7 @@ const forget = (state: SpoolState, lane: LaneState, reader: ReaderState, after: 
         : { ...now, delivered: now.delivered - points, lost: now.lost - lost }
     const times = { timeUsMin: stub.min, timeUsMax: stub.max }
     const gap: Gap = { reason: 'forgotten', count: points + lost, source: '', ...times }
-    addRun(runs, { seq, seqLast, epoch: stub.epoch, gap })
+    addRun(runs, { seq, seqLast, epoch: stub.epoch, gap }, held)
   }
   for (const run of runs) {
     const others = readersPast(lane, run.seqLast).filter((name) => name !== reader.name)
@@ -197,8 +212,14 @@ const forget = (state: SpoolState, lane: LaneState, reader: ReaderState, after: 
   }
 }
 
-/** The far side forgot everything above `after`: both cursors go back, the books with them. */
-export const rewind = (state: SpoolState, lane: LaneState, name: string, after: Seq): Cursor => {
+/** The far side forgot everything above `after` but `held`: both cursors go back, the books with them. */
+export const rewind = (
+  state: SpoolState,
+  lane: LaneState,
+  name: string,
+  after: Seq,
+  held: HeldRanges = [],
+): Cursor => {
   const reader = readerNamed(lane, name)
   const to = Math.min(after, reader.now.backlog)
   if (to === reader.now.backlog && reader.now.live === null) return cursorOf(reader)
@@ -208,7 +229,7 @@ export const rewind = (state: SpoolState, lane: LaneState, name: string, after: 
     if (to < start) reachBack(state, lane, reader, to)
     if (live !== null) unbook(state, lane, reader, live.start, live.upTo)
     if (to < lane.now.floor - 1) {
-      forget(state, lane, reader, to)
+      forget(state, lane, reader, to, held)
       lane.now = { ...lane.now, floor: to + 1 }
     }
     reader.now = { ...reader.now, backlog: to, live: null, start: Math.min(to, start) }

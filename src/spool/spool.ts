@@ -28,7 +28,7 @@ import { dictionaryEntries, epochLinks, seriesCount } from './epochs.ts'
 import { openState, type SpoolParts } from './open.ts'
 import { quarantined, quarantineSegment } from './quarantine.ts'
 import { estimate, listGaps, readItems } from './read.ts'
-import { ack, closeReader, openReader, rewind, startLive } from './readers.ts'
+import { ack, closeReader, type HeldRanges, openReader, rewind, startLive } from './readers.ts'
 import { bytesUsed, prepareBallast } from './room.ts'
 import { sealOpen } from './seal.ts'
 import {
@@ -67,7 +67,7 @@ export interface Spool {
   readonly read: (lane: string, after: Seq, bytesMax: number, upTo?: Seq) => readonly LaneItem[]
   readonly startLive: (lane: string, reader: string) => Cursor
   readonly ack: (lane: string, reader: string, acked: Acked) => Cursor
-  readonly rewind: (lane: string, reader: string, after: Seq) => Cursor
+  readonly rewind: (lane: string, reader: string, after: Seq, held?: HeldRanges) => Cursor
   readonly quarantine: (lane: string, seq: Seq, reason: GapReason, text: string) => void
   readonly lanes: () => readonly LaneStatus[]
   readonly epochs: () => readonly EpochLink[]
@@ -186,7 +186,7 @@ export const openSpool = (parts: SpoolParts): Spool => {
     read: (name, after, bytesMax, upTo) => readItems(state, lane(name), after, bytesMax, upTo),
     startLive: (name, reader) => startLive(lane(name), reader),
     ack: (name, reader, acked) => read(() => ack(state, lane(name), reader, acked)),
-    rewind: (name, reader, after) => rewind(state, lane(name), reader, after),
+    rewind: (name, reader, after, held) => rewind(state, lane(name), reader, after, held),
     quarantine: (name, seq, reason, text) =>
       quarantineSegment(state, lane(name), seq, reason, text),
     lanes: () => [...state.lanes.values()].map(laneStatus),
