@@ -1,6 +1,6 @@
 /** "No operator is needed after a fault": outages, failovers, full disks, certificates, clocks, clones and restores. */
 import assert from 'node:assert/strict'
-import { copyFileSync, cpSync } from 'node:fs'
+import { copyFileSync, cpSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { openLink } from '../../src/cli/demo/link.ts'
@@ -115,6 +115,7 @@ test('a spool restored to an earlier moment goes on in a new epoch; nothing that
   await publisher.send(300)
   await site.drained()
   await agent.kill()
+  rmSync(site.stateDir, { recursive: true })
   cpSync(saved, site.stateDir, { recursive: true })
   agent = await site.startAgent()
   assert.ok(await publisher.send(300))
