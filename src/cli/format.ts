@@ -17,6 +17,9 @@ export const countText = (count: number): string =>
   Math.abs(count) < 10_000
     ? Math.round(count).toLocaleString('en-US')
     : scaled(count, ['', 'k', 'M', 'G', 'T'])
+/** `1 point`, `2 points`, `31.2 M points`. */
+export const amountText = (count: number, word: string): string =>
+  `${countText(count)} ${word}${count === 1 ? '' : 's'}`
 /** `900 ms`, `45 s`, `12 min`, `21 h`, `12 d`. */
 export const spanText = (ms: number): string => {
   if (ms < 1_000) return `${Math.max(0, Math.round(ms))} ms`

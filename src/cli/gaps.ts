@@ -4,7 +4,7 @@ import { exitCodes } from '../errors.ts'
 import type { GapReason, GapRow } from '../model.ts'
 import { printable } from '../observability/printable.ts'
 import type { CliContext } from './context.ts'
-import { countText, table } from './format.ts'
+import { amountText, table } from './format.ts'
 
 const meaning: Readonly<Record<GapReason, string>> = {
   quota: 'given up to make room',
@@ -33,7 +33,7 @@ export const gaps = async (
   const lines = rows.map((row) => [
     row.lane,
     row.seq === row.seqLast ? `${row.seq}` : `${row.seq}-${row.seqLast}`,
-    `${countText(row.count)} ${row.reason === 'malformed' ? 'messages' : 'points'}`,
+    amountText(row.count, row.reason === 'malformed' ? 'message' : 'point'),
     row.reason,
     printable(row.source),
     when(row),

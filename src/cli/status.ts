@@ -4,7 +4,7 @@ import { exitCodes } from '../errors.ts'
 import type { DestinationStatus, SourceStatus, Verdict } from '../observability/health.ts'
 import { printable } from '../observability/printable.ts'
 import type { CliContext, Style } from './context.ts'
-import { bytesText, countText, hoursText, spanText } from './format.ts'
+import { amountText, bytesText, countText, hoursText, spanText } from './format.ts'
 
 const exitCodeOf: Readonly<Record<Verdict['state'], number>> = {
   ok: exitCodes.good,
@@ -83,7 +83,7 @@ export const statusLines = (status: AgentStatus): string[] => {
     ...line('spool', [spoolText(status)]),
     ...line('destination', destinationLines(status)),
     ...(lost > 0
-      ? line('lost', [`${countText(lost)} points declared lost, see: holdfast gaps`])
+      ? line('lost', [`${amountText(lost, 'point')} declared lost, see: holdfast gaps`])
       : []),
     ...line('clock', [clockText(status)]),
     ...line('config', [`${status.config.file}  ${status.config.digest.slice(0, 12)}`]),
