@@ -10,6 +10,7 @@ import type { Host } from '../host.ts'
 import type { Emit, Intake } from '../model.ts'
 import type { Gather } from './mqtt-gather.ts'
 import type { Redelivery } from './mqtt-redelivery.ts'
+import { createStallWatch } from './mqtt-stall.ts'
 import type { Wire } from './mqtt-wire.ts'
 
 /** Short beside a commit window, long beside a message. */
@@ -62,12 +63,13 @@ export const createCommits = (parts: CommitsParts): Commits => {
       number = done.number
     }
     if (number < 0) return
+    const answered = stall.acking(unacked + gather.messages())
     unacked -= packetIds.length
-    if (packetIds.length > 0) {
-      wire.ack(packetIds)
-      stall.acked()
-    }
-    wire.probe(() => redelivery.confirmed(number))
+    wire.ack(packetIds)
+    wire.probe(() => {
+      redelivery.confirmed(number)
+      if (packetIds.length > 0) answered()
+    })
   }
   const emit = async (intakes: readonly Intake[], commit?: Commit) => {
     try {
@@ -116,12 +118,10 @@ export const createCommits = (parts: CommitsParts): Commits => {
     const quiet = arrivals === 0
     arrivals = 0
     ticks++
-    const urgent = quiet && stall.stalled(unacked + gather.messages())
     if (quiet || ticks >= ticksMax) {
       ticks = 0
-      flush(urgent)
+      flush(false)
     }
-    if (urgent && gather.messages() === 0) void start([{ points: emptyBatch, urgent }])
     if (!quiet) startTick()
   }
   const startTick = () => {
@@ -134,6 +134,7 @@ export const createCommits = (parts: CommitsParts): Commits => {
       arrivals++
       stall.arrived()
       regulate()
+      if (stall.stalled(unacked + gather.messages())) flush(true)
       startTick()
     },
     forgetBefore: () => {
@@ -149,38 +150,6 @@ export const createCommits = (parts: CommitsParts): Commits => {
       // Without a free slot it stays unacked, and comes again.
       gather.take([], false)
       while (running.size > 0) await Promise.all(running)
-    },
-  }
-}
-
-/** Below this many unacked messages silence says nothing: no known broker's window is smaller. */
-const windowMin = 10
-/** A stalled broker goes on within a round trip of the acks. */
-const goesOnMsMax = 50
-
-/**
- * Tells a broker that waits for acks (mosquitto: 20 messages under way) from one that has nothing to send, so that the
- * first gets an early commit and the second none: silence at `n` unacked that the acks did not end proves that the
- * window is larger than `n`.
- */
-export const createStallWatch = (monotonicMs: () => number) => {
-  let window = windowMin
-  let asked = 0
-  let ackedMs: number | undefined
-  return {
-    stalled: (unacked: number): boolean => {
-      if (unacked < window) return false
-      asked = unacked
-      return true
-    },
-    acked: () => {
-      if (asked > 0) ackedMs ??= monotonicMs()
-    },
-    arrived: () => {
-      if (ackedMs === undefined) return
-      if (monotonicMs() - ackedMs > goesOnMsMax) window = asked + 1
-      asked = 0
-      ackedMs = undefined
     },
   }
 }

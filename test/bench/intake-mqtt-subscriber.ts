@@ -1,7 +1,7 @@
 /**
- * The process under measurement of `intake.ts`: the MQTT source over the real spool as the agent has them (`holdfast`),
- * or mqtt.js with JSON.parse and no storage (`plain`). Answers `look` with its CPU time so far (all threads) and the
- * messages it has acked; ends when its parent goes.
+ * The process under measurement of `intake.ts`: the MQTT source over the real spool as the agent has them (`holdfast`;
+ * `latency` also notes times), or mqtt.js with JSON.parse and no storage (`plain`). Answers `look` with its CPU time so far (all threads) and the
+ * points it has stored (plain: seen); ends when its parent goes.
  */
 import mqtt from 'mqtt'
 import { seriesIdOf } from '../../src/codec/series-id.ts'
@@ -14,11 +14,12 @@ import { openSpoolWorker } from '../../src/spool/client.ts'
 import { temporaryFolder } from '../support/temp.ts'
 
 const [mode, url = '', topic = '', version = '5'] = process.argv.slice(2)
-let messages = 0
 const points = { stored: 0 }
+/** From a message's own time (when it was published) to its durable commit, after which its ack is written at once. */
+const latenciesMs: number[] = []
 process.on('message', () => {
   const { user, system } = process.cpuUsage()
-  process.send?.({ cpuUs: user + system, messages, points: points.stored })
+  process.send?.({ cpuUs: user + system, points: points.stored, latenciesMs })
 })
 
 const plain = async () => {
@@ -31,7 +32,6 @@ const plain = async () => {
     const values = Object.values(JSON.parse(payload.toString()) as Record<string, number>)
     for (const value of values) sum += value
     points.stored += values.length - 1
-    messages++
   })
   await client.subscribeAsync(topic, { qos: 1 })
   process.send?.('ready')
@@ -46,7 +46,6 @@ const holdfast = async () => {
     child: () => log,
   }
   const count = (name: string, value = 1) => {
-    if (name === 'holdfast_messages_received_total') messages += value
     if (name === 'holdfast_points_received_total') points.stored += value
   }
   const host = createSystemHost({ log, meter: { ...silentMeter, count } })
@@ -90,10 +89,16 @@ const holdfast = async () => {
     }),
   )
   process.on('disconnect', () => stop.abort())
-  await source.run(
-    createIntake({ spool, lane: 'raw', source: 'mqtt', meter: host.meter, clock }),
-    stop.signal,
-  )
+  const intake = createIntake({ spool, lane: 'raw', source: 'mqtt', meter: host.meter, clock })
+  await source.run(async (taken) => {
+    const { timeUs, count } = taken.points
+    // The columns may move to another thread.
+    const sentMs =
+      mode === 'latency' ? Array.from(timeUs.subarray(0, count), (us) => us / 1000) : []
+    await intake(taken)
+    const nowMs = performance.timeOrigin + performance.now()
+    for (const ms of sentMs) latenciesMs.push(nowMs - ms)
+  }, stop.signal)
   await spool[Symbol.asyncDispose]()
 }
 await (mode === 'plain' ? plain() : holdfast())

@@ -173,7 +173,7 @@ test('malformed and oversized messages are recorded with a sample, acked, and bl
 test('a broker that stalls at its window of 20 gets early commits; one with nothing to send gets none', async () => {
   const memory = createMemory()
   const source = startSource(
-    { url: broker.url, client_id: 'stall', subscribe: [{ topic: 'q/#' }] },
+    { url: broker.url, client_id: 'stall', receive_maximum: 20, subscribe: [{ topic: 'q/#' }] },
     memory,
   )
   await subscribed('stall')

@@ -37,8 +37,8 @@ export interface RunningSource {
   readonly stop: () => Promise<void>
   readonly connects: () => number
 }
-const running = new Set<() => Promise<void>>()
-/** For a test's end, however it ended. */
+const running = new Set<() => Promise<unknown>>()
+/** Ends sources and publishers at a test's end, however it ended. */
 export const stopSources = async (): Promise<void> => {
   await Promise.all([...running].map((stop) => stop()))
 }
@@ -121,10 +121,14 @@ export const until = async (what: string, reached: () => boolean, ms = 20_000): 
     await new Promise((resolve) => setTimeout(resolve, 5))
   }
 }
-export const connectPublisher = (
+export const connectPublisher = async (
   url: string,
   options: mqtt.IClientOptions = {},
-): Promise<MqttClient> => mqtt.connectAsync(url, { reconnectPeriod: 0, ...options })
+): Promise<MqttClient> => {
+  const client = await mqtt.connectAsync(url, { reconnectPeriod: 0, ...options })
+  running.add(() => client.endAsync(true))
+  return client
+}
 
 /** A TCP way to a port that can be cut. */
 export const startWay = async (to: number) => {
