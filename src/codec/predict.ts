@@ -26,6 +26,8 @@ const driftMax = 2 ** 49
 /** Costs are measured on the points up to `lookMax`, every other 64 of them: rare steps need a long look. */
 const lookMax = 4096
 const lookBlock = 64
+/** Something steady shows sooner. */
+const steadyLookMax = 384
 
 const bitLength = (z: number): number =>
   z < 2 ** 32 ? 32 - Math.clz32(z) : 64 - Math.clz32(z / 2 ** 32)
@@ -94,7 +96,7 @@ export const residuals = (
   return count - 1
 }
 
-const spare = new Float64Array(lookMax)
+const spare = new Float64Array(steadyLookMax)
 const costs = new Float64Array(4)
 /** Raw bits that each predictor would leave, without drift, in one pass. */
 const measure = (ys: Float64Array, count: number): void => {
@@ -152,8 +154,7 @@ const plain: readonly Choice[] = [
   { predictor: 3, drift: 0 },
 ]
 export const choosePredictor = (ys: Float64Array, count: number): Choice => {
-  const look = Math.min(count, lookMax)
-  measure(ys, look)
+  measure(ys, Math.min(count, lookMax))
   let best = 0
   for (let c = 1; c < 4; c++) if ((costs[c] as number) < (costs[best] as number)) best = c
   const choice = plain[best] as Choice
@@ -161,6 +162,7 @@ export const choosePredictor = (ys: Float64Array, count: number): Choice => {
   if (drift === 0) return choice
   // Something steady, such as a counter or a clock: along a straight line, or step after step.
   const mean = Math.round((ys[count - 1] as number) / (count - 1))
+  const look = Math.min(count, steadyLookMax)
   residuals(ys, spare, look, choice.predictor)
   let least = facts.bits
   let drifting = choice

@@ -61,11 +61,17 @@ const putSmall = (
       held |= (z & ((1 << width) - 1)) << heldBits
       heldBits += width
     }
-    while (heldBits >= 8) {
+    if (heldBits >= 16) {
       raw[rawAt++] = held
-      held >>>= 8
-      heldBits -= 8
+      raw[rawAt++] = held >>> 8
+      held >>>= 16
+      heldBits -= 16
     }
+  }
+  if (heldBits >= 8) {
+    raw[rawAt++] = held
+    held >>>= 8
+    heldBits -= 8
   }
   tokens.length = at
   bits.length = rawAt

@@ -216,6 +216,12 @@ const byHand = (
   new DataView(bytes.buffer).setUint32(20, seriesCount, true)
   return recheck(bytes)
 }
+const withTimes = (bytes: Uint8Array, timeUsMin: number, timeUsMax: number): Uint8Array => {
+  const view = new DataView(bytes.buffer)
+  view.setBigInt64(56, BigInt(timeUsMin), true)
+  view.setBigInt64(64, BigInt(timeUsMax), true)
+  return recheck(bytes)
+}
 test('a body that contradicts itself or its header is refused', () => {
   const refused = (bytes: Uint8Array) =>
     assert.throws(
@@ -257,4 +263,12 @@ test('a body that contradicts itself or its header is refused', () => {
   refused(byHand(2, 2, two(2, 0)))
   refused(byHand(2, 1, two(0, 2)))
   refused(byHand(2, 2, two(1, 2)))
+
+  // One series, two points: times a straight line, values of two tokens with 8 raw bits each.
+  const raw = (bits: number[]) =>
+    byHand(2, 1, [[40], [36, 0, 8], [1, 0, 2, 0], [0, 4, 2, 0, 0, 0], [1, 0], bits, []])
+  const ints = withTimes(raw([7, 9]), 0, 1)
+  assert.deepEqual([...openSegment(ints).points.bits], [263n, 9n])
+  refused(withTimes(raw([7]), 0, 1))
+  refused(withTimes(raw([]), 0, 1))
 })

@@ -150,6 +150,7 @@ export const tameBatch: fc.Arbitrary<PointBatch> = fc
       'steps',
       'ints',
       'huge',
+      'saw',
       'single',
       'means',
       'printed',
@@ -175,6 +176,7 @@ export const tameBatch: fc.Arbitrary<PointBatch> = fc
         walk += Math.round(random() * 10 - 5)
         if (random() * 200 < odd) builder.add(series, at, odd % 3 === 0 ? Number.NaN : -0, 0)
         else if (law === 'ints') builder.add(series, at, BigInt(walk * series) * 60n, 0)
+        else if (law === 'saw') builder.add(series, at, BigInt((round % 3) * 2 ** 46 + walk), 0)
         else if (law === 'huge')
           builder.add(series, at, BigInt(Math.floor(random() * 2 ** 53)) << 10n, 0)
         else {
