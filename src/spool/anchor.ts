@@ -5,7 +5,7 @@
  * Invariants: two slots written in turn, each with its own checksum, so a torn write leaves the other; written only after
  * a commit, flushed at each seal. Slot: magic, spool id, epoch, commit number, lanes (id, accepted, pending), CRC32.
  */
-import { closeSync, constants, fsyncSync, openSync, readSync, writeSync } from 'node:fs'
+import { closeSync, constants, fstatSync, fsyncSync, openSync, readSync, writeSync } from 'node:fs'
 import { crc32 } from 'node:zlib'
 import type { EpochId, LaneId } from '../model.ts'
 
@@ -100,6 +100,9 @@ export const openAnchor = (file: AnchorFile): Anchor => {
 
 export const openAnchorFile = (path: string): AnchorFile => {
   const fd = openSync(path, constants.O_RDWR | constants.O_CREAT, 0o600)
+  // Its blocks are taken now, so that a full disk does not stop it later.
+  const { size } = fstatSync(fd)
+  if (size < slotBytes * 2) writeSync(fd, Buffer.alloc(slotBytes * 2 - size), 0, undefined, size)
   return {
     read: (offset, length) => {
       const bytes = Buffer.alloc(length)

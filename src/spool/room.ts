@@ -29,6 +29,10 @@ const pages = (state: SpoolState): { readonly file: number; readonly used: numbe
 }
 export const bytesUsed = (state: SpoolState): number => pages(state).used * pageBytes
 
+/** While the ballast is gone its room belongs to the write-ahead log: the file may not grow into it. */
+const growthFloor = ({ ballast, path, options }: SpoolState): number =>
+  options.diskFreeBytesMin + (ballast || path === '' ? 0 : 2 * ballastBytes)
+
 /** Inside a transaction, after its inserts: throws HF-S020 when they may not stand. */
 export const requireRoom = (state: SpoolState, room: Room, bytes: number): void => {
   const { file, used } = pages(state)
@@ -39,7 +43,7 @@ export const requireRoom = (state: SpoolState, room: Room, bytes: number): void 
     room.neededBytes = over + slackBytes
     throw new Failure('HF-S020', 'the spool is at its quota')
   }
-  if (file > state.filePages && state.diskFreeBytes() < state.options.diskFreeBytesMin) {
+  if (file > state.filePages && state.diskFreeBytes() < growthFloor(state)) {
     room.reason = 'disk'
     throw new Failure('HF-S020', 'the disk is at its free-space floor')
   }
@@ -91,7 +95,7 @@ export const makeRoom = (
     return write(state, 'write', () => {
       if (releaseHold(state, bytes)) return true
       if (!mayDrop) return false
-      const drop = Math.max(bytes, Math.floor(state.options.bytesMax * dropShare))
+      const drop = Math.max(bytes, Math.floor(bytesUsed(state) * dropShare))
       const others = [...state.lanes.values()].filter(
         (lane) => !lanes.includes(lane) && lane.options?.policy === 'drop_oldest',
       )
@@ -119,7 +123,7 @@ export const prepareBallast = (state: SpoolState): void => {
   if (state.ballast || state.path === '') return
   const path = ballastPath(state.path)
   const enough = existsSync(path) && statSync(path).size === ballastBytes
-  const room = state.diskFreeBytes() > state.options.diskFreeBytesMin + 4 * ballastBytes
+  const room = state.diskFreeBytes() > growthFloor(state)
   try {
     if (!enough && room) writeFileSync(path, Buffer.alloc(ballastBytes), { flush: true })
     state.ballast = enough || room

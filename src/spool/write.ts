@@ -5,7 +5,7 @@
  * memory is what it was; an I/O error or damage ends the spool (`state.dead`), a full disk does not.
  */
 
-import { Failure } from '../errors.ts'
+import { isFailure } from '../errors.ts'
 import { trimPassed } from './retention.ts'
 import {
   acceptedOf,
@@ -149,7 +149,8 @@ export const write = <T>(state: SpoolState, anchor: AnchorNeed, work: () => T): 
     writeAnchor(state, anchor)
   } catch (error) {
     const failure = asFailure(state, error)
-    throw failure instanceof Failure ? die(state, failure) : failure
+    // An anchor that lags behind the database is only less sharp; one that met a failing disk says what comes next.
+    if (!isFailure(failure, 'HF-S020')) throw isFailure(failure) ? die(state, failure) : failure
   }
   state.failpoint('after-anchor')
   return result

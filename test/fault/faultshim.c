@@ -1,0 +1,68 @@
+/*
+ * Loaded with LD_PRELOAD: makes flushes and writes of chosen files fail or take long.
+ * HF_SHIM_MATCH: part of the path concerned. HF_SHIM_CONTROL: a file read before each call, its words obeyed:
+ * "fsync-eio", "write-enospc", "fsync-ms=N".
+ */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static int concerned(int fd) {
+  const char *match = getenv("HF_SHIM_MATCH");
+  char link[64], path[4096];
+  snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+  ssize_t length = readlink(link, path, sizeof path - 1);
+  if (match == NULL || length <= 0) return 0;
+  path[length] = 0;
+  return strstr(path, match) != NULL;
+}
+
+static void control(char *words, size_t size) {
+  const char *file = getenv("HF_SHIM_CONTROL");
+  words[0] = 0;
+  if (file == NULL) return;
+  int fd = (int)syscall(SYS_openat, AT_FDCWD, file, O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return;
+  ssize_t length = syscall(SYS_read, fd, words, size - 1);
+  syscall(SYS_close, fd);
+  words[length > 0 ? length : 0] = 0;
+}
+
+static int flush_fails(int fd) {
+  char words[256];
+  if (!concerned(fd)) return 0;
+  control(words, sizeof words);
+  const char *slow = strstr(words, "fsync-ms=");
+  if (slow != NULL) usleep((useconds_t)atoi(slow + 9) * 1000);
+  if (strstr(words, "fsync-eio") == NULL) return 0;
+  errno = EIO;
+  return 1;
+}
+
+static int write_fails(int fd) {
+  char words[256];
+  if (!concerned(fd)) return 0;
+  control(words, sizeof words);
+  if (strstr(words, "write-enospc") == NULL) return 0;
+  errno = ENOSPC;
+  return 1;
+}
+
+#define NEXT(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
+int fsync(int fd) { return flush_fails(fd) ? -1 : NEXT(fsync)(fd); }
+int fdatasync(int fd) { return flush_fails(fd) ? -1 : NEXT(fdatasync)(fd); }
+ssize_t write(int fd, const void *bytes, size_t size) {
+  return write_fails(fd) ? -1 : NEXT(write)(fd, bytes, size);
+}
+ssize_t pwrite(int fd, const void *bytes, size_t size, off_t at) {
+  return write_fails(fd) ? -1 : NEXT(pwrite)(fd, bytes, size, at);
+}
+ssize_t pwrite64(int fd, const void *bytes, size_t size, off64_t at) {
+  return write_fails(fd) ? -1 : NEXT(pwrite64)(fd, bytes, size, at);
+}
