@@ -74,7 +74,7 @@ const heldThrough = (state: SpoolState, lane: LaneState, passed: Seq): Seq => {
   if (keepSentMs === 0) return passed
   const now = uptimeMs(state)
   if (now - lane.heldAtMs >= keepSentMs / holdMarks && passed >= lane.now.floor) {
-    state.sql('INSERT OR REPLACE INTO holds VALUES (?, ?)').run(keyOf(lane.id, passed), now)
+    state.sql('INSERT OR IGNORE INTO holds VALUES (?, ?)').run(keyOf(lane.id, passed), now)
     lane.heldAtMs = now
   }
   const [from, to] = [keyOf(lane.id, 0), keyOf(lane.id, passed)]
