@@ -190,6 +190,22 @@ export const runStoreContract = (name: string, makeWorld: MakeWorld): void => {
         assert.ok(listed.kind === 'ok')
         assert.equal(listed.agents.find((row) => row.agent === agent.name)?.points, 1000)
       })
+      test('what meets no row of points is counted once too: tombstones and replays, at once', async () => {
+        const { agent, first } = await given()
+        const stores = [world.store, world.other, world.store, world.other]
+        for (let seq = 1; seq <= 10; seq += 2) {
+          const lost = first.tombstone(seq, seq, { count: 7 })
+          const replayed = first.segment(seq + 1, [point(0, seq), point(1, seq)], { replay: true })
+          await Promise.all(stores.map((store) => commit(store, agent, first, lost)))
+          await Promise.all(stores.map((store) => commit(store, agent, first, replayed)))
+        }
+        const listed = await world.store.agents()
+        assert.ok(listed.kind === 'ok')
+        const row = listed.agents.find((each) => each.agent === agent.name)
+        assert.deepEqual([row?.points, row?.declaredLost], [10, 35])
+        assert.deepEqual(await standing(world.store, first), [10, []])
+        assert.equal((await audit(agent)).length, 10)
+      })
       test('several commits of one lane in flight at once all stand', async () => {
         const { agent, first } = await given()
         const seqs = Array.from({ length: 24 }, (_, n) => n + 1)
