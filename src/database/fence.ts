@@ -55,16 +55,6 @@ export const seat = (books: AgentBooks, epoch: EpochId, path: readonly EpochId[]
   books.dirty = true
 }
 
-/** What the incumbent accepts from now on is later than anything its copy has written meanwhile. */
-const raise = (books: AgentBooks, epoch: EpochId): void => {
-  const row = books.epochs.get(epoch)
-  if (row === undefined) return
-  let highest = 0
-  for (const one of books.epochs.values()) highest = Math.max(highest, one.ordinal)
-  row.ordinal = highest + 1
-  row.dirty = true
-}
-
 const fence = (books: AgentBooks, epoch: EpochId): void => {
   const row = books.epochs.get(epoch)
   if (row === undefined || row.fenced) return
@@ -134,7 +124,6 @@ export const letSpeak = (
     seat(books, epoch, [])
     for (const id of up) fence(books, id)
     fence(books, newcomer)
-    raise(books, epoch)
     return null
   }
   if (silent) {
