@@ -107,7 +107,7 @@ export const runMutant = async (
     writeFileSync(file, parts.join(mutant.put))
     const { red, done } = await runMany({
       ...many,
-      from: mutant.from ?? 1,
+      from: 1,
       root,
       stopAtRed: true,
     })

@@ -132,6 +132,7 @@ export const drawPlan = (seed: number): Plan => {
   const segments = chance.int(60, 110)
   const events = drawEvents(chance, faultsMs, tight)
   // Points that the agent stamps itself are stamped by each copy of its spool: they would have two times.
+  const cloned = events.some(({ kind }) => kind === 'clone')
   const copied = events.some(({ kind }) => kind === 'clone' || kind === 'restore-spool')
   return {
     seed,
@@ -151,7 +152,8 @@ export const drawPlan = (seed: number): Plan => {
     bandwidthBytesPerSecond: slow ? chance.int(20_000, 60_000) : undefined,
     publishEveryMs: faultsMs / segments,
     pointsPerAppendMax: chance.pick([3, 10, 25]),
-    correctionShare: sometimes(0.6, 0.01, 0.3),
+    // A copy's epoch outranks the original's until that restarts: of what both delivered the copy's value stands.
+    correctionShare: cloned ? 0 : sometimes(0.6, 0.01, 0.3),
     longTextShare: tight ? chance.between(0.3, 0.9) : 0.01,
     // The quarantine's samples have no place in a spool this small.
     poisonShare: tight ? 0 : sometimes(0.2, 0.002, 0.02),
