@@ -1,6 +1,7 @@
 /**
  * The streams of a body back into points.
- * Invariants: counts are checked before anything is allocated or filled by them, and every stream is used up; whatever
+ * Invariants: counts are checked before anything is allocated or filled by them, and every stream is
+ * used up; whatever
  * the bytes say, the outcome is points or Failure HF-K006.
  */
 import { kinds, type PointBatch } from '../model.ts'

@@ -1,7 +1,9 @@
 /**
- * Points into the streams of a body: runs, and each column as a run of whole numbers. The streams are compressed apart,
+ * Points into the streams of a body: runs, and each column as a run of whole numbers. The streams are
+ * compressed apart,
  * because each has its own statistics. Layout: docs/formats/segment.md.
- * Invariant: what cannot come back exactly (a fractional time, an unknown kind) is refused here, before it is stored.
+ * Invariant: what cannot come back exactly (a fractional time, an unknown kind) is refused here,
+ * before it is stored.
  */
 import { Failure } from '../errors.ts'
 import { segmentPointsMax } from '../limits.ts'
@@ -96,7 +98,7 @@ const isConstant = (column: Uint8Array, count: number): boolean => {
   return true
 }
 const putColumn = (sinks: BodySinks, column: Uint8Array): void =>
-  putInts(sinks, Float64Array.from(column), column.length)
+  putInts(sinks, new Float64Array(column), column.length)
 
 /** Also refuses what is no kind, which else would be left out. */
 const hasMixedRuns = (kindsInOrder: Uint8Array, runs: Runs): boolean => {

@@ -1,5 +1,6 @@
 /**
- * A run of float64 values: whole numbers in the form that suits them (forms.ts), offsets beside them, and the values that
+ * A run of float64 values: whole numbers in the form that suits them (forms.ts), offsets beside them,
+ * and the values that
  * have no such form (NaN, infinities, -0, one odd value among decimals) as their 64-bit patterns.
  * Invariant: every pattern that goes in comes out.
  */

@@ -1,8 +1,11 @@
 /**
- * How a run of float64 values can be said in whole numbers: as decimals (most sensors), sixtieths of decimals (means of
- * a few readings), decimals that went through a float32, or float32 patterns; each with the few units in the last place
+ * How a run of float64 values can be said in whole numbers: as decimals (most sensors), sixtieths of
+ * decimals (means of
+ * a few readings), decimals that went through a float32, or float32 patterns; each with the few units
+ * in the last place
  * that sums, conversions and printing leave beside it (3.1260000000000003).
- * Invariant: `convert` says true only where every value but the listed exceptions is its form plus its offset, bit for bit.
+ * Invariant: `convert` says true only where every value but the listed exceptions is its form plus its
+ * offset, bit for bit.
  */
 
 export interface Form {
@@ -54,7 +57,10 @@ export const formOf = (mode: number): Form | undefined =>
 
 /** Decimals with more digits than this are looked at in every other form first. */
 const longDecimal = 2 ** 36
-/** Nearness of a form: in relation to the value, as printing 15 digits leaves it; and in relation to the form's step. */
+/**
+ * Nearness of a form: in relation to the value, as printing 15 digits leaves it; and in relation to
+ * the form's step.
+ */
 const nearValue = 2 ** -46
 const nearStep = 2 ** -9
 /** Largest offset, in units of the last place, that is kept. */

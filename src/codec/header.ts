@@ -1,5 +1,6 @@
 /**
- * The segment's header: fixed little-endian fields, then the boot id, then the body, then CRC-32C over all before it.
+ * The segment's header: fixed little-endian fields, then the boot id, then the body, then CRC-32C over
+ * all before it.
  * Invariants: a header that reads was written whole (lengths and checksum agree), and every count in it is within
  * limits.ts before anything is allocated by it. Layout: docs/formats/segment.md.
  */

@@ -1,7 +1,8 @@
 /**
  * A run of whole numbers as bytes: every column of a body is one of these in the end.
  * Invariants: what is put is what is taken, for any 64-bit numbers; the small path (span below 2^48, values within
- * 2^53) is exact in doubles, the wide path works modulo 2^64 in two words; a run of one has no shape, only a first value.
+ * 2^53) is exact in doubles, the wide path works modulo 2^64 in two words; a run of one has no shape,
+ * only a first value.
  */
 import {
   type Choice,

@@ -56,7 +56,8 @@ const aboveLeast = (ys: Float64Array, zs: Float64Array, count: number): number =
 }
 
 /**
- * Residuals of `ys[0..count)` into `zs` (which may be `ys`) as unsigned numbers; returns how many: all for predictor 0
+ * Residuals of `ys[0..count)` into `zs` (which may be `ys`) as unsigned numbers; returns how many: all
+ * for predictor 0
  * (above `facts.least`), else those from 1 on, zigzag (2r, or -2r - 1 below zero).
  */
 export const residuals = (
@@ -179,7 +180,8 @@ export const choosePredictor = (ys: Float64Array, count: number): Choice => {
   return drifting
 }
 /**
- * The way back: `zs` holds `count` residuals (predictor 0) or count - 1; `ys` gets what they were made of, before the
+ * The way back: `zs` holds `count` residuals (predictor 0) or count - 1; `ys` gets what they were made
+ * of, before the
  * drift and the least are put back.
  */
 export const restore = (

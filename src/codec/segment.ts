@@ -1,6 +1,7 @@
 /**
  * A segment: points sealed into bytes that are made once, then stored, sent, checked and decoded as they are.
- * Invariants: what opens is exactly what was sealed (every 64-bit pattern, every string), grouped by series index and
+ * Invariants: what opens is exactly what was sealed (every 64-bit pattern, every string), grouped by
+ * series index and
  * within a series in accept order; anything else is a Failure HF-K…; pure: no clock, no I/O.
  */
 import { createHash } from 'node:crypto'

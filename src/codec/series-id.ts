@@ -5,7 +5,10 @@
 import { createHash } from 'node:crypto'
 import type { SeriesId, SeriesKey } from '../model.ts'
 
-/** First 8 bytes, big-endian, top bit cleared, of SHA-256 over "holdfast-series-1" and length-prefixed UTF-8 texts. */
+/**
+ * First 8 bytes, big-endian, top bit cleared, of SHA-256 over "holdfast-series-1" and length-prefixed
+ * UTF-8 texts.
+ */
 export const seriesIdOf = (agent: string, key: SeriesKey): SeriesId => {
   const hash = createHash('sha256').update('holdfast-series-1')
   const add = (text: string) => {

@@ -1,6 +1,7 @@
 /**
  * The time column: runs sampled at the same instants share one vector of times.
- * Invariant: a run refers to the vector of the run before (0), to the next new one (1) or to vector k (k + 2), and a
+ * Invariant: a run refers to the vector of the run before (0), to the next new one (1) or to vector k
+ * (k + 2), and a
  * vector referred to has as many times as the run has points.
  */
 import { type IntCursors, type IntSinks, numbersOf, putInts, type Run, takeInts } from './ints.ts'

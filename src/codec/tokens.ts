@@ -1,6 +1,8 @@
 /**
- * One unsigned number as a token (a byte, for the compressor's entropy coder) and raw bits (which no compressor helps).
- * A number's low `shift` bits are raw; of the rest q: q < 16 is the token itself, else the token says the position of
+ * One unsigned number as a token (a byte, for the compressor's entropy coder) and raw bits (which no
+ * compressor helps).
+ * A number's low `shift` bits are raw; of the rest q: q < 16 is the token itself, else the token says
+ * the position of
  * the top bit and the two bits below it: 16 + 4 (log2 q - 4) + those two; the bits below them are raw.
  * So 64 bits fit one token, and the token keeps what is uneven about the distribution.
  */

@@ -1,7 +1,9 @@
 /**
  * The codec's figures: bytes a point on recordings, points per CPU-second, and line protocol + gzip beside it.
- * `bytes_per_point`: geometric mean over the sets, segments of up to 16 series with 1,024 points each, header included.
- * `bytes_per_point_1s`: segments of 1,000 series with one point each, as a gateway of 10 devices seals them every second.
+ * `bytes_per_point`: geometric mean over the sets, segments of up to 16 series with 1,024 points each,
+ * header included.
+ * `bytes_per_point_1s`: segments of 1,000 series with one point each, as a gateway of 10 devices seals
+ * them every second.
  */
 import { gzipSync } from 'node:zlib'
 import { createBatchBuilder } from '../../src/batch.ts'
@@ -63,8 +65,11 @@ export const segmentsOf = (set: RecordingSet): PointBatch[] => {
   return batches
 }
 
-/** One second of a gateway: every series once, the times of a device's tags alike, milliseconds apart between devices. */
-const gatewaySegments = (sets: readonly RecordingSet[]): PointBatch[] => {
+/**
+ * One second of a gateway: every series once, the times of a device's tags alike, milliseconds apart
+ * between devices.
+ */
+export const gatewaySegments = (sets: readonly RecordingSet[]): PointBatch[] => {
   const all: Recording[] = sets.flatMap((set) => set.series)
   const random = createRandom(17)
   return Array.from({ length: gatewaySeconds }, (_, second) => {
