@@ -16,9 +16,8 @@ import type { AgentView, ReloadAnswer } from './control/view.ts'
 import { exitCodes, Failure, isFailure, textOf } from './errors.ts'
 import { createForwarder } from './forward/forwarder.ts'
 import type { Host } from './host.ts'
-import { relayBodyBytesDefault, segmentPointsMax } from './limits.ts'
+import { segmentPointsMax } from './limits.ts'
 import type { SeriesTable, Service } from './model.ts'
-import type { CertificateStatus } from './observability/health.ts'
 import type { Meters } from './observability/metrics.ts'
 import { type AgentClock, createAgentClock } from './pipeline/clock.ts'
 import { createArrivalStamps } from './pipeline/quality.ts'
@@ -44,6 +43,7 @@ export interface RunAgentOptions {
 /** How long forwarders may still send what the last seal left, once the sources have ended. */
 const lastSendMs = 2_000
 const clockLookMs = 1_000
+const watchMs = 15_000
 
 const spoolOptions = (config: Config): SpoolOptions => ({
   agent: config.agent.name,
@@ -75,14 +75,15 @@ const createDestinations = (
       spool,
       farTime: clock.farTime,
     }
+    const destination = one.of.create(deps, one.settings)
     const forwarder = createForwarder({
       spool,
-      destination: one.of.create(deps, one.settings),
+      destination,
       lanes: one.lanes,
       options: {
         from: one.from,
         requestsInFlight: one.requests_in_flight,
-        bodyBytesMax: relayBodyBytesDefault,
+        bodyBytesMax: destination.bodyBytesMax,
         liveShare: one.live_share,
         ...(one.bandwidth === null ? {} : { bandwidthBytesPerSecond: one.bandwidth }),
       },
@@ -106,22 +107,13 @@ const createClockService = (host: Host, clock: AgentClock, spool: AgentSpoolPort
   },
 })
 
-/** Gauges that only a look at the spool can give. */
-const createGaugeService = (host: Host, series: SeriesTable, spool: AgentSpoolPort): Service => ({
-  name: 'gauges',
+/** Looks now and then even when nobody asks: "since" and "lost in the last hour" need a memory. */
+const createWatchService = (host: Host, view: AgentView): Service => ({
+  name: 'watch',
   run: async (signal) => {
     while (!signal.aborted) {
-      const stats = await spool.stats()
-      const { gauge } = host.meter
-      gauge('holdfast_series', series.count())
-      gauge('holdfast_spool_bytes', stats.bytesUsed)
-      gauge('holdfast_spool_limit_bytes', stats.bytesMax)
-      gauge('holdfast_spool_disk_free_bytes', stats.diskFreeBytes)
-      gauge('holdfast_spool_fill_bytes_per_second', stats.fillBytesPerSecond)
-      gauge('holdfast_spool_blocked', stats.blockedReason === null ? 0 : 1)
-      gauge('holdfast_spool_waiting_for_clock', stats.waitingForClock)
-      gauge('holdfast_spool_quarantined', stats.quarantined)
-      await host.clock.sleep(5_000, signal)
+      await view.status()
+      await host.clock.sleep(watchMs, signal)
     }
   },
 })
@@ -142,6 +134,19 @@ const reloadAnswer = (running: Config, loaded: LoadResult<Config>): ReloadAnswer
     return { changed: false, text: 'the configuration is unchanged' }
   return { changed: true, text: 'the new configuration is good: restart the agent to use it' }
 }
+
+/** Whoever holds a certificate says by meter when it ends; health wants to know too. */
+const hearCertificates = (host: Host, endsUsByUse: Map<string, number>): Host => ({
+  ...host,
+  meter: {
+    ...host.meter,
+    gauge: (name, value, labels) => {
+      const isExpiry = name === 'holdfast_certificate_expiry_timestamp_seconds'
+      if (isExpiry) endsUsByUse.set(labels?.use ?? '', value * 1e6)
+      host.meter.gauge(name, value, labels)
+    },
+  },
+})
 
 interface Fatal {
   /** Resolves when the spool is lost: nothing can be drained then. */
@@ -208,7 +213,8 @@ const runOver = async (
   series: SeriesTable,
   fatal: Fatal,
 ): Promise<number> => {
-  const { host } = options
+  const certificates = new Map<string, number>()
+  const host = hearCertificates(options.host, certificates)
   const clock = createAgentClock(host, Math.max(releasedAtUs, spool.lastWallUs))
   await spool.setClock(clock.reading())
   const stamps = createArrivalStamps(clock.reading)
@@ -222,7 +228,6 @@ const runOver = async (
       one,
     ),
   )
-  const certificates: CertificateStatus[] = []
   const view = createAgentView({
     host,
     config,
@@ -232,11 +237,10 @@ const runOver = async (
     destinations,
     metrics: options.meter.text,
     reload: async () => reloadAnswer(config, options.load()),
-    certificates: () => certificates,
+    certificates: () => [...certificates].map(([use, endsUs]) => ({ use, endsUs })),
   })
   const path = controlSocketPath(config.agent.state_dir, options.environment)
   await using _control = await openControlSocket({ path, view, log: host.log })
-  host.meter.gauge('holdfast_build_info', 1, { version, node: process.version, role: 'agent' })
   host.log.info('agent_started', {
     agent: config.agent.name,
     version,
@@ -249,7 +253,8 @@ const runOver = async (
     run: async (signal) => {
       await aborted(signal)
       await view.seal()
-      await host.clock.sleep(lastSendMs)
+      const readers = (await spool.lanes()).flatMap((lane) => lane.readers)
+      if (readers.some((one) => one.pending > 0)) await host.clock.sleep(lastSendMs)
     },
   }
   const running = supervise(
@@ -260,7 +265,7 @@ const runOver = async (
       [
         ...destinations.map((one) => one.forwarder),
         createClockService(host, clock, spool),
-        createGaugeService(host, series, spool),
+        createWatchService(host, view),
       ],
     ],
     fatal.stop,

@@ -429,6 +429,8 @@ export type Outcome =
 export interface Destination extends AsyncDisposable {
   readonly name: string
   readonly type: string
+  /** Largest send it takes, in bytes of segments; a single larger segment still comes alone. */
+  readonly bodyBytesMax: number
   /**
    * Say hello: learn where the far side stands, before the first send and once a minute when idle.
    */

@@ -201,6 +201,20 @@ const addRegionalVerbs = (session: Session, root: Command) => {
       .option('--retention <duration>', 'let points go after this long'),
     async () => (await import('./regional.ts')).plan,
   )
+  act(
+    session,
+    regional.command('agents').description('who has been heard, and which copies are fenced'),
+    async () => (await import('./regional-agents.ts')).agents,
+  )
+  act(
+    session,
+    regional
+      .command('admit')
+      .description('let a fenced copy speak for its agent from now on, and fence the other')
+      .argument('<agent>', 'name of the agent')
+      .option('--epoch <epoch>', 'which copy, where several are fenced'),
+    async () => (await import('./regional-agents.ts')).admit,
+  )
 }
 
 const addOtherVerbs = (session: Session, root: Command) => {

@@ -8,7 +8,7 @@ import { type CliContext, showProblems } from './context.ts'
 import { openHost } from './run.ts'
 
 const defaultFiles = ['regional.yaml', '/etc/holdfast/regional.yaml'] as const
-const load = (
+export const loadRegional = (
   context: CliContext,
   flags: RegionalFlags,
   surroundings = true,
@@ -22,12 +22,12 @@ const load = (
 }
 
 export const regional = async (context: CliContext, flags: RegionalFlags): Promise<number> => {
-  const loaded = load(context, flags)
+  const loaded = loadRegional(context, flags)
   if (!loaded.ok) {
     await showProblems(context, loaded.problems)
     if (loaded.problems.some(({ file }) => file === 'flags'))
       context.say('holdfast init --development-ca makes a regional.yaml to start from')
-    return load(context, flags, false).ok ? exitCodes.tryLater : exitCodes.configInvalid
+    return loadRegional(context, flags, false).ok ? exitCodes.tryLater : exitCodes.configInvalid
   }
   await showProblems(context, loaded.warnings)
   const { config } = loaded
@@ -49,7 +49,7 @@ export const regional = async (context: CliContext, flags: RegionalFlags): Promi
 }
 
 /** The configuration names files; the database's client wants what is in them. */
-const databaseOf = ({ database }: RegionalConfig) => {
+export const databaseOf = ({ database }: RegionalConfig) => {
   if (database === null) return null
   const { urls, password, pool_max, tls } = database
   const read = (path: string | undefined) =>

@@ -219,6 +219,7 @@ export const createRelayClient = (deps: DestinationDeps, options: RelayOptions):
   return {
     name: deps.name,
     type: 'relay',
+    bodyBytesMax: options.bodyBytesMax,
     standing: greeter.hello,
     send: (batch, signal) => send(parts, batch, signal),
     [Symbol.asyncDispose]: options.close,

@@ -46,7 +46,11 @@ const agentsLookMs = 15_000
 /** An agent that is well says hello once a minute. */
 const heardWithinUs = 600 * 1_000_000
 
-const openStore = (settings: RegionalSettings, host: Host): RegionStore => {
+/** The store a configuration names; nothing is asked of it yet. */
+export const openStore = (
+  settings: Pick<RegionalSettings, 'database' | 'state_dir'>,
+  host: Host,
+): RegionStore => {
   const { database, state_dir: folder } = settings
   if (database === null) {
     mkdirSync(folder, { recursive: true, mode: 0o750 })

@@ -1,6 +1,7 @@
 /** A far side with books, and a script of what goes wrong; the forwarder under test runs on virtual time. */
 import { createForwarder, type ForwarderOptions } from '../../../src/forward/forwarder.ts'
 import { type Host, silentLog, silentMeter } from '../../../src/host.ts'
+import { relayBodyBytesDefault } from '../../../src/limits.ts'
 import type { Destination, Outcome, SendBatch, Standing } from '../../../src/model.ts'
 import { createVirtualClock, createVirtualTime } from '../../sim/clock.ts'
 import { createMemorySpool } from './memory-spool.ts'
@@ -49,6 +50,7 @@ export const createTrial = (script: Script = {}, options: Partial<ForwarderOptio
   const destination: Destination = {
     name: 'far',
     type: 'trial',
+    bodyBytesMax: relayBodyBytesDefault,
     standing: async () => {
       await host.clock.sleep(script.delayMs ?? 10)
       return (
