@@ -1,9 +1,10 @@
 /**
- * Reads a flat JSON object whose keys are known beforehand, straight from its bytes: what sensors send, over and over.
+ * Reads a flat JSON object whose keys are known beforehand, straight from its bytes: what sensors send, over
+ * and over.
  *
- * Invariants: it answers exactly what `JSON.parse` would, or declines; it declines whatever is unusual (other keys or
- * another order, nesting, escapes, non-ASCII texts, exponents, more than 15 digits, mistakes), so the caller must then parse
- * in full.
+ * Invariants: it answers exactly what `JSON.parse` would, or declines; it declines whatever is unusual (other
+ * keys or another order, nesting, escapes, non-ASCII texts, exponents, more than 15 digits, mistakes), so the
+ * caller must then parse in full.
  */
 import type { Json } from './template.ts'
 

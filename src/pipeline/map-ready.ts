@@ -1,5 +1,6 @@
 /**
- * A mapping made ready: paths and templates parsed, and what is remembered of topics and of the forms of their messages.
+ * A mapping made ready: paths and templates parsed, and what is remembered of topics and of the forms of their
+ * messages.
  *
  * Invariants: everything remembered is bounded; a shape says no more than the full parse would.
  */

@@ -1,9 +1,11 @@
 /**
- * A message -> points: JSON (one or many points) and plain numbers, bools and texts, by a mapping from the configuration.
+ * A message -> points: JSON (one or many points) and plain numbers, bools and texts, by a mapping from the
+ * configuration.
  *
- * Invariants: what a mapping cannot take is said through `sink.lose`, never thrown and never left out silently (only
- * a JSON null is no value); an int field holds the very integer of the text; no text with NUL or ill-formed Unicode
- * gets through; points of one message keep its order; a message that is no JSON gives no point at all.
+ * Invariants: what a mapping cannot take is said through `sink.lose`, never thrown and never left out silently
+ * (only a JSON null is no value); an int field holds the very integer of the text; no text with NUL or
+ * ill-formed Unicode gets through; points of one message keep its order; a message that is no JSON gives no
+ * point at all.
  */
 import { z } from 'zod'
 import type { BatchBuilder } from '../batch.ts'

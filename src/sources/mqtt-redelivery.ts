@@ -33,7 +33,7 @@ export interface Redelivery {
   readonly seen: (message: Publish) => boolean
   /** Whether `seal` may be called: always, once no commit is under way. */
   readonly free: () => boolean
-  /** What was noted since the last seal, to be committed with the points; `committed` and `confirmed` take its number. */
+  /** What was noted since the last seal, to be committed with the points. The other two take its number. */
   readonly seal: () => { readonly number: number; readonly kept: Kept }
   readonly committed: (number: number) => void
   /** The broker has processed the acks of every commit up to `number`. */

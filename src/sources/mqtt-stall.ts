@@ -1,10 +1,10 @@
 /**
- * Tells a broker that waits for acks (mosquitto: after 20 messages) from one that has nothing to send, so that the first
- * gets an early commit and the second none, whatever the rhythm of its messages.
+ * Tells a broker that waits for acks (mosquitto: after 20 messages) from one that has nothing to send, so that
+ * the first gets an early commit and the second none, whatever the rhythm of its messages.
  *
- * A broker processes acks before the probe behind them. So after a silence: messages that come between acks and the
- * probe's answer were waiting for the acks, and what was unacked then is the broker's window; an answer without
- * messages before it says that it was not.
+ * A broker processes acks before the probe behind them. So after a silence: messages that come between acks and
+ * the probe's answer were waiting for the acks, and what was unacked then is the broker's window; an answer
+ * without messages before it says that it was not.
  */
 
 /** No message for so long is a silence; far more than two messages of one burst are apart. */

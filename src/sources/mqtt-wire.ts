@@ -1,11 +1,11 @@
 /**
- * The stream between mqtt.js and the broker. mqtt.js says hello, subscribes and pings through it; PUBLISH never reaches
- * mqtt.js but is handed to the source, which acks here whenever its points are durable. Only mqtt.js's public
- * `streamBuilder` is used.
+ * The stream between mqtt.js and the broker. mqtt.js says hello, subscribes and pings through it; PUBLISH never
+ * reaches mqtt.js but is handed to the source, which acks here whenever its points are durable. Only mqtt.js's
+ * public `streamBuilder` is used.
  *
- * Invariants: acks go out in whole packets between mqtt.js's own; an ack never outlives its connection; while reading is
- * held back mqtt.js's pings still go out and are answered here, since the broker's answers stand behind what is not
- * read; `probe` answers only after the broker has processed every ack written before it.
+ * Invariants: acks go out in whole packets between mqtt.js's own; an ack never outlives its connection; while
+ * reading is held back mqtt.js's pings still go out and are answered here, since the broker's answers stand
+ * behind what is not read; `probe` answers only after the broker has processed every ack written before it.
  */
 
 import type { Socket } from 'node:net'
@@ -16,7 +16,7 @@ export interface Wire {
   /** For mqtt.js. Its `close` is the end of the connection. */
   readonly stream: Duplex
   readonly ack: (packetIds: readonly number[]) => void
-  /** `answered` is called once the broker has processed everything written so far; never when the connection dies first. */
+  /** `answered` is called once the broker has processed everything written so far, unless the connection dies first. */
   readonly probe: (answered: () => void) => void
   /** Stop taking from the socket, or go on. */
   readonly hold: (held: boolean) => void

@@ -58,9 +58,9 @@ const config = z
       .optional(),
     /** A clean session loses what is sent while the agent is away. */
     clean: z.boolean().default(false),
-    keepalive: duration().default(30_000),
+    keepalive: duration().prefault('30s'),
     /** How long the broker keeps the session without us (MQTT 5). */
-    session_expiry: duration().default(7 * 86_400_000),
+    session_expiry: duration().prefault('7d'),
     /** Messages under way without an ack: what a commit window can hold. */
     receive_maximum: z.int().min(1).max(65_535).default(8_192),
     subscribe: z
@@ -101,6 +101,7 @@ export const mqttSource = defineSource({
       await redelivery.load(deps.kept)
       const gather = createGather(name, config.subscribe, deps.series, createStamper(deps.clock))
       let failures = 0
+      let subscribed = false
       while (!signal.aborted) {
         const ended = await runSession(
           {
@@ -112,8 +113,10 @@ export const mqttSource = defineSource({
             version,
             connect: () => connect(config),
             login: loginOf(deps, config, version),
-            subscribe: async (client) => {
-              await subscribe(client, config, version, log)
+            subscribe: async (client, resumed) => {
+              // A resumed session has them. MQTT 3.1.1 would send every retained message again.
+              const again = version === 5 || !resumed || !subscribed
+              if (again) subscribed = await subscribe(client, config, version, log)
               host.meter.gauge('holdfast_source_up', 1, { source: name })
               log.info('connected', { url: config.url })
             },
@@ -181,21 +184,26 @@ const connect = (config: MqttConfig): Socket => {
   })
 }
 
+/** True when the broker granted every one. */
 const subscribe = async (
   client: MqttClient,
   config: MqttConfig,
   version: 4 | 5,
   log: SourceDeps['host']['log'],
-): Promise<void> => {
+): Promise<boolean> => {
+  let all = true
   for (const { topic, qos } of config.subscribe) {
     // rh 1: a resumed subscription does not bring the retained messages again.
     const options: IClientSubscribeOptions = version === 5 ? { qos, rh: 1 } : { qos }
     try {
       const granted = await client.subscribeAsync(topic, options)
       if (granted.every((one) => one.qos < 128)) continue
+      all = false
       log.error('subscription refused', { topic })
     } catch (error) {
+      all = false
       log.error('subscription refused', { topic, why: textOf(error) })
     }
   }
+  return all
 }

@@ -8,6 +8,7 @@ import {
   createMemory,
   type MqttInput,
   startSource,
+  startWay,
   stopSources,
   until,
 } from '../unit/sources/mqtt-support.ts'
@@ -201,3 +202,25 @@ test('a broker that stalls at its window of 20 gets early commits; one with noth
   clearInterval(timer)
   await publisher.endAsync()
 })
+
+for (const version of ['3.1.1', 5] as const) {
+  test(`a connection made again does not bring retained messages again, MQTT ${version}`, async () => {
+    const client = `retained-${version}`
+    const publisher = await connectPublisher(broker.url)
+    await publisher.publishAsync(`${client}/a`, '1', { qos: 1, retain: true })
+    const way = await startWay(broker.port)
+    const memory = createMemory()
+    const source = startSource(
+      { url: way.url, version, client_id: client, subscribe: [{ topic: `${client}/#` }] },
+      memory,
+    )
+    await until('the retained one', () => memory.points.length === 1)
+    way.cut()
+    await until('connected again', () => source.connects() === 2)
+    await publisher.publishAsync(`${client}/b`, '2', { qos: 1 })
+    await until('a new one', () => memory.points.some(([, value]) => value === 2))
+    assert.equal(memory.points.length, 2)
+    await source.stop()
+    way.close()
+  })
+}

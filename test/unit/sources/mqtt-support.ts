@@ -146,14 +146,16 @@ export const startWay = async (to: number) => {
     }
   }).listen(0, '127.0.0.1')
   await once(server, 'listening')
+  const close = () => {
+    for (const one of pairs) one.destroy()
+    server.close()
+  }
+  running.add(async () => close())
   return {
     url: `mqtt://127.0.0.1:${(server.address() as AddressInfo).port}`,
     cut: () => {
       for (const one of pairs) one.destroy()
     },
-    close: () => {
-      for (const one of pairs) one.destroy()
-      server.close()
-    },
+    close,
   }
 }
