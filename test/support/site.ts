@@ -55,11 +55,15 @@ export interface Site {
   readonly regionPort: number
   readonly stateDir: string
   readonly config: string
+  /** The agent's control socket. */
+  readonly socket: string
+  /** The embedded store's file. */
+  readonly regionDatabase: string
   readonly startAgent: (options?: StartOptions) => Promise<Running>
   readonly startRegional: () => Promise<Running>
   readonly status: () => Promise<AgentStatus>
-  /** Resolves when nothing is pending for the region; rejects with the last status after `seconds`. */
-  readonly drained: (seconds?: number) => Promise<AgentStatus>
+  /** Resolves when `accepted` points are in and none is pending; rejects with the last status after `seconds`. */
+  readonly drained: (seconds?: number, accepted?: number) => Promise<AgentStatus>
   /** With the regional node stopped (embedded) or not (PostgreSQL). */
   readonly verdict: (
     journal: Iterable<JournalPoint>,
@@ -94,6 +98,16 @@ async function* inBatches<From, To>(
     batch = []
   }
   yield batch
+}
+
+function* inParts<One>(all: Iterable<One>): Generator<One[]> {
+  let part: One[] = []
+  for (const one of all) {
+    if (part.push(one) < 4096) continue
+    yield part
+    part = []
+  }
+  yield part
 }
 
 const writeConfigs = async (
@@ -165,7 +179,8 @@ export const createSite = async (options: SiteOptions = {}): Promise<Site> => {
   mkdirSync(runtimeDir)
   const door = `http://127.0.0.1:${doorPort}`
   const database = join(folder, 'region', 'region.db')
-  const client = createControlClient(join(runtimeDir, 'control.sock'), 2_000)
+  const socket = join(runtimeDir, 'control.sock')
+  const client = createControlClient(socket, 2_000)
   const host = createSystemHost()
   const run = options.run ?? start
 
@@ -208,6 +223,8 @@ export const createSite = async (options: SiteOptions = {}): Promise<Site> => {
     regionPort,
     stateDir,
     config: files.config,
+    socket,
+    regionDatabase: database,
     startAgent: async (startOptions) => {
       const running = run('node', [cliPath, 'run', '-c', files.config], {
         ...startOptions,
@@ -218,7 +235,7 @@ export const createSite = async (options: SiteOptions = {}): Promise<Site> => {
     },
     startRegional,
     status,
-    drained: async (seconds = 60) => {
+    drained: async (seconds = 60, accepted = 0) => {
       let last: unknown
       for (const end = Date.now() + seconds * 1000; Date.now() < end; await pause(200)) {
         try {
@@ -226,6 +243,7 @@ export const createSite = async (options: SiteOptions = {}): Promise<Site> => {
           last = seen.destinations
           if (
             seen.lanes.length > 0 &&
+            seen.lanes.reduce((sum, lane) => sum + lane.accepted, 0) >= accepted &&
             seen.lanes.every((lane) => lane.readers.every((one) => one.pending === 0))
           )
             return seen
@@ -250,7 +268,7 @@ export const createSite = async (options: SiteOptions = {}): Promise<Site> => {
       withReadBack(async (back, delivered) => {
         const names = new Map<bigint, string>()
         return await check({
-          journal: [[...journal]],
+          journal: inParts(journal),
           losses: { acked: losses, unsure: 0 },
           rows: inBatches(back.readBack(name), (row) => {
             names.set(row.seriesId, row.name)
