@@ -15,7 +15,7 @@ const withStore = async <T>(
   const loaded = loadRegional(context, {})
   if (!loaded.ok) {
     await showProblems(context, loaded.problems)
-    throw new Failure('HF-C021', 'the regional configuration cannot be used', 'name it with -c')
+    throw new Failure('HF-C024', 'the regional configuration cannot be used', 'name it with -c')
   }
   const { config } = loaded
   for (const secret of config.secrets) context.redactor.add(secret)

@@ -1,6 +1,7 @@
 /** Child processes of tests: started in their own group, and gone when the test process is, whatever happens. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { existsSync } from 'node:fs'
 import { createServer } from 'node:net'
 
 const children = new Set<ChildProcess>()
@@ -47,12 +48,19 @@ export interface StartOptions {
 export const nobody = 65_534
 export const isRoot = process.getuid?.() === 0
 
+/** Even a test process that is killed takes its children along: the kernel tells them (util-linux, on every Debian). */
+const dieWithParent =
+  process.platform === 'linux' && existsSync('/usr/bin/setpriv')
+    ? ['/usr/bin/setpriv', '--pdeathsig', 'KILL', '--']
+    : []
+
 export const start = (
   command: string,
   args: readonly string[],
   options: StartOptions = {},
 ): Running => {
-  const child = spawn(command, args, {
+  const [program = command, ...words] = [...dieWithParent, command, ...args]
+  const child = spawn(program, words, {
     detached: true,
     stdio: ['ignore', 'pipe', 'pipe'],
     env: { ...process.env, ...options.env },
