@@ -1,7 +1,7 @@
 /*
  * Loaded with LD_PRELOAD: makes flushes and writes of chosen files fail or take long.
  * HF_SHIM_MATCH: part of the path concerned. HF_SHIM_CONTROL: a file read before each call, its words obeyed:
- * "fsync-eio", "write-enospc", "fsync-ms=N".
+ * "fsync-eio", "write-enospc", "fsync-ms=N", "fsync-rare-ms=N" (every fiftieth flush).
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -39,6 +39,9 @@ static int flush_fails(int fd) {
   if (!concerned(fd)) return 0;
   control(words, sizeof words);
   const char *slow = strstr(words, "fsync-ms=");
+  const char *rare = strstr(words, "fsync-rare-ms=");
+  static unsigned flushes = 0;
+  if (rare != NULL && __sync_add_and_fetch(&flushes, 1) % 50 == 0) slow = rare + 5;
   if (slow != NULL) usleep((useconds_t)atoi(slow + 9) * 1000);
   if (strstr(words, "fsync-eio") == NULL) return 0;
   errno = EIO;

@@ -26,10 +26,13 @@ export interface TestCertificates {
   ) => Promise<KeyFiles>
 }
 
-export const createCertificates = async (): Promise<TestCertificates> => {
+/** `validity` of the CA and, by it, of everything it signs: for clocks that are far from right. */
+export const createCertificates = async (
+  validity: Validity = { fromMs: Date.now(), days: 2 },
+): Promise<TestCertificates> => {
   const folder = temporaryFolder('tls')
   chmodSync(folder, 0o755)
-  const authority = await createDevelopmentCa('Holdfast test CA', { fromMs: Date.now(), days: 2 })
+  const authority = await createDevelopmentCa('Holdfast test CA', validity)
   const write = (file: string, pair: { certPem: string; keyPem: string }): KeyFiles => {
     const files = { cert: join(folder, `${file}.crt`), key: join(folder, `${file}.key`) }
     writeFileSync(files.cert, pair.certPem)

@@ -5,20 +5,16 @@
 import { execFileSync } from 'node:child_process'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { type Running, type StartOptions, start } from './processes.ts'
+import { type Namespace, openNamespace } from './namespace.ts'
 import { temporaryFolder } from './temp.ts'
 
-export interface PowerCutDisk {
+export interface PowerCutDisk extends Namespace {
   /** Where the filesystem is mounted, for processes started with `run`. */
   readonly folder: string
-  readonly run: (command: string, args: readonly string[], options?: StartOptions) => Running
-  /** Runs to its end inside the namespace and returns stdout. */
-  readonly inside: (command: string, args: readonly string[]) => string
   /** Power off. Processes on the disk see errors from now on: kill them, then `powerOn`. */
   readonly cut: () => void
   /** Mounts the disk again as the kernel finds it (journal replay). */
   readonly powerOn: () => void
-  readonly dispose: () => Promise<void>
 }
 
 /** _IOR('X', 125, __u32) with flag 2 = NOLOGFLUSH. perl-base is on every Debian; Node has no ioctl. */
@@ -35,22 +31,7 @@ export const openPowerCutDisk = async (sizeMiB = 64): Promise<PowerCutDisk> => {
   execFileSync('mkfs.ext4', ['-q', '-F', '-b', '4096', '-m', '0', image], {
     env: { ...process.env, PATH: `${process.env.PATH}:/usr/sbin:/sbin` },
   })
-  // The namespace lives as long as this process; with it go the mount and the loop device.
-  const keeper = start('unshare', [
-    '-m',
-    '--propagation',
-    'private',
-    'sh',
-    '-c',
-    'echo up; exec sleep infinity',
-  ])
-  await keeper.says('up')
-  const enter = ['-t', String(keeper.pid), '-m', '--']
-  const inside = (command: string, args: readonly string[]) =>
-    execFileSync('nsenter', [...enter, command, ...args], {
-      encoding: 'utf8',
-      stdio: ['ignore', 'pipe', 'pipe'],
-    })
+  const { inside, run, dispose } = await openNamespace()
   const powerOn = () => {
     inside('mount', ['-o', 'loop,noatime', image, folder])
   }
@@ -59,7 +40,7 @@ export const openPowerCutDisk = async (sizeMiB = 64): Promise<PowerCutDisk> => {
   return {
     folder,
     inside,
-    run: (command, args, options) => start('nsenter', [...enter, command, ...args], options),
+    run,
     cut: () => {
       inside('perl', ['-e', shutdownProgram, folder])
       on = false
@@ -70,6 +51,6 @@ export const openPowerCutDisk = async (sizeMiB = 64): Promise<PowerCutDisk> => {
       powerOn()
       on = true
     },
-    dispose: () => keeper.kill(),
+    dispose,
   }
 }

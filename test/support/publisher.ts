@@ -14,10 +14,15 @@ export interface HttpPublisher {
   readonly flood: (count: number, signal: AbortSignal) => Promise<void>
   readonly journal: () => readonly JournalPoint[]
   readonly acked: () => number
+  /** Status of the last answer and its Retry-After; 0 when none came. */
+  readonly lastAnswer: () => { readonly status: number; readonly retryAfter: string | null }
 }
 
 const bitsOf = (value: number): bigint =>
   new BigUint64Array(new Float64Array([value]).buffer)[0] as bigint
+
+/** Text has no -0 unless it says so: the journal holds what the text says. */
+const curve = (nth: number) => Number(`${Math.round(Math.sin(nth / 50) * 1000 + (nth % 7)) / 10}`)
 
 export const createHttpPublisher = (
   door: () => string,
@@ -25,15 +30,19 @@ export const createHttpPublisher = (
     readonly seriesCount?: number
     readonly name?: string
     readonly startUs?: number
+    /** Value of the nth point instead of the plant's own curve; a text without quotes or backslashes is a string. */
+    readonly valueOf?: (nth: number) => number | string
   } = {},
 ): HttpPublisher => {
   const { seriesCount = 20, name = 'plant', startUs = 1_800_000_000_000_000 } = options
   const journal: JournalPoint[] = []
   let made = 0
   let acked = 0
+  let lastAnswer: { status: number; retryAfter: string | null } = { status: 0, retryAfter: null }
 
   const post = async (points: Omit<JournalPoint, 'acked'>[], body: string): Promise<boolean> => {
     let good = false
+    lastAnswer = { status: 0, retryAfter: null }
     try {
       const answer = await fetch(`${door()}/write?precision=us`, {
         method: 'POST',
@@ -42,6 +51,7 @@ export const createHttpPublisher = (
       })
       await answer.arrayBuffer()
       good = answer.status === 204
+      lastAnswer = { status: answer.status, retryAfter: answer.headers.get('retry-after') }
     } catch {
       // Killed, or not up yet: nobody knows whether it was taken.
     }
@@ -49,12 +59,12 @@ export const createHttpPublisher = (
     if (good) acked += points.length
     return good
   }
-  const pointOf = (series: string, timeUs: number, value: number) => ({
+  const pointOf = (series: string, timeUs: number, value: number | string) => ({
     series: `${series}.value`,
     timeUs,
-    kind: kinds.float,
-    bits: bitsOf(value),
-    text: null,
+    ...(typeof value === 'string'
+      ? { kind: kinds.string, bits: 0n, text: value }
+      : { kind: kinds.float, bits: bitsOf(value), text: null }),
     quality: 0,
   })
   const send = async (count: number): Promise<boolean> => {
@@ -63,10 +73,9 @@ export const createHttpPublisher = (
     for (let index = 0; index < count; index++, made++) {
       const series = `${name}-${made % seriesCount}`
       const timeUs = startUs + made * 1000
-      // Text has no -0 unless it says so: the journal holds what the text says.
-      const value = Number(`${Math.round(Math.sin(made / 50) * 1000 + (made % 7)) / 10}`)
+      const value = options.valueOf?.(made) ?? curve(made)
       points.push(pointOf(series, timeUs, value))
-      body += `${series} value=${value} ${timeUs}\n`
+      body += `${series} value=${typeof value === 'string' ? `"${value}"` : value} ${timeUs}\n`
     }
     return await post(points, body)
   }
@@ -81,5 +90,6 @@ export const createHttpPublisher = (
     },
     journal: () => journal,
     acked: () => acked,
+    lastAnswer: () => lastAnswer,
   }
 }

@@ -32,6 +32,8 @@ export interface SiteOptions {
   readonly agent?: string
   /** Without: the embedded store. `url` goes to the regional node (it may name PgBouncer), `postgres` to the checker. */
   readonly database?: { readonly url: string; readonly postgres: Postgres }
+  /** More keys of the HTTP door. */
+  readonly door?: object
   /** Sources beside the HTTP door. */
   readonly sources?: readonly object[]
   readonly spool?: Readonly<Record<string, unknown>>
@@ -130,7 +132,7 @@ const writeConfigs = async (
     stringify({
       agent: { name, state_dir: stateDir },
       sources: [
-        { name: 'door', type: 'http', listen: `127.0.0.1:${doorPort}` },
+        { name: 'door', type: 'http', listen: `127.0.0.1:${doorPort}`, ...options.door },
         ...(options.sources ?? []),
       ],
       ...(options.lanes ? { lanes: options.lanes } : {}),
