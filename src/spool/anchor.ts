@@ -1,8 +1,10 @@
 /**
- * The anchor: a small file beside the database that says how far it had got, so that a database which comes back older
+ * The anchor: a small file beside the database that says how far it had got, so that a database which
+ * comes back older
  * (a flipped bit in the write-ahead log, a restored copy) is noticed and the loss declared.
  *
- * Invariants: two slots written in turn, each with its own checksum, so a torn write leaves the other; written only after
+ * Invariants: two slots written in turn, each with its own checksum, so a torn write leaves the other;
+ * written only after
  * a commit, flushed at each seal. Slot: magic, spool id, epoch, commit number, lanes (id, accepted, pending), CRC32.
  */
 import { closeSync, constants, fstatSync, fsyncSync, openSync, readSync, writeSync } from 'node:fs'

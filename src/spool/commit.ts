@@ -2,7 +2,8 @@
  * A commit window becomes one transaction: points into the journal or, when they fill a segment, sealed at once; kept
  * values and losses along with them.
  *
- * Invariants: after `stored` everything is flushed to disk; after `full` nothing of it is stored, in memory or on disk.
+ * Invariants: after `stored` everything is flushed to disk; after `full` nothing of it is stored, in
+ * memory or on disk.
  */
 import { encodeJournal } from '../codec/journal.ts'
 import { Failure, isFailure } from '../errors.ts'

@@ -1,8 +1,10 @@
 /**
  * The present epoch's dictionary: series to small numbers, in order of first use.
  *
- * Invariants: entry i never changes; new entries are written in the transaction that first uses them; `truncate` undoes
- * entries of a transaction that failed; every hash of the running chain is kept so that undoing needs no recomputation.
+ * Invariants: entry i never changes; new entries are written in the transaction that first uses them;
+ * `truncate` undoes
+ * entries of a transaction that failed; every hash of the running chain is kept so that undoing needs no
+ * recomputation.
  */
 import { dictionaryHashStart, extendDictionaryHash } from '../codec/series-id.ts'
 import type { SeriesEntry, SeriesId, SeriesRef } from '../model.ts'

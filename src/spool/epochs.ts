@@ -1,7 +1,8 @@
 /**
  * Epochs: each opening of the spool is one, with its own dictionary, continuing its parent's lanes.
  *
- * Invariants: an epoch's seqs in a lane are (its base, the next epoch's base]; a dictionary stays as long as a segment,
+ * Invariants: an epoch's seqs in a lane are (its base, the next epoch's base]; a dictionary stays as long
+ * as a segment,
  * a journal row or waiting points of its epoch do.
  */
 import type { EpochId, EpochLink, LaneId, Seq, SeriesEntry } from '../model.ts'
@@ -50,6 +51,11 @@ export const epochNamed = (state: SpoolState, ordinal: number): EpochId => {
   const first = state.epochs[0]?.ordinal ?? ordinal
   return (state.epochs[Math.max(0, ordinal - first)] ?? state).epoch
 }
+
+/** The ordinal of the epoch that used this seq: the newest whose base lies below it. */
+export const epochOfSeq = (state: SpoolState, lane: LaneState, seq: Seq): number =>
+  state.epochs.findLast((row) => (row.bases.get(lane.id)?.base ?? 0) < seq)?.ordinal ??
+  state.ordinal
 
 /** The oldest epoch that still holds something: its successor's base in some lane is at or above the floor. */
 const oldestHolding = (state: SpoolState): number => {

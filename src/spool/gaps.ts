@@ -2,7 +2,8 @@
  * Tombstones: recorded losses that answer their seqs for ever.
  *
  * Invariants: written in the transaction that deletes; what a reader may have seen never changes its shape (only rows
- * above `readThrough` and away from every cursor grow); at most `gapRowsMax` rows, then losses coalesce to (lane, reason).
+ * above `readThrough` and away from every cursor grow); at most `gapRowsMax` rows, then losses coalesce to
+ * (lane, reason).
  */
 import { gapRowsMax } from '../limits.ts'
 import type { Gap, GapReason, Loss, Seq } from '../model.ts'
@@ -70,7 +71,10 @@ const joined = (a: Gap, b: Gap): Gap => ({
   timeUsMax: Math.max(a.timeUsMax, b.timeUsMax),
 })
 
-/** Inside a transaction: seqs `seq..seqLast` are answered by this gap; it joins its unseen neighbour of the same reason. */
+/**
+ * Inside a transaction: seqs `seq..seqLast` are answered by this gap; it joins its unseen neighbour of the
+ * same reason.
+ */
 export const putGap = (
   state: SpoolState,
   lane: LaneState,

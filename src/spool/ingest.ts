@@ -1,7 +1,8 @@
 /**
  * Group commit: appends of a short window become one transaction; open segments are sealed when full or due.
  *
- * Invariants: an append resolves only after its commit; a commit in flight lets the next window gather (so a slow disk
+ * Invariants: an append resolves only after its commit; a commit in flight lets the next window gather (so
+ * a slow disk
  * makes larger windows, not a longer queue); while the spool is full nothing is acked and nothing is lost, and the
  * waiting appends go on by themselves when room returns; after HF-S074 everything rejects.
  */

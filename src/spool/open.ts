@@ -1,5 +1,6 @@
 /**
- * Opening the file: settings asserted, one process at a time, newer versions refused untouched, a damaged file set aside.
+ * Opening the file: settings asserted, one process at a time, newer versions refused untouched, a damaged
+ * file set aside.
  *
  * Invariants: synchronous is FULL on every connection and checked after the first write (better-sqlite3 is built with
  * NORMAL for write-ahead logs); nothing is opened twice; a file set aside is renamed, never deleted.
@@ -39,8 +40,6 @@ export interface SpoolParts {
 
 const walAutocheckpointPages = 256
 const walBytesMax = 2 * 1024 * 1024
-
-const isDamage = (error: unknown): boolean => isFailure(error, 'HF-S005')
 
 const connect = (path: string): Database.Database => {
   let db: Database.Database | null = null
@@ -121,22 +120,6 @@ const openChecked = (path: string): Database.Database => {
   }
 }
 
-const openFile = (path: string, parts: SpoolParts) => {
-  refuseNewer(path)
-  try {
-    return { db: openChecked(path), wasSetAside: false }
-  } catch (error) {
-    if (!isDamage(error)) throw error
-    const suffix = Buffer.from(parts.host.randomBytes(4)).toString('hex')
-    parts.host.log.error('the spool is damaged and was set aside', {
-      path: `${path}.damaged-${suffix}`,
-      text: textOf(error),
-    })
-    setAside(path, suffix)
-    return { db: connect(path), wasSetAside: true }
-  }
-}
-
 const openImage = (image: Uint8Array | null) => {
   const bytes = image === null ? null : Buffer.from(image)
   // An image taken from a file in write-ahead mode: in memory there is no such log.
@@ -144,7 +127,7 @@ const openImage = (image: Uint8Array | null) => {
   const db = bytes === null || bytes.length === 0 ? new Database(':memory:') : new Database(bytes)
   db.pragma(`page_size = ${pageBytes}`)
   migrate(db, 'image')
-  return { db, wasSetAside: false }
+  return db
 }
 
 const statements = (db: Database.Database): SpoolState['sql'] => {
@@ -159,14 +142,14 @@ const statements = (db: Database.Database): SpoolState['sql'] => {
   }
 }
 
-const identityOf = (sql: SpoolState['sql'], host: SpoolParts['host']) => {
+const identityOf = (sql: SpoolState['sql'], host: SpoolParts['host']): string => {
   const found = sql("SELECT value FROM meta WHERE key = 'spoolId'").pluck().get() as
     | string
     | undefined
-  if (found !== undefined) return { spoolId: found, isNew: false }
+  if (found !== undefined) return found
   const spoolId = Buffer.from(host.randomBytes(16)).toString('hex')
   sql("INSERT INTO meta VALUES ('spoolId', ?)").run(spoolId)
-  return { spoolId, isNew: true }
+  return spoolId
 }
 
 const buildState = (
@@ -179,8 +162,9 @@ const buildState = (
   const sql = statements(db)
   const { spoolId, isNew } = db
     .transaction(() => {
+      const isNew = sql('SELECT id FROM lanes LIMIT 1').get() === undefined
       createLanes(sql, options.lanes)
-      return identityOf(sql, host)
+      return { spoolId: identityOf(sql, host), isNew }
     })
     .immediate()
   db.pragma(`max_page_count = ${Math.max(256, Math.floor(options.bytesMax / pageBytes))}`)
@@ -232,11 +216,9 @@ const diskFreeUnder = (path: string) => (): number => {
   return bavail * bsize
 }
 
-/** Opens, repairs, begins an epoch. Throws a Failure HF-S001…S006, HF-S074. */
-export const openState = (parts: SpoolParts): SpoolState => {
+const openOnce = (parts: SpoolParts, wasSetAside: boolean): SpoolState => {
   const path = 'path' in parts.at ? parts.at.path : ''
-  const { db, wasSetAside } =
-    'path' in parts.at ? openFile(parts.at.path, parts) : openImage(parts.at.image)
+  const db = 'path' in parts.at ? openChecked(path) : openImage(parts.at.image)
   const anchorFile =
     parts.anchorFile ?? (path === '' ? createMemoryAnchor() : openAnchorFile(`${path}-anchor`))
   try {
@@ -248,8 +230,25 @@ export const openState = (parts: SpoolParts): SpoolState => {
     }
     return state
   } catch (error) {
-    anchorFile.close()
+    if (parts.anchorFile === undefined) anchorFile.close()
     db.close()
     throw asFailure({ path }, error)
+  }
+}
+
+/** Opens, repairs, begins an epoch. Throws a Failure HF-S001…S006, HF-S074. */
+export const openState = (parts: SpoolParts): SpoolState => {
+  if (!('path' in parts.at)) return openOnce(parts, false)
+  const { path } = parts.at
+  refuseNewer(path)
+  try {
+    return openOnce(parts, false)
+  } catch (error) {
+    if (!isFailure(error, 'HF-S005')) throw error
+    const suffix = Buffer.from(parts.host.randomBytes(4)).toString('hex')
+    const aside = `${path}.damaged-${suffix}`
+    parts.host.log.error('spool_set_aside', { path: aside, why: error.message })
+    setAside(path, suffix)
+    return openOnce(parts, true)
   }
 }

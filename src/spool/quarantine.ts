@@ -44,7 +44,10 @@ export const keepSample = (state: SpoolState, lane: LaneState, loss: Loss): void
   add(state, lane.id, lane.now.head, { ...loss, sample })
 }
 
-/** The segment's place is taken by a tombstone; its bytes stay in the quarantine. A seq that is no segment is left alone. */
+/**
+ * The segment's place is taken by a tombstone; its bytes stay in the quarantine. A seq that is no segment is
+ * left alone.
+ */
 export const quarantineSegment = (
   state: SpoolState,
   lane: LaneState,

@@ -9,6 +9,7 @@ import { Failure, isFailure, textOf } from '../errors.ts'
 import type { GapRow, LaneItem, RangeEstimate, Segment, Seq, Tombstone } from '../model.ts'
 import { epochNamed } from './epochs.ts'
 import { type GapRecord, gapRows, segmentsToGaps } from './gaps.ts'
+import { fillHole } from './holes.ts'
 import { quarantineSegment } from './quarantine.ts'
 import { alive, asFailure, die, keyOf, type LaneState, type SpoolState, seqOf } from './state.ts'
 import { write } from './write.ts'
@@ -132,6 +133,10 @@ export const readItems = (
     }
     const items = mergeItems(state, lane, rows, after, to, bytesMax)
     const last = items[items.length - 1]
+    if (last === undefined && after < to) {
+      fillHole(state, lane, after)
+      continue
+    }
     if (last !== undefined) {
       const seq = last.type === 'segment' ? last.seq : last.seqLast
       lane.readThrough = Math.max(lane.readThrough, seq)

@@ -49,7 +49,7 @@ export const openReader = (
   if (lane.readers.size >= readersMax) {
     throw new Failure('HF-S012', `lane "${lane.name}" has ${readersMax} readers already`)
   }
-  const backlog = from === 'now' ? lane.now.head : lane.now.floor - 1
+  const backlog = from === 'now' && !lane.readersLost ? lane.now.head : lane.now.floor - 1
   const held = book(state, lane, backlog, lane.now.head)
   const acceptedBefore = lane.now.accepted - held.points - held.lost
   return write(state, 'none', () => {

@@ -10,6 +10,7 @@ import { createOpenColumns } from './columns.ts'
 import { saveDictionary } from './commit.ts'
 import { pruneEpochs, putBase, renumberFrom } from './epochs.ts'
 import { recordGap } from './gaps.ts'
+import { rowCrc } from './schema.ts'
 import {
   acceptedOf,
   type EpochRow,
@@ -36,8 +37,10 @@ interface LaneRow {
   readonly commit_number: number
   readonly uptime_ms: number
   readonly wall_us: number
+  readonly crc: number
 }
 interface CursorRow {
+  readonly lane: number
   readonly reader: string
   readonly backlog: number
   readonly live_start: number | null
@@ -46,7 +49,12 @@ interface CursorRow {
   readonly lost: number
   readonly start: number
   readonly accepted_before: number
+  readonly crc: number
 }
+
+/** Columns come in the order of the table. */
+const intact = (row: LaneRow | CursorRow): boolean =>
+  rowCrc(Object.values(row).slice(0, -1)) === row.crc
 
 const readerOf = (row: CursorRow): ReaderState => {
   const live =
@@ -66,7 +74,13 @@ const readerOf = (row: CursorRow): ReaderState => {
 
 const laneOf = (sql: Sql, row: LaneRow, options: LaneOptions | null): LaneState => {
   const range = [row.id * seqSpan, (row.id + 1) * seqSpan]
-  const cursors = sql('SELECT * FROM cursors WHERE lane = ?').all(row.id) as CursorRow[]
+  if (!intact(row)) throw new Failure('HF-S005', `the row of lane ${row.id} is damaged`)
+  const all = sql('SELECT * FROM cursors WHERE lane = ?').all(row.id) as CursorRow[]
+  const cursors = all.filter(intact)
+  for (const bad of all) {
+    if (!cursors.includes(bad))
+      sql('DELETE FROM cursors WHERE lane = ? AND reader = ?').run(row.id, bad.reader)
+  }
   return {
     id: row.id,
     name: row.name,
@@ -82,6 +96,7 @@ const laneOf = (sql: Sql, row: LaneRow, options: LaneOptions | null): LaneState 
     open: createOpenColumns(),
     spare: createOpenColumns(),
     readers: new Map(cursors.map((one) => [one.reader, readerOf(one)])),
+    readersLost: cursors.length < all.length,
     readThrough: row.head,
     heldAtMs:
       (sql('SELECT max(uptime_ms) FROM holds WHERE key >= ? AND key < ?')
@@ -96,10 +111,10 @@ export const createLanes = (sql: Sql, lanes: readonly LaneOptions[]): void => {
     if (sql('SELECT id FROM lanes WHERE name = ?').get(name) !== undefined) continue
     const id = (sql('SELECT coalesce(max(id), 0) + 1 FROM lanes').pluck().get() as number) || 1
     if (id > laneIdMax) throw new Failure('HF-S012', `more than ${laneIdMax} lanes in the spool`)
-    sql('INSERT INTO lanes VALUES (?, ?, 0, 1, ?, 0, 0, 0, 0, 0, 0, 0)').run(
-      id,
-      name,
-      dictionaryHashStart,
+    const values = [id, name, 0, 1, dictionaryHashStart, 0, 0, 0, 0, 0, 0, 0]
+    sql('INSERT INTO lanes VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)').run(
+      ...values,
+      rowCrc(values),
     )
   }
 }
@@ -156,7 +171,10 @@ const recoverJournal = (state: SpoolState, lane: LaneState) => {
   }
 }
 
-/** Inside the opening transaction: what the anchor had seen accepted and the file does not have is a declared loss. */
+/**
+ * Inside the opening transaction: what the anchor had seen accepted and the file does not have is a declared
+ * loss.
+ */
 const declareAnchorLoss = (state: SpoolState, fresh: 'no' | 'new' | 'set-aside') => {
   const found = state.anchor.found
   if (found === null) return

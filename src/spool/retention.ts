@@ -44,7 +44,10 @@ export const segmentRows = (
     )
     .all(keyOf(lane.id, from), keyOf(lane.id, to), rowsMax) as SegmentRow[]
 
-/** Inside a transaction: deletes what lies in floor..through, at most `rowsMax` segments. Returns stored bytes freed. */
+/**
+ * Inside a transaction: deletes what lies in floor..through, at most `rowsMax` segments. Returns stored bytes
+ * freed.
+ */
 export const trimLane = (
   state: SpoolState,
   lane: LaneState,

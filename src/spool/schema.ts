@@ -1,11 +1,13 @@
 /**
  * The spool file's tables, a comment per column, and how old files are brought up to date.
  *
- * Invariants: `user_version` = schema version + 65536 * the oldest schema version whose program may still write the file;
+ * Invariants: `user_version` = schema version + 65536 * the oldest schema version whose program may still
+ * write the file;
  * a file this program may not write is refused before a connection touches it (`versionOnDisk` reads raw bytes, the
  * write-ahead log's page 1 included). Keys of lane rows are `lane * 2^44 + seq`; no table has a secondary index.
  */
 import { closeSync, existsSync, fstatSync, openSync, readSync } from 'node:fs'
+import { crc32 } from 'node:zlib'
 import type Database from 'better-sqlite3'
 import { Failure } from '../errors.ts'
 
@@ -32,7 +34,8 @@ CREATE TABLE lanes (
   seal_number INTEGER NOT NULL,    -- the spool's, when this row was last written
   commit_number INTEGER NOT NULL,  -- the spool's, when this row was last written
   uptime_ms INTEGER NOT NULL,      -- accumulated uptime of the spool, likewise
-  wall_us INTEGER NOT NULL         -- last trusted wall time, likewise
+  wall_us INTEGER NOT NULL,        -- last trusted wall time, likewise
+  crc INTEGER NOT NULL             -- rowCrc of all columns before: SQLite's pages carry no checksum
 ) STRICT;
 
 CREATE TABLE journal (
@@ -43,7 +46,7 @@ CREATE TABLE journal (
 ) STRICT;
 
 CREATE TABLE waiting (
-  key INTEGER PRIMARY KEY,         -- lane * 2^44 + commit number; points whose time is monotonic, until the clock is trusted
+  key INTEGER PRIMARY KEY,         -- lane * 2^44 + commit number: monotonic times, waiting for a clock
   epoch INTEGER NOT NULL,
   boot TEXT NOT NULL,              -- the boot whose monotonic time they carry
   points INTEGER NOT NULL,
@@ -91,6 +94,7 @@ CREATE TABLE cursors (
   lost INTEGER NOT NULL,           -- counts of tombstones passed
   start INTEGER NOT NULL,          -- the seq after which the reader began
   accepted_before INTEGER NOT NULL, -- the lane's accepted in seqs <= start
+  crc INTEGER NOT NULL,            -- rowCrc of all columns before
   PRIMARY KEY (lane, reader)
 ) STRICT, WITHOUT ROWID;
 
@@ -140,8 +144,12 @@ CREATE TABLE quarantine (
 ) STRICT;
 `
 
-/** Step n brings version n to n + 1. Additive only, so that one version back can still write. */
-const migrations: readonly string[] = [tables]
+/** Step n brings version n to n + 1. Additive only, so that one version back can still write. Comments stay here. */
+const migrations: readonly string[] = [tables].map((sql) => sql.replaceAll(/ *--.*$/gm, ''))
+
+/** Of the rows that decide what is sent and what is trimmed. */
+export const rowCrc = (values: readonly unknown[]): number =>
+  crc32(Buffer.from(JSON.stringify(values)))
 
 const readable = (userVersion: number): boolean => {
   const [version, oldest] = [userVersion & 0xffff, userVersion >>> 16]
@@ -153,7 +161,7 @@ const readable = (userVersion: number): boolean => {
 const newer = (path: string, userVersion: number) =>
   new Failure(
     'HF-S003',
-    `spool ${path} was written by a newer version (schema ${userVersion & 0xffff}, this program knows ${schemaVersion})`,
+    `spool ${path} was written by a newer version (schema ${userVersion & 0xffff}, not ${schemaVersion})`,
     'Start the newer version again, or let it drain first. Nothing in the file was changed.',
   )
 

@@ -84,7 +84,10 @@ export const sealPoints = (
   countFill(state, bytes.length)
 }
 
-/** Inside a transaction, once a lane: seals the open columns from their start, whole segments only unless `all`. Returns how many points. */
+/**
+ * Inside a transaction, once a lane: seals the open columns from their start, whole segments only unless
+ * `all`. Returns how many points.
+ */
 export const sealOpen = (state: SpoolState, lane: LaneState, all: boolean): number => {
   const { open } = lane
   const pointsMax = pointsMaxOf(lane)

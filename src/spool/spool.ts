@@ -146,7 +146,7 @@ const flush = (state: SpoolState): boolean => {
   const dirty = [...state.lanes.values()].some((lane) =>
     [...lane.readers.values()].some((reader) => reader.saved !== reader.now),
   )
-  if (dirty) write(state, 'none', () => {})
+  if (dirty) write(state, 'write', () => {})
   return dirty
 }
 

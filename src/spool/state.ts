@@ -1,7 +1,8 @@
 /**
  * What the synchronous spool holds in memory while it is open, and the one way to write (`write`).
  *
- * Invariants: everything here is a bounded copy of what the file says; `now` objects are replaced, never changed, so a
+ * Invariants: everything here is a bounded copy of what the file says; `now` objects are replaced, never
+ * changed, so a
  * transaction that fails puts the old ones back; after SQLITE_IOERR* nothing is ever written again (HF-S074).
  */
 import { writeFileSync } from 'node:fs'
@@ -72,6 +73,8 @@ export interface LaneState {
   open: OpenColumns
   spare: OpenColumns
   readonly readers: Map<string, ReaderState>
+  /** A reader's row was damaged when the spool was opened: whoever asks now begins with the oldest. */
+  readonly readersLost: boolean
   /** Highest seq ever handed to a reader: what lies above it may still change its shape. */
   readThrough: Seq
   /** Uptime of the newest row in `holds`, -Infinity when there is none. */

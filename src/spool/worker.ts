@@ -1,7 +1,8 @@
 /**
  * The spool's thread: the only connection to the file, answering calls in order. A thin shell around `openSpool`.
  *
- * Invariants: it is never respawned; when the disk fails it says so once and every later call is refused the same way.
+ * Invariants: it is never respawned; when the disk fails it says so once and every later call is refused
+ * the same way.
  */
 import { parentPort, workerData } from 'node:worker_threads'
 import { Failure, isFailure, textOf } from '../errors.ts'

@@ -7,6 +7,7 @@
 
 import { isFailure } from '../errors.ts'
 import { trimPassed } from './retention.ts'
+import { rowCrc } from './schema.ts'
 import {
   acceptedOf,
   alive,
@@ -57,36 +58,28 @@ const snapshot = (state: SpoolState) => {
 
 const saveLane = (state: SpoolState, lane: LaneState) => {
   const { head, floor, hash, accepted, bytes, waiting } = lane.now
+  const { sealNumber, commitNumber } = state.now
+  const { id, name } = lane
+  const values = [
+    ...[id, name, head, floor, hash, accepted, bytes, waiting, sealNumber, commitNumber],
+    ...[uptimeMs(state), state.lastWallUs],
+  ]
   state
-    .sql(
-      `UPDATE lanes SET head = ?, floor = ?, hash = ?, accepted = ?, bytes = ?, waiting = ?,
-       seal_number = ?, commit_number = ?, uptime_ms = ?, wall_us = ? WHERE id = ?`,
-    )
-    .run(
-      ...[
-        head,
-        floor,
-        hash,
-        accepted,
-        bytes,
-        waiting,
-        state.now.sealNumber,
-        state.now.commitNumber,
-      ],
-      ...[uptimeMs(state), state.lastWallUs, lane.id],
-    )
+    .sql('INSERT OR REPLACE INTO lanes VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)')
+    .run(...values, rowCrc(values))
 }
 
 const saveReaders = (state: SpoolState, lane: LaneState) => {
   for (const reader of lane.readers.values()) {
     if (reader.saved === reader.now) continue
     const { backlog, live, delivered, lost, start, acceptedBefore } = reader.now
+    const values = [
+      ...[lane.id, reader.name, backlog, live?.start ?? null, live?.upTo ?? null],
+      ...[delivered, lost, start, acceptedBefore],
+    ]
     state
-      .sql('INSERT OR REPLACE INTO cursors VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)')
-      .run(
-        ...[lane.id, reader.name, backlog, live?.start ?? null, live?.upTo ?? null],
-        ...[delivered, lost, start, acceptedBefore],
-      )
+      .sql('INSERT OR REPLACE INTO cursors VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)')
+      .run(...values, rowCrc(values))
   }
 }
 

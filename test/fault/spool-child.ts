@@ -1,5 +1,6 @@
 /**
- * A spool behind its worker, in a process of its own: `write PATH POLICY BYTES_MAX` appends counting points for ever and
+ * A spool behind its worker, in a process of its own: `write PATH POLICY BYTES_MAX` appends counting
+ * points for ever and
  * says `acked N` after each commit; `read PATH` prints what the spool answers, as JSON.
  */
 import { rmSync } from 'node:fs'

@@ -1,4 +1,7 @@
-/** The spool on disks that fail: real processes, real SQLite; faults from a full tmpfs and from a preloaded library. */
+/**
+ * The spool on disks that fail: real processes, real SQLite; faults from a full tmpfs and from a preloaded
+ * library.
+ */
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { mkdirSync, writeFileSync } from 'node:fs'

@@ -1,0 +1,50 @@
+/**
+ * Seqs that nothing answers: rows that vanished with a damaged page, although SQLite sees no fault.
+ *
+ * Invariant: a hole becomes a `damaged` tombstone whose count is what the books miss, never silence.
+ */
+import type { Seq } from '../model.ts'
+import { epochOfSeq } from './epochs.ts'
+import { putGap } from './gaps.ts'
+import { keyOf, type LaneState, pendingOf, type SpoolState, seqSpan } from './state.ts'
+import { write } from './write.ts'
+
+/** Points and losses that rows in (after, to] answer for. */
+const knownPoints = (state: SpoolState, lane: LaneState, after: Seq): number => {
+  const range = [keyOf(lane.id, after), keyOf(lane.id, lane.now.head)]
+  const sum = (column: string, table: string) =>
+    state
+      .sql(`SELECT total(${column}) FROM ${table} WHERE key > ? AND key <= ?`)
+      .pluck()
+      .get(...range) as number
+  return sum('points', 'segments') + sum('count', 'gaps') + sum('points + lost', 'stubs')
+}
+/** What the books miss above `after`: by the reader that stands there, else by the lane. */
+const missingPoints = (state: SpoolState, lane: LaneState, after: Seq): number => {
+  for (const { now } of lane.readers.values()) {
+    if (now.backlog !== after || now.live !== null) continue
+    const sealed = pendingOf(lane, now) - lane.open.count() - lane.now.waiting
+    return Math.max(0, sealed - knownPoints(state, lane, after))
+  }
+  return Math.max(0, lane.now.accepted - knownPoints(state, lane, 0))
+}
+
+/** Nothing answers `after + 1` though the lane goes on: rows vanished with a damaged page. */
+export const fillHole = (state: SpoolState, lane: LaneState, after: Seq): void => {
+  const range = [keyOf(lane.id, after), keyOf(lane.id, lane.now.head)]
+  const next = state
+    .sql(
+      `SELECT min(seq) FROM (SELECT min(key) % ? AS seq FROM segments WHERE key > ? AND key <= ?
+       UNION ALL SELECT min(seq) FROM gaps WHERE key > ? AND key <= ?)`,
+    )
+    .pluck()
+    .get(seqSpan, ...range, ...range) as number | null
+  const seqLast = (next ?? lane.now.head + 1) - 1
+  const count = missingPoints(state, lane, after)
+  state.host.log.warn('segments_vanished', { lane: lane.name, after, seqLast, count })
+  const epoch = epochOfSeq(state, lane, after + 1)
+  write(state, 'write', () => {
+    const gap = { reason: 'damaged', count, source: '', timeUsMin: 0, timeUsMax: 0 } as const
+    putGap(state, lane, { seq: after + 1, seqLast, epoch, deliveredTo: [] }, gap)
+  })
+}
