@@ -1,5 +1,6 @@
 /**
- * `holdfast demo`: a plant, a broker, an agent and a region as real processes on this machine; the link is cut, the agent
+ * `holdfast demo`: a plant, a broker, an agent and a region as real processes on this machine; the
+ * link is cut, the agent
  * is killed, both come back, and a checker that trusts none of them says whether every point arrived once, unaltered.
  */
 import { mkdtempSync, rmSync } from 'node:fs'
@@ -37,7 +38,8 @@ const runPart = async (part: string): Promise<number> => {
 const sentence = (verdict: Verdict): string =>
   verdict.ok
     ? `VERIFIED  ${verdict.accepted} accepted = ${verdict.delivered} delivered + ${verdict.reduced} reduced + ` +
-      `${verdict.pending} pending + ${verdict.declared_lost} declared lost; duplicates ${verdict.duplicates}, altered ${verdict.altered}`
+      `${verdict.pending} pending + ${verdict.declared_lost} declared lost; ` +
+      `duplicates ${verdict.duplicates}, altered ${verdict.altered}`
     : `FAILED  ${verdict.reasons.join('; ')}`
 
 export const demo = async (context: CliContext, options: DemoOptions): Promise<number> => {
@@ -68,7 +70,8 @@ export const demo = async (context: CliContext, options: DemoOptions): Promise<n
     const perPoint = outcome.wireBytes / Math.max(1, verdict.delivered)
     screen.verdict(sentence(verdict), verdict.ok)
     screen.say(
-      `${perPoint.toFixed(2)} bytes a point on the wire, TLS and all; the agent was killed ${outcome.kills}×, the link cut ${outcome.cuts}×`,
+      `${perPoint.toFixed(2)} bytes a point on the wire, TLS and all; ` +
+        `the agent was killed ${outcome.kills}×, the link cut ${outcome.cuts}×`,
     )
     if (context.flags.json) {
       const { accepted, delivered, reduced, pending, declared_lost, duplicates, altered } = verdict

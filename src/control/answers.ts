@@ -1,5 +1,6 @@
 /**
- * The shapes of the control API's answers, for its OpenAPI document. The compiler holds them to the types they describe.
+ * The shapes of the control API's answers, for its OpenAPI document. The compiler holds them to the
+ * types they describe.
  * Invariant: they describe; nothing is refused or changed by them at run time.
  */
 import { z } from 'zod'

@@ -1,12 +1,16 @@
 /**
  * The verdict on a whole run: did every accepted point arrive once in effect, unaltered, or was its loss declared?
  *
- * It trusts no counter of the agent. *Accepted* is the publisher's own journal of acks. *Delivered* and *altered* are read
- * back from the region's database bit by bit, *declared lost* are the gap records found there, *duplicates* are rows it
- * wrote oftener than points were accepted. *Pending* may only come from the spool's file once the agent has stopped (0 when
+ * It trusts no counter of the agent. *Accepted* is the publisher's own journal of acks. *Delivered*
+ * and *altered* are read
+ * back from the region's database bit by bit, *declared lost* are the gap records found there,
+ * *duplicates* are rows it
+ * wrote oftener than points were accepted. *Pending* may only come from the spool's file once the
+ * agent has stopped (0 when
  * it has drained).
  *
- * What must hold: accepted = delivered + reduced + pending + declared lost; of each (series, time) the last accepted value
+ * What must hold: accepted = delivered + reduced + pending + declared lost; of each (series, time)
+ * the last accepted value
  * stands, or an earlier one where the later is declared lost; a key without a row lies in a gap or is pending.
  * A point that was attempted and never answered may be there or not: it widens `accepted` from a number to a range.
  */
@@ -137,7 +141,8 @@ export const check = async (evidence: Evidence): Promise<Verdict> => {
     missing = Math.max(missing, acked - answered)
     say(`missing: ${acked} accepted, ${answered} answered for`)
   }
-  // A spool older than its anchor knows how much it lacks, not how much of that had arrived: it declares at most that.
+  // A spool older than its anchor knows how much it lacks, not how much of that had arrived: it
+  // declares at most that.
   const atMost = evidence.gaps.reduce(
     (sum, { reason, count }) => sum + (reason === 'anchor' ? count : 0),
     0,

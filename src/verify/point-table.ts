@@ -1,5 +1,6 @@
 /**
- * What a publisher's journal says, keyed by (series, time), in typed arrays: about 60 bytes a point, so that millions fit.
+ * What a publisher's journal says, keyed by (series, time), in typed arrays: about 60 bytes a
+ * point, so that millions fit.
  * Invariants: a key's values keep the order they were accepted in; strings are held as 64 bits of SHA-256.
  */
 import { createHash } from 'node:crypto'

@@ -30,6 +30,8 @@ const floors: Readonly<Record<string, number>> = {
   config: 3,
   control: 3,
   agent: 4,
+  'agent-sources': 4,
+  'agent-view': 4,
   supervise: 4,
   verify: 5,
   console: 5,
@@ -41,7 +43,17 @@ const roomOf = (file: string): string => {
   return basename(first, '.ts')
 }
 /** Rooms of one floor that are one vocabulary: everybody on floors 1 and up may read the host's types. */
-const sharedOnFloor = new Set(['model', 'errors', 'limits', 'host', 'tls', 'pipeline'])
+const sharedOnFloor = new Set([
+  'model',
+  'errors',
+  'limits',
+  'host',
+  'tls',
+  'pipeline',
+  'supervise',
+  'agent-sources',
+  'agent-view',
+])
 
 test('imports go down, or stay in the room', () => {
   const wrong: string[] = []

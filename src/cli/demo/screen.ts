@@ -1,4 +1,7 @@
-/** What the demo shows: one line that lives on a terminal, a line now and then elsewhere; the story's turns in between. */
+/**
+ * What the demo shows: one line that lives on a terminal, a line now and then elsewhere; the
+ * story's turns in between.
+ */
 import type { Clock } from '../../host.ts'
 import type { CliContext } from '../context.ts'
 
@@ -36,7 +39,8 @@ export const createScreen = (context: CliContext, clock: Clock): Screen => {
     show: ({ accepted, committed, linkUp, agentUp }) => {
       const text =
         `${at()}  agent ${agentUp ? 'up  ' : 'DOWN'}  link ${linkUp ? 'up ' : 'CUT'}  ` +
-        `${accepted} durable on the gateway, ${committed} committed in the region, ${Math.max(0, accepted - committed)} waiting`
+        `${accepted} durable on the gateway, ${committed} committed in the region, ` +
+        `${Math.max(0, accepted - committed)} waiting`
       if (live) {
         clear()
         process.stderr.write(text)
