@@ -78,6 +78,9 @@ export const createIngest = (
   let dead: Failure | null = null
   let cancelWindow: (() => void) | null = null
   let cancelFlush: (() => void) | null = null
+  /** Per lane, so that an append costs the same however many wait: points in the open segment, points waiting. */
+  const openPoints = new Map<string, number>()
+  const waitingPoints = new Map<string, number>()
   const dueMs = new Map<string, number>()
   const cancelSeal = new Map<string, () => void>()
   const pastWaiters = new Set<() => void>()
@@ -107,6 +110,7 @@ export const createIngest = (
   /** After anything that may have opened or sealed a segment. */
   const moved = () => {
     for (const { lane, openCount } of spool.heads()) {
+      openPoints.set(lane, openCount)
       if (openCount === 0) {
         cancelSeal.get(lane)?.()
         cancelSeal.delete(lane)
@@ -167,6 +171,7 @@ export const createIngest = (
   const commitAll = async () => {
     const taken = waiting
     waiting = []
+    waitingPoints.clear()
     fullReason = null
     let left: readonly Waiting[] = taken
     try {
@@ -221,11 +226,9 @@ export const createIngest = (
     if (cancelWindow === null && dead === null) cancelWindow = clock.after(ms, commitNow)
   }
 
-  const isFull = (lane: string): boolean => {
-    let points = headOf(lane)?.openCount ?? 0
-    for (const one of waiting) if (one.lane === lane) points += one.intake.points.count
-    return points >= (optionsOf(lane)?.segmentPointsMax ?? Infinity)
-  }
+  const isFull = (lane: string): boolean =>
+    (openPoints.get(lane) ?? 0) + (waitingPoints.get(lane) ?? 0) >=
+    (optionsOf(lane)?.segmentPointsMax ?? Infinity)
   const bytesMax = () => options.bytesWaitingMax ?? intakeBytesWaitingMax
 
   const seal = async (lane: string) => {
@@ -260,6 +263,7 @@ export const createIngest = (
       }
       return new Promise((resolve, reject) => {
         waiting.push({ lane, intake, bytes, resolve, reject })
+        waitingPoints.set(lane, (waitingPoints.get(lane) ?? 0) + intake.points.count)
         bytesWaiting += bytes
         if (blockedReason !== null) arm(retryMs)
         else if (intake.urgent === true || bytesWaiting >= bytesMax() / 2 || isFull(lane))

@@ -15,7 +15,7 @@ import { type AnchorFile, createMemoryAnchor, openAnchor, openAnchorFile } from 
 import { createDictionary } from './dictionary.ts'
 import { loadEpochs } from './epochs.ts'
 import { beginEpoch, createLanes, loadLanes } from './recover.ts'
-import { pageBytes, prepareBallast } from './room.ts'
+import { pageBytes, pagesMax, prepareBallast } from './room.ts'
 import { migrate, refuseNewer } from './schema.ts'
 import {
   asFailure,
@@ -167,7 +167,7 @@ const buildState = (
       return { spoolId: identityOf(sql, host), isNew }
     })
     .immediate()
-  db.pragma(`max_page_count = ${Math.max(256, Math.floor(options.bytesMax / pageBytes))}`)
+  db.pragma(`max_page_count = ${pagesMax(options.bytesMax)}`)
   const loaded = loadLanes(sql, options.lanes)
   const epochs = loadEpochs(sql)
   const parent = epochs[epochs.length - 1]

@@ -146,6 +146,21 @@ export const loadLanes = (sql: Sql, options: readonly LaneOptions[]) => {
   }
 }
 
+/** Lanes that a new configuration brought. */
+export const addLanes = (state: SpoolState): void => {
+  const { lanes } = state.options
+  if (lanes.every(({ name }) => state.lanes.has(name))) return
+  write(state, 'none', () => {
+    createLanes(state.sql, lanes)
+    const epoch = state.epochs[state.epochs.length - 1] as EpochRow
+    for (const [name, lane] of loadLanes(state.sql, lanes).lanes) {
+      if (state.lanes.has(name)) continue
+      state.lanes.set(name, lane)
+      putBase(state.sql, epoch, lane.id, lane.now)
+    }
+  })
+}
+
 const noFacts = { source: '', timeUsMin: 0, timeUsMax: 0 }
 
 /** Inside the opening transaction: the journal's points go on as this epoch's open segment. */

@@ -14,6 +14,9 @@ import { dropWaiting } from './waiting.ts'
 import { write } from './write.ts'
 
 export const pageBytes = 4_096
+/** SQLite's own stop, far behind ours. Never below what an empty spool needs. */
+export const pagesMax = (bytesMax: number): number =>
+  Math.max(256, Math.floor(bytesMax / pageBytes))
 /** What the last attempt lacked. */
 export interface Room {
   neededBytes: number

@@ -29,7 +29,8 @@ import { openState, type SpoolParts } from './open.ts'
 import { quarantined, quarantineSegment } from './quarantine.ts'
 import { estimate, listGaps, readItems } from './read.ts'
 import { ack, closeReader, type HeldRanges, openReader, rewind, startLive } from './readers.ts'
-import { bytesUsed, prepareBallast } from './room.ts'
+import { addLanes } from './recover.ts'
+import { bytesUsed, pagesMax, prepareBallast } from './room.ts'
 import { sealOpen } from './seal.ts'
 import {
   acceptedOf,
@@ -128,6 +129,8 @@ const statsOf = (state: SpoolState): Omit<SpoolStats, 'blockedReason'> => {
 
 const configure = (state: SpoolState, change: Partial<SpoolOptions>) => {
   state.options = { ...state.options, ...change }
+  state.db.pragma(`max_page_count = ${pagesMax(state.options.bytesMax)}`)
+  addLanes(state)
   for (const lane of state.lanes.values()) {
     lane.options = state.options.lanes.find((one) => one.name === lane.name) ?? null
   }

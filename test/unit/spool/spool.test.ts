@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { contents, createRig, floats, readAll, store } from './support.ts'
+import { contents, createRig, floats, laneOptions, readAll, store } from './support.ts'
 
 test('points committed are journalled, sealed on demand, and read back in order', () => {
   const rig = createRig()
@@ -78,4 +78,74 @@ test('a database behind its anchor declares the difference', () => {
   const restored = rig.open(older)
   restored.seal(['raw'])
   assert.deepEqual(contents(readAll(restored)), [['anchor', 7], 1, 2, 3, 4, 5, 6, 7, 8, 9, 10])
+})
+
+test('a new configuration may bring a lane, and take one away without its backlog', () => {
+  const rig = createRig()
+  const spool = rig.open()
+  store(spool, floats(rig.series, 1, 100))
+  spool.configure({ lanes: [laneOptions('alarms')] })
+  store(spool, floats(rig.series, 500, 1), 'alarms', true)
+  assert.deepEqual(contents(readAll(spool, 'alarms')), [500])
+  assert.throws(() => store(spool, floats(rig.series, 501, 1)), { code: 'HF-S010' })
+  assert.equal(readAll(spool).length, 1)
+  const again = rig.open(spool.image())
+  assert.deepEqual(
+    again.lanes().map(({ lane, id, head }) => [lane, id, head]),
+    [
+      ['raw', 1, 1],
+      ['alarms', 2, 1],
+    ],
+  )
+})
+
+test('losses: one record a source and reason while nobody has read it, sampled into the quarantine', () => {
+  const rig = createRig()
+  const spool = rig.open()
+  const lose = (source: string, count: number) =>
+    spool.commit([
+      {
+        lane: 'raw',
+        intakes: [
+          {
+            points: floats(rig.series, 0, 0),
+            losses: [
+              { source, reason: 'malformed', count, text: 'no JSON', sample: Uint8Array.of(1, 2) },
+            ],
+          },
+        ],
+        seal: false,
+      },
+    ])
+  lose('a', 1)
+  lose('a', 2)
+  lose('b', 1)
+  assert.deepEqual(contents(readAll(spool)), [
+    ['malformed', 3],
+    ['malformed', 1],
+  ])
+  lose('b', 5)
+  assert.deepEqual(contents(readAll(spool)), [
+    ['malformed', 3],
+    ['malformed', 1],
+    ['malformed', 5],
+  ])
+  assert.equal(spool.lanes()[0]?.accepted, 9)
+  const samples = spool.quarantined(10)
+  assert.deepEqual(samples.map((row) => [row.source, row.text, [...row.sample]]).at(-1), [
+    'a',
+    'no JSON',
+    [1, 2],
+  ])
+  assert.equal(spool.discardQuarantined(samples[0]?.id ?? 0), true)
+  assert.equal(spool.discardQuarantined(samples[0]?.id ?? 0), false)
+})
+
+test('a range is estimated by what its segments say of themselves', () => {
+  const rig = createRig()
+  const spool = rig.open()
+  store(spool, floats(rig.series, 1, 300))
+  const found = spool.estimate('raw', 150_000, 160_000)
+  assert.deepEqual([found.segments, found.points, found.seqFirst, found.seqLast], [1, 100, 2, 2])
+  assert.deepEqual(spool.estimate('raw', 9e9, 9e9).segments, 0)
 })

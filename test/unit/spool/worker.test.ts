@@ -1,15 +1,20 @@
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
-import { test } from 'node:test'
+import { after, test } from 'node:test'
 import type { Failure } from '../../../src/errors.ts'
 import { createSystemHost } from '../../../src/host.ts'
 import { openSpoolWorker } from '../../../src/spool/client.ts'
 import { forgetFolder, temporaryFolder } from '../../support/temp.ts'
 import { contents, floats, laneOptions, newSeries, spoolOptions } from './support.ts'
 
-const openWorker = (folder: string, series = newSeries(), fatal: Failure[] = []) => {
+/** Whatever fails, no thread stays. */
+const opened = new Set<AsyncDisposable>()
+after(async () => {
+  for (const one of opened) await one[Symbol.asyncDispose]()
+})
+const openWorker = async (folder: string, series = newSeries(), fatal: Failure[] = []) => {
   const spool = spoolOptions({ lanes: [laneOptions('raw'), laneOptions('alarms')] })
-  return openSpoolWorker({
+  const port = await openSpoolWorker({
     path: join(folder, 'spool.db'),
     spool,
     ingest: { commitWindowMs: 5, lanes: spool.lanes },
@@ -17,6 +22,8 @@ const openWorker = (folder: string, series = newSeries(), fatal: Failure[] = [])
     series,
     onFatal: (failure) => fatal.push(failure),
   })
+  opened.add(port)
+  return port
 }
 
 test('points cross to the worker by transfer, and come back as they were, also over a restart', async () => {
@@ -59,5 +66,25 @@ test('a second process is refused, and its refusal harms nothing', async () => {
   await assert.rejects(openWorker(folder), { code: 'HF-S002' })
   await one.append('raw', { points: floats(series, 1, 1) })
   await one[Symbol.asyncDispose]()
+  forgetFolder(folder)
+})
+
+test('a thread that ends is fatal once, and every call is refused from then on', async () => {
+  const folder = temporaryFolder('spool')
+  const series = newSeries()
+  const fatal: Failure[] = []
+  const port = await openWorker(folder, series, fatal)
+  // A call the spool does not know is a defect: the thread says so and the process must end.
+  const asked = port.read('no such lane', 0, 1)
+  await assert.rejects(asked, { code: 'HF-S010' })
+  assert.equal(fatal.length, 0)
+  const bad = { ...floats(series, 1, 1), series: Uint32Array.of(999) }
+  await assert.rejects(port.append('raw', { points: bad }), { code: 'HF-S074' })
+  assert.deepEqual(
+    fatal.map((one) => one.code),
+    ['HF-S074'],
+  )
+  await assert.rejects(port.append('raw', { points: floats(series, 1, 1) }), { code: 'HF-S074' })
+  assert.equal(port.blocked(), true)
   forgetFolder(folder)
 })
