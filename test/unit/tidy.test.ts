@@ -33,7 +33,7 @@ const floors: Readonly<Record<string, number>> = {
   'agent-sources': 4,
   'agent-view': 4,
   supervise: 4,
-  verify: 5,
+  verify: 3,
   console: 5,
   cli: 5,
 }
