@@ -86,7 +86,8 @@ const said = (series: string, entries: readonly (readonly [number, Value, number
 const lineLetters = (measurement: string): Letter[] =>
   types.map((type) => {
     const entries = values[type].map((value, at) => [timeOf(at), value] as const)
-    const head = escaped(measurement)
+    // An equals sign needs no escape here, and a backslash before it would be one more character.
+    const head = measurement.replace(/[ ,]/g, '\\$&')
     const tagged = Object.entries(tags).map(([tag, text]) => `${escaped(tag)}=${escaped(text)}`)
     const lines = entries.map(
       ([timeUs, value]) => `${head},${tagged} ${escaped(type)}=${inLine(value)} ${timeUs}`,
@@ -226,6 +227,19 @@ for (const kind of databaseKinds) {
     assert.deepEqual(good.reasons, [])
     assert.equal(good.accepted, journal.length + losses)
     assert.equal(good.declared_lost, losses)
+    if (database.site.database) {
+      // The verdict must be able to go red: a bit turned, a row gone, a row written again.
+      const { sql } = database.site.database.postgres
+      const one = (kind: number) =>
+        `(series_id, time) = (select series_id, time from points where kind = ${kind} order by 1, 2 limit 1)`
+      sql(`update points set value_int = value_int # 1 where ${one(1)}`)
+      assert.equal((await verdict()).altered, 1)
+      sql(`update points set value_int = value_int # 1 where ${one(1)}`)
+      const again = await verdict()
+      assert.ok(again.altered === 0 && again.duplicates > 0)
+      sql(`delete from points where ${one(3)}`)
+      assert.equal((await verdict()).missing, 1)
+    }
     await database.stop()
   })
 }

@@ -1,0 +1,58 @@
+/** "Once in effect" also beside a clone: a copied spool is fenced and kept, never merged, until it is admitted. */
+import assert from 'node:assert/strict'
+import { cpSync } from 'node:fs'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { createHttpPublisher } from '../support/publisher.ts'
+import { createSite } from '../support/site.ts'
+import { temporaryFolder } from '../support/temp.ts'
+
+test('the copy of a running spool is fenced while the original goes on; admitted, it sends what it kept', async () => {
+  const site = await createSite()
+  const regional = await site.startRegional()
+  const publisher = createHttpPublisher(() => site.door)
+  let original = await site.startAgent()
+  await publisher.send(400)
+  await site.drained()
+  await regional.stop()
+  // What the copy shares with its original is not all delivered yet.
+  await publisher.send(200)
+  await original.stop()
+  const stateDir = join(temporaryFolder('copy'), 'agent')
+  cpSync(site.stateDir, stateDir, { recursive: true })
+  const { certificates, regionPort } = site
+  const twin = await createSite({ certificates, regionPort, stateDir })
+  const later = createHttpPublisher(() => twin.door, { name: 'twin' })
+
+  let again = await site.startRegional()
+  original = await site.startAgent()
+  await publisher.send(300)
+  await site.drained()
+  const copy = await twin.startAgent()
+  assert.ok(await later.send(500))
+  await copy.says(/fenced/)
+  const [fenced] = (await twin.status()).destinations
+  assert.equal(fenced?.state, 'blocked')
+  assert.match(`${fenced?.text} ${fenced?.hint}`, /fenced|copy|clone/i)
+  assert.equal(fenced?.pending, 500)
+  // The original does not notice.
+  await publisher.send(300)
+  await site.drained()
+  assert.equal((await site.status()).destinations[0]?.state, 'up')
+  await original.stop()
+  await again.stop()
+  const apart = await site.verdict(publisher.journal())
+  assert.deepEqual(apart.reasons, [])
+  assert.equal(apart.delivered, publisher.acked())
+
+  await site.admitFenced()
+  again = await site.startRegional()
+  await twin.drained(120, 500)
+  assert.ok(await later.send(100))
+  await twin.drained()
+  await copy.stop()
+  await again.stop()
+  const both = await site.verdict([...publisher.journal(), ...later.journal()])
+  assert.deepEqual(both.reasons, [])
+  assert.equal(both.delivered, publisher.acked() + later.acked())
+})
