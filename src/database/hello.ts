@@ -78,7 +78,10 @@ const addHeads = (books: AgentBooks, hello: Hello, lane: HelloLane, foreign: boo
   hello.epochs.forEach((link, at) => {
     const key = headKey(link.epoch, lane.lane)
     if (books.heads.has(key)) return
-    const { base, baseHash } = baseIn(link, lane.lane)
+    const told = baseIn(link, lane.lane)
+    // The agent names no epoch it holds nothing of; a database that forgot those too asks from the very beginning.
+    const known = headsAlong(books, chainOf(books, link.epoch), lane.lane).length > 0
+    const { base, baseHash } = at > 0 || foreign || known ? told : { base: 0, baseHash: '' }
     const next = hello.epochs[at + 1]
     const end = next === undefined ? Number.MAX_SAFE_INTEGER : baseIn(next, lane.lane).base
     const contiguous = foreign ? Math.max(base, Math.min(lane.acked, end)) : base
