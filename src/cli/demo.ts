@@ -20,6 +20,8 @@ import { judge } from './demo/verdict.ts'
 
 export interface DemoOptions {
   readonly seconds?: number
+  /** Leave the files (journal, spool, region, logs) where they are. */
+  readonly keep?: boolean
   /** One process of the demo, with its options as JSON: how the demo starts itself. */
   readonly part?: string
 }
@@ -55,7 +57,7 @@ export const demo = async (context: CliContext, options: DemoOptions): Promise<n
   const folder = mkdtempSync(join(tmpdir(), 'hf-demo-'))
   const parts = createParts([process.execPath, process.argv[1] ?? ''])
   const screen = createScreen(context, host.clock)
-  let kept = false
+  let kept = options.keep === true
   try {
     screen.say(
       `a plant, a broker, an agent and a region on this machine, for ${seconds} s; files in ${folder}`,
@@ -78,14 +80,14 @@ export const demo = async (context: CliContext, options: DemoOptions): Promise<n
       const line = { accepted, delivered, reduced, pending, declared_lost, duplicates, altered }
       context.json({ ...line, wire_bytes_per_point: Number(perPoint.toFixed(3)) })
     }
-    kept = !verdict.ok
+    kept ||= !verdict.ok
     return verdict.ok ? exitCodes.good : exitCodes.failed
   } catch (error) {
-    kept = !context.signal.aborted
+    kept ||= !context.signal.aborted
     throw error
   } finally {
     parts.killAll()
-    if (kept) context.warn(`what happened stands in ${folder}/*.log`)
+    if (kept) context.warn(`journal, spool, region and logs stand in ${folder}`)
     else rmSync(folder, { recursive: true, force: true })
   }
 }

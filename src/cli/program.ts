@@ -224,6 +224,7 @@ const addOtherVerbs = (session: Session, root: Command) => {
       .command('demo')
       .description('sensors, broker, agent, region, faults, and a verdict, on this machine')
       .addOption(new Option('--seconds <seconds>', 'how long').argParser(countArgument))
+      .option('--keep', 'leave the files of the demo where they are')
       .addOption(new Option('--part <json>').hideHelp()),
     async () => (await import('./demo.ts')).demo,
   )
