@@ -5,7 +5,7 @@
  * Invariants: synchronous is FULL on every connection and checked after the first write (better-sqlite3 is built with
  * NORMAL for write-ahead logs); nothing is opened twice; a file set aside is renamed, never deleted.
  */
-import { existsSync, renameSync, rmSync, statfsSync } from 'node:fs'
+import { accessSync, constants, existsSync, renameSync, rmSync, statfsSync } from 'node:fs'
 import { dirname } from 'node:path'
 import Database from 'better-sqlite3'
 import { Failure, isFailure, textOf } from '../errors.ts'
@@ -44,6 +44,8 @@ const walBytesMax = 2 * 1024 * 1024
 const connect = (path: string): Database.Database => {
   let db: Database.Database | null = null
   try {
+    // Asked of the folder: on a read-only disk SQLite itself only reports an I/O error.
+    accessSync(dirname(path), constants.W_OK)
     db = new Database(path, { timeout: 0 })
     db.pragma('locking_mode = EXCLUSIVE')
     db.pragma(`page_size = ${pageBytes}`)
@@ -72,7 +74,7 @@ const connect = (path: string): Database.Database => {
         'One agent per spool: stop the other one, or give this one a path of its own.',
       )
     }
-    if (code === 'SQLITE_CANTOPEN' || code === 'ENOENT') {
+    if (['SQLITE_CANTOPEN', 'ENOENT', 'EACCES'].includes(code)) {
       throw new Failure(
         'HF-S001',
         `spool ${path} cannot be opened: ${textOf(error)}`,

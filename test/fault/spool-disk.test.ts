@@ -199,3 +199,22 @@ test('a disk full under a lane that drops: acks go on, what was dropped is decla
   assertHolds(found, acked)
   forgetFolder(folder)
 })
+
+test('a disk mounted read-only: refused with its code, nothing changed', {
+  skip: noMount,
+}, async () => {
+  const folder = temporaryFolder('disk')
+  const path = join(folder, 'spool.db')
+  const writer = start(node, [child, 'write', path])
+  await acksMore(writer, 1_000)
+  await writer.stop()
+  const script = `mount --bind ${folder} ${folder} && mount -o remount,bind,ro ${folder} && exec "$@"`
+  const reader = start('unshare', [
+    ...['-m', '--propagation', 'private', 'sh', '-c', script, 'sh'],
+    ...[node, child, 'read', path],
+  ])
+  assert.equal(await reader.ended, 1)
+  assert.match(reader.output(), /failed HF-S004/)
+  assertHolds(readBack(path), lastAck(writer))
+  forgetFolder(folder)
+})
