@@ -1,8 +1,8 @@
 /**
- * The spool's figures: durable points a second, bytes that reach the disk a point, time of a commit, and one row a point
- * in the same SQLite with the same settings beside it.
- * The gateway: 1,000 series of decimals, 10,000 points a second; its seconds are counted, not waited for. Disk bytes are
- * what the kernel charges this process for (`/proc/self/io`), so the folder must lie on a disk: TMPDIR chooses it.
+ * The spool's figures: durable points a second, bytes that reach the disk a point, time of a commit, and one
+ * row a point in the same SQLite with the same settings beside it.
+ * The gateway: 1,000 series of decimals, 10,000 points a second; its seconds are counted, not waited for. Disk
+ * bytes are what the kernel charges this process for (`/proc/self/io`), so TMPDIR must lie on a disk.
  */
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
