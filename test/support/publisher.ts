@@ -31,7 +31,7 @@ export const createHttpPublisher = (
     readonly name?: string
     readonly startUs?: number
     /** Value of the nth point instead of the plant's own curve; a text without quotes or backslashes is a string. */
-    readonly valueOf?: (nth: number) => number | string
+    readonly valueAt?: (nth: number) => number | string
   } = {},
 ): HttpPublisher => {
   const { seriesCount = 20, name = 'plant', startUs = 1_800_000_000_000_000 } = options
@@ -73,7 +73,7 @@ export const createHttpPublisher = (
     for (let index = 0; index < count; index++, made++) {
       const series = `${name}-${made % seriesCount}`
       const timeUs = startUs + made * 1000
-      const value = options.valueOf?.(made) ?? curve(made)
+      const value = options.valueAt?.(made) ?? curve(made)
       points.push(pointOf(series, timeUs, value))
       body += `${series} value=${typeof value === 'string' ? `"${value}"` : value} ${timeUs}\n`
     }
