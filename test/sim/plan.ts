@@ -46,6 +46,8 @@ export interface Plan {
   readonly regionCrashOneIn: number
   /** One commit of the spool in so many kills the agent there; 0: none. */
   readonly failpointOneIn: number
+  /** The region fails over once more when all is well and nothing is left to send. */
+  readonly lateFailover: boolean
   readonly events: readonly PlannedEvent[]
 }
 export const eventKinds = [
@@ -174,6 +176,7 @@ export const drawPlan = (seed: number): Plan => {
     regionNodes: chance.int(1, 2),
     regionCrashOneIn: chance.hit(0.3) ? chance.int(10, 100) : 0,
     failpointOneIn: chance.hit(0.4) ? chance.int(20, 200) : 0,
+    lateFailover: chance.hit(0.15),
     events: events.filter(({ kind }) => !copied || kind !== 'wall-jump'),
   }
 }

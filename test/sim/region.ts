@@ -24,6 +24,8 @@ export interface SimRegion {
   readonly store: () => EmbeddedStore
   /** Forks that were answered: a seq with two contents. */
   readonly forks: () => number
+  /** The highest seq of a lane that it ever said to be committed. */
+  readonly told: (lane: number) => number
 }
 
 const imagesKept = 4
@@ -89,7 +91,16 @@ export const createSimRegion = async (
     }
     time.at(chance.between(500, 5_000), replicate)
   }
-  if (plan.events.some(({ kind }) => kind === 'failover' || kind === 'restore-region')) replicate()
+  const copied = plan.events.some(({ kind }) => kind === 'failover' || kind === 'restore-region')
+  if (copied || plan.lateFailover) replicate()
+  const told = new Map<number, number>()
+  const note = (body: Uint8Array) => {
+    const said = JSON.parse(Buffer.from(body).toString()) as {
+      lanes?: readonly { lane: number; contiguous: number; above: readonly [number, number][] }[]
+    }
+    for (const { lane, contiguous, above } of said.lanes ?? [])
+      told.set(lane, Math.max(told.get(lane) ?? 0, contiguous, above.at(-1)?.[1] ?? 0))
+  }
 
   return {
     handle: async (request) => {
@@ -101,6 +112,7 @@ export const createSimRegion = async (
         restart(chance.between(200, 2_000), () => store.image(), false)
         return undefined
       }
+      if (answer.status === 200) note(answer.body)
       if (answer.status === 409 && Buffer.from(answer.body).includes('"code":"fork"')) forks++
       return answer
     },
@@ -119,5 +131,6 @@ export const createSimRegion = async (
     },
     store: () => store,
     forks: () => forks,
+    told: (lane) => told.get(lane) ?? 0,
   }
 }

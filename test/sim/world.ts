@@ -35,7 +35,7 @@ export interface SeedResult {
 
 const trueTimeUs = 1.76e15
 /** Long enough for the idle minute: a failover with nothing left to send is found too. */
-const idleMs = 70_000
+const idleMs = 85_000
 const drainMs = 120_000
 /** A restored spool is let in once its other self has been silent for ten minutes. */
 const fencedMs = 800_000
@@ -140,6 +140,15 @@ export const runSeed = async (
       },
     },
   )
+  /** I6: nothing counts as delivered that the region did not call committed. */
+  const watch = () => {
+    for (const { id, lane, readers } of agent?.alive() ? agent.spool.lanes() : [])
+      for (const { cursor } of readers)
+        if (cursor.backlog > region.told(id) && reasons.length < 5)
+          reasons.push(`ahead: ${lane} is acked to ${cursor.backlog}, told ${region.told(id)}`)
+    time.at(500, watch)
+  }
+  watch()
   for (const event of plan.events) time.at(event.atMs, () => strike(event))
   start()
   await time.run(() => false, plan.faultsMs)
@@ -151,6 +160,7 @@ export const runSeed = async (
   gateway.wall.offsetUs = trueTimeUs
   start()
   note('healed')
+  if (plan.lateFailover) time.at(5_000, () => region.failOver(false, 500))
   const healedMs = time.nowMs()
   await time.run(() => false, healedMs + idleMs)
   const limitMs =
@@ -180,6 +190,8 @@ export const runSeed = async (
     for (const lane of agent?.spool.lanes() ?? []) note('lane', JSON.stringify(lane))
     note('epochs', JSON.stringify(agent?.spool.epochs()))
   }
+  if (totals.forgotten > 0 && totals.failovers + totals.restores === 0)
+    reasons.push(`unexplained: ${totals.forgotten} losses of a region that never forgot`)
   count(agent, totals)
   agent?.die('kill')
   const digest = createHash('sha256')
