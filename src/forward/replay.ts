@@ -5,7 +5,8 @@
  */
 import { Failure } from '../errors.ts'
 import type { Host } from '../host.ts'
-import type { Destination, LaneItem, Outcome, Seq, SpoolPort } from '../model.ts'
+import type { Destination, LaneItem, Outcome, Seq } from '../model.ts'
+import type { SpoolPort } from '../spool-port.ts'
 import type { Setback } from './backoff.ts'
 import type { Bandwidth } from './bandwidth.ts'
 import type { ForwardLane } from './lane.ts'
@@ -153,7 +154,12 @@ export const createReplays = (parts: ReplayParts): Replays => {
       stop,
       cut,
     )
-    if (end === undefined && !stop.aborted) jobs.change(job.id, { state: 'done', seqDone: upTo })
+    if (end === undefined && !stop.aborted) {
+      jobs.change(job.id, { state: 'done', seqDone: upTo })
+      const { segmentsSent: segments = 0, pointsSent: points = 0 } = jobs.get(job.id) ?? {}
+      const { id } = job
+      parts.host.log.info('replay_done', { replay: id, lane: job.lane, segments, points })
+    }
     await jobs.save()
     return end === 'cancelled' ? undefined : end
   }
