@@ -2,7 +2,7 @@
  * A whole site of real processes for end-to-end tests: the agent and the regional node through the command line, over
  * PostgreSQL or the embedded store, and the checker's verdict at the end.
  */
-import { execFileSync } from 'node:child_process'
+import { spawnSync } from 'node:child_process'
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after } from 'node:test'
@@ -301,16 +301,11 @@ export const cli = (
   args: readonly string[],
   env: Readonly<Record<string, string>> = {},
 ): { code: number; out: string; err: string } => {
-  try {
-    const out = execFileSync('node', [cliPath, ...args], {
-      encoding: 'utf8',
-      env: { ...process.env, ...env },
-      stdio: ['ignore', 'pipe', 'pipe'],
-    })
-    return { code: 0, out, err: '' }
-  } catch (error) {
-    const { status, stdout, stderr } = error as { status: number; stdout: string; stderr: string }
-    return { code: status, out: stdout, err: stderr }
-  }
+  const { status, stdout, stderr } = spawnSync('node', [cliPath, ...args], {
+    encoding: 'utf8',
+    env: { ...process.env, ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  return { code: status ?? -1, out: stdout, err: stderr }
 }
 export const textOfFile = (path: string) => readFileSync(path, 'utf8')
