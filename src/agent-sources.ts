@@ -5,10 +5,11 @@
 import type { SourceConfig } from './config/schema.ts'
 import { textOf } from './errors.ts'
 import type { Host, Log, LogFields, Meter } from './host.ts'
-import type { ClockReading, Emit, SeriesTable, Service, SpoolPort } from './model.ts'
+import type { ClockReading, Emit, SeriesTable, Service } from './model.ts'
 import type { SourceStatus } from './observability/health.ts'
 import { createIntake } from './pipeline/intake.ts'
 import type { ArrivalStamps } from './pipeline/quality.ts'
+import type { SpoolPort } from './spool-port.ts'
 
 export interface AgentSource extends Service {
   readonly status: () => SourceStatus

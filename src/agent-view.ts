@@ -14,11 +14,11 @@ import type {
 import { Failure } from './errors.ts'
 import type { Forwarder, ForwarderStatus } from './forward/forwarder.ts'
 import type { Host } from './host.ts'
-import type { LaneStatus, SpoolPort, SpoolStats } from './model.ts'
 import type { CertificateStatus, DestinationStatus } from './observability/health.ts'
 import { spoolSilentMsMax, verdict } from './observability/health.ts'
 import type { AgentClock } from './pipeline/clock.ts'
 import { version } from './release.ts'
+import type { LaneStatus, SpoolPort, SpoolStats } from './spool-port.ts'
 
 export interface AgentDestination {
   readonly config: DestinationConfig

@@ -1,8 +1,9 @@
 /** `holdfast gaps`: what was lost, where, when and why. Exit 0: a recorded loss is an answer, not a failure. */
 import { timeText } from '../control/wire.ts'
 import { exitCodes } from '../errors.ts'
-import type { GapReason, GapRow } from '../model.ts'
+import type { GapReason } from '../model.ts'
 import { printable } from '../observability/printable.ts'
+import type { GapRow } from '../spool-port.ts'
 import type { CliContext } from './context.ts'
 import { amountText, table } from './format.ts'
 

@@ -4,7 +4,7 @@
  * Invariant: they describe; nothing is refused or changed by them at run time.
  */
 import { z } from 'zod'
-import { type GapRow, gapReasons, type LaneStatus, type SpoolStats } from '../model.ts'
+import { gapReasons } from '../model.ts'
 import type {
   ClockStatus,
   DestinationStatus,
@@ -12,6 +12,7 @@ import type {
   SourceStatus,
   Verdict,
 } from '../observability/health.ts'
+import type { GapRow, LaneStatus, SpoolStats } from '../spool-port.ts'
 import type { AgentStatus, ReloadAnswer, ReplayAnswer } from './view.ts'
 import type { QuarantineJson, TapJson } from './wire.ts'
 

@@ -3,6 +3,13 @@
  * read by the command line and the console.
  * Invariant: everything here is a look, except `replay`, `discard`, `reload` and `seal`, which say what they did.
  */
+
+import type {
+  ClockStatus,
+  DestinationStatus,
+  SourceStatus,
+  Verdict,
+} from '../observability/health.ts'
 import type {
   GapRow,
   LaneStatus,
@@ -10,13 +17,7 @@ import type {
   RangeEstimate,
   SpoolStats,
   TapPoint,
-} from '../model.ts'
-import type {
-  ClockStatus,
-  DestinationStatus,
-  SourceStatus,
-  Verdict,
-} from '../observability/health.ts'
+} from '../spool-port.ts'
 
 export interface AgentStatus {
   readonly version: string

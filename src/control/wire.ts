@@ -1,5 +1,5 @@
 /** How the control API writes what JSON cannot: 64-bit integers, NaN and infinities, bytes, times. */
-import type { QuarantineRow, TapPoint } from '../model.ts'
+import type { QuarantineRow, TapPoint } from '../spool-port.ts'
 
 const qualityNames = ['good', 'uncertain', 'bad', 'bad'] as const
 

@@ -1,7 +1,8 @@
 /** What every destination type is made of: its config schema and a maker. `table.ts` is the visible list. */
 import type { z } from 'zod'
 import type { Host } from '../host.ts'
-import type { Destination, SpoolPort } from '../model.ts'
+import type { Destination } from '../model.ts'
+import type { SpoolPort } from '../spool-port.ts'
 
 export interface DestinationDeps {
   readonly host: Host

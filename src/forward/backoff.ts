@@ -24,7 +24,8 @@ export const textOfSetback = (setback: Setback): string =>
 
 /**
  * Full jitter over a doubling ceiling; what the far side asked for stands (clamped, and a tenth of jitter, so that a
- * fleet does not return as one); a person's matter is looked at once a minute; a rewind that follows progress waits not
+ * fleet does not return as one); a person's matter is looked at once a minute; a rewind that
+ * follows progress waits not
  * at all. `failures` counts the setbacks since the last committed answer.
  */
 export const waitMsAfter = (setback: Setback, failures: number, random: () => number): number => {
@@ -38,7 +39,8 @@ export const waitMsAfter = (setback: Setback, failures: number, random: () => nu
 }
 
 /**
- * Runs `session` until `signal` fires, each time after the wait `pause` takes. A session that throws is a bug and ends
+ * Runs `session` until `signal` fires, each time after the wait `pause` takes. A session that
+ * throws is a bug and ends
  * the loop with its error.
  */
 export const sessionsUntil = async (
@@ -91,7 +93,10 @@ export const follow = (...parents: readonly AbortSignal[]) => {
   return { signal: own.signal, abort, release }
 }
 
-/** Of works that ended together: throws the first bug, else gives the setback that says most (a rewind before others). */
+/**
+ * Of works that ended together: throws the first bug, else gives the setback that says most (a
+ * rewind before others).
+ */
 export const firstSetback = (
   ends: readonly Settled<Setback | undefined>[],
 ): Setback | undefined => {

@@ -1,6 +1,7 @@
 /**
  * A ceiling on bytes per second, shared by the live and the backlog pump.
- * Invariants: over any span no more than rate × span plus one request passes; a pump that is alone has the whole rate.
+ * Invariants: over any span no more than rate × span plus one request passes; a pump that is alone
+ * has the whole rate.
  */
 import type { Clock } from '../host.ts'
 

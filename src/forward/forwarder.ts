@@ -1,12 +1,14 @@
 /**
  * The log on its way to one destination: the one loop that waits, splits, rewinds, quarantines and gives up nothing.
- * The destination only classifies (`Outcome`); a destination *is its name*, which is also its reader's name in every lane.
+ * The destination only classifies (`Outcome`); a destination *is its name*, which is also its
+ * reader's name in every lane.
  *
  * ## greeting
  * Ask the far side where it stands. Known: cursors go back to it (rewind) or on to it (an answer was lost). Then:
  * ## sending
  * Every lane runs its pumps (`lane.ts`), replays run behind them (`replay.ts`), and after a minute without an answer
- * the far side is asked again, so that a failover is found with nothing left to send. The first setback ends the session:
+ * the far side is asked again, so that a failover is found with nothing left to send. The first
+ * setback ends the session:
  * nothing more is sent, what is out has a moment to be answered, the rest is let go.
  * ## waiting / blocked
  * Later: full jitter, or what the far side asked for. Blocked: a person's matter, looked at once a minute, nothing is
@@ -16,16 +18,8 @@
  */
 import type { Host } from '../host.ts'
 import { helloIdleMs } from '../limits.ts'
-import type {
-  Destination,
-  LaneStanding,
-  LaneStatus,
-  SendBatch,
-  Seq,
-  Service,
-  SpoolPort,
-  Standing,
-} from '../model.ts'
+import type { Destination, LaneStanding, SendBatch, Seq, Service, Standing } from '../model.ts'
+import type { LaneStatus, SpoolPort } from '../spool-port.ts'
 import {
   firstSetback,
   follow,

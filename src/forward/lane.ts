@@ -7,16 +7,8 @@
  * dropped: what is rejected for good is replaced by a tombstone first, which is then sent in its place.
  */
 import type { Host } from '../host.ts'
-import type {
-  Cursor,
-  Destination,
-  LaneId,
-  LaneItem,
-  Outcome,
-  SendBatch,
-  Seq,
-  SpoolPort,
-} from '../model.ts'
+import type { Cursor, Destination, LaneId, LaneItem, Outcome, SendBatch, Seq } from '../model.ts'
+import type { SpoolPort } from '../spool-port.ts'
 import { firstSetback, follow, type Setback, settled } from './backoff.ts'
 import type { Bandwidth } from './bandwidth.ts'
 import { pointsIn, runPump, type Stretch, seqLastOf, type Verdict, wireBytesOf } from './pump.ts'
@@ -121,7 +113,8 @@ export const createForwardLane = (
     async (batch: SendBatch, after: Seq, outcome: Outcome): Promise<Verdict<Setback>> => {
       switch (outcome.kind) {
         case 'stored': {
-          // Sent again without the rejected ones: what stood beside them is only known to be stored from a clean answer.
+          // Sent again without the rejected ones: what stood beside them is only known to be stored
+          // from a clean answer.
           if (outcome.rejected.length > 0) return quarantine(outcome.rejected, after)
           if (pointsIn(batch.items) > 0) learned.rejecting = 0
           await ack(front, seqLastOf(batch.items.at(-1) as LaneItem))

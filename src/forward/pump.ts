@@ -6,7 +6,8 @@
 import { Failure } from '../errors.ts'
 import type { Host } from '../host.ts'
 import { relayFramesMax } from '../limits.ts'
-import type { Destination, LaneItem, Outcome, SendBatch, Seq, SpoolPort } from '../model.ts'
+import type { Destination, LaneItem, Outcome, SendBatch, Seq } from '../model.ts'
+import type { SpoolPort } from '../spool-port.ts'
 import { follow, type Settled, settled } from './backoff.ts'
 import type { Bandwidth } from './bandwidth.ts'
 

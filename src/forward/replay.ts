@@ -1,6 +1,7 @@
 /**
  * A range sent again on purpose: its own small reader, one request in flight, behind the lanes' own traffic.
- * Invariants: adds nothing to accepted or delivered and moves no cursor; only what the far side has already acked is sent
+ * Invariants: adds nothing to accepted or delivered and moves no cursor; only what the far side has
+ * already acked is sent
  * again (the rest is on its way anyway); jobs and their progress are kept in the spool, so a restart goes on.
  */
 import { Failure } from '../errors.ts'

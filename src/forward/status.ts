@@ -3,7 +3,8 @@
  * Invariants: bounded (one entry a lane); trouble is logged when it changes, not at each attempt.
  */
 import type { Host } from '../host.ts'
-import type { LaneItem, LaneStatus, Seq } from '../model.ts'
+import type { LaneItem, Seq } from '../model.ts'
+import type { LaneStatus } from '../spool-port.ts'
 import type { Setback } from './backoff.ts'
 import { pointsIn, wireBytesOf } from './pump.ts'
 

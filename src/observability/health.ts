@@ -5,7 +5,7 @@
  * Invariants: the worst issue is the verdict; an effect never hides its cause (a full spool behind a dead link names
  * the link); the same inputs give the same verdict.
  */
-import type { LaneStatus, SpoolStats } from '../model.ts'
+import type { LaneStatus, SpoolStats } from '../spool-port.ts'
 
 export interface SourceStatus {
   readonly name: string

@@ -5,7 +5,8 @@
  * the last part, so a failure in between means "send again", never "already have it"; counted only once durable.
  */
 import type { Meter } from '../host.ts'
-import type { ClockReading, Emit, Intake, SpoolPort } from '../model.ts'
+import type { ClockReading, Emit, Intake } from '../model.ts'
+import type { SpoolPort } from '../spool-port.ts'
 import { type ArrivalStamps, createArrivalStamps, flagNotANumber, type Stamped } from './quality.ts'
 
 export interface IntakeParts {

@@ -1,6 +1,7 @@
 /** A spool and its group commit as one `SpoolPort`: the spool may be in this thread or behind a worker. */
 import type { Host } from '../host.ts'
-import type { ClockReading, SeriesTable, SpoolPort } from '../model.ts'
+import type { ClockReading, SeriesTable } from '../model.ts'
+import type { SpoolPort } from '../spool-port.ts'
 import { createIngest, type Ingest, type IngestOptions } from './ingest.ts'
 import type { Spool, SpoolOptions } from './spool.ts'
 import { createTap } from './tap.ts'

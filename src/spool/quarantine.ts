@@ -1,6 +1,7 @@
 /** What could not be taken or delivered, kept for a person to look at. Bounded by rows and by bytes a sample. */
 import { quarantineRowsMax, quarantineSampleBytesMax } from '../limits.ts'
-import type { GapReason, LaneId, Loss, QuarantineRow, Seq } from '../model.ts'
+import type { GapReason, LaneId, Loss, Seq } from '../model.ts'
+import type { QuarantineRow } from '../spool-port.ts'
 import { segmentsToGaps } from './gaps.ts'
 import { keyOf, type LaneState, type SpoolState } from './state.ts'
 import { write } from './write.ts'

@@ -6,7 +6,8 @@
  */
 import { readHeader } from '../codec/segment.ts'
 import { Failure, isFailure, textOf } from '../errors.ts'
-import type { GapRow, LaneItem, RangeEstimate, Segment, Seq, Tombstone } from '../model.ts'
+import type { LaneItem, Segment, Seq, Tombstone } from '../model.ts'
+import type { GapRow, RangeEstimate } from '../spool-port.ts'
 import { epochNamed } from './epochs.ts'
 import { type GapRecord, gapRows, segmentsToGaps } from './gaps.ts'
 import { fillHole } from './holes.ts'

@@ -6,7 +6,8 @@
  * transaction (one that a crash forgets is only sent again), rewinds at once.
  */
 import { Failure } from '../errors.ts'
-import type { Acked, Cursor, Gap, Seq } from '../model.ts'
+import type { Cursor, Gap, Seq } from '../model.ts'
+import type { Acked } from '../spool-port.ts'
 import { putGap, readersPast } from './gaps.ts'
 import { stubRows } from './retention.ts'
 import {

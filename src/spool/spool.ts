@@ -7,22 +7,24 @@
  */
 import { Failure } from '../errors.ts'
 import type {
-  Acked,
   ClockReading,
   Cursor,
   EpochId,
   EpochLink,
   GapReason,
-  GapRow,
   Kept,
   LaneItem,
+  Seq,
+  SeriesEntry,
+} from '../model.ts'
+import type {
+  Acked,
+  GapRow,
   LaneStatus,
   QuarantineRow,
   RangeEstimate,
-  Seq,
-  SeriesEntry,
   SpoolStats,
-} from '../model.ts'
+} from '../spool-port.ts'
 import { type CommitResult, commitWindows, type Handed, saveKept } from './commit.ts'
 import { dictionaryEntries, epochLinks, seriesCount } from './epochs.ts'
 import { openState, type SpoolParts } from './open.ts'

@@ -1,6 +1,7 @@
 /** A look at points as they are accepted; costs nothing while nobody listens. */
 import { valueAt } from '../batch.ts'
-import type { PointBatch, SeriesTable, SpoolPort, TapPoint } from '../model.ts'
+import type { PointBatch, SeriesTable } from '../model.ts'
+import type { SpoolPort, TapPoint } from '../spool-port.ts'
 
 type Listener = Parameters<SpoolPort['tap']>[0]
 /** A listener sees at most this many points of one append: the newest. */

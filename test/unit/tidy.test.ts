@@ -10,6 +10,7 @@ const textOf = (file: string) => readFileSync(join(root, file), 'utf8')
 
 const floors: Readonly<Record<string, number>> = {
   model: 0,
+  'spool-port': 0,
   release: 0,
   errors: 0,
   limits: 0,

@@ -1,9 +1,9 @@
 /** An agent's view made of constants, for tests of what lies between it and a person. */
 import type { AgentStatus, AgentView, ReplayRequest } from '../../../src/control/view.ts'
 import { Failure } from '../../../src/errors.ts'
-import type { SpoolStats, TapPoint } from '../../../src/model.ts'
 import { quality } from '../../../src/model.ts'
 import { verdict } from '../../../src/observability/health.ts'
+import type { SpoolStats, TapPoint } from '../../../src/spool-port.ts'
 
 export const nowUs = 1_795_219_200_000_000
 export const spool: SpoolStats = {

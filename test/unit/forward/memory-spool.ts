@@ -1,6 +1,7 @@
 /** The part of a spool that forwarding sees, in memory: a model small enough to be right at a glance. */
 import { Failure } from '../../../src/errors.ts'
-import type { Cursor, LaneItem, LaneStatus, SpoolPort } from '../../../src/model.ts'
+import type { Cursor, LaneItem } from '../../../src/model.ts'
+import type { LaneStatus, SpoolPort } from '../../../src/spool-port.ts'
 
 export const epoch = '0'.repeat(32)
 export const segmentOf = (seq: number, size = 100, timeUs = seq * 1_000_000): LaneItem => ({

@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import type { SpoolStats } from '../../../src/model.ts'
 import {
   type DestinationStatus,
   type HealthInputs,
   type SourceStatus,
   verdict,
 } from '../../../src/observability/health.ts'
+import type { SpoolStats } from '../../../src/spool-port.ts'
 
 const nowUs = 1_795_219_200_000_000
 const minuteUs = 60_000_000

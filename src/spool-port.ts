@@ -1,0 +1,176 @@
+/**
+ * The spool as everybody else sees it: calls that may cross a thread, and the facts they answer with.
+ *
+ * Invariant: whoever holds a `SpoolPort` cannot tell whether the spool is in this thread or in a worker.
+ */
+import type {
+  Cursor,
+  EpochId,
+  EpochLink,
+  Gap,
+  GapReason,
+  Intake,
+  Kept,
+  LaneId,
+  LaneItem,
+  Quality,
+  Seq,
+  SeriesEntry,
+  Value,
+} from './model.ts'
+
+export interface LaneStatus {
+  readonly lane: string
+  readonly id: LaneId
+  /** Highest seq sealed. */
+  readonly head: Seq
+  /** Seqs below this are gone (stubs and tombstones answer them). */
+  readonly floor: Seq
+  readonly accepted: number
+  readonly bytes: number
+  readonly readers: readonly ReaderStatus[]
+}
+export interface ReaderStatus {
+  readonly reader: string
+  readonly cursor: Cursor
+  readonly delivered: number
+  readonly declaredLost: number
+  readonly pending: number
+}
+/**
+ * Points moved between states by an ack; the spool books them in the same transaction as the
+ * cursor.
+ */
+export interface Acked {
+  readonly which: 'backlog' | 'live'
+  readonly upTo: Seq
+}
+/**
+ * The spool as the main thread sees it (a worker owns the only connection; the simulation runs the
+ * same in-process).
+ * Every method may reject with Failure HF-S…; `HF-S074` means the process must end with exit code
+ * 74.
+ */
+export interface SpoolPort extends AsyncDisposable {
+  readonly epoch: EpochId
+  readonly spoolId: string
+  readonly append: (lane: string, intake: Intake) => Promise<void>
+  /**
+   * True while appends would wait for room (quota with policy `block`, free-disk floor, clock or
+   * disk trouble).
+   */
+  readonly blocked: () => boolean
+  /** Bytes of points handed over and not yet durable. */
+  readonly bytesWaiting: () => number
+  /** Seal what is open now (flush), whatever its size. */
+  readonly seal: (lane: string) => Promise<void>
+
+  /**
+   * A destination is its name: an existing reader keeps its cursors, a new one starts at `from`.
+   */
+  readonly openReader: (lane: string, reader: string, from: 'now' | 'oldest') => Promise<Cursor>
+  readonly closeReader: (lane: string, reader: string) => Promise<void>
+  /**
+   * Items after `after` in seq order, at least one if any exists, else as many as fit `bytesMax`.
+   * Never past `upTo`.
+   */
+  readonly read: (
+    lane: string,
+    after: Seq,
+    bytesMax: number,
+    upTo?: Seq,
+  ) => Promise<readonly LaneItem[]>
+  /** Resolves with the head once it is > `after`. */
+  readonly whenPast: (lane: string, after: Seq, signal: AbortSignal) => Promise<Seq>
+  /** Start a live cursor at the present head; a no-op when one exists or there is no backlog. */
+  readonly startLive: (lane: string, reader: string) => Promise<Cursor>
+  readonly ack: (lane: string, reader: string, acked: Acked) => Promise<Cursor>
+  /**
+   * The region forgot: go back to `after`. Below the floor, `forgotten` tombstones are written and
+   * counts move to lost.
+   */
+  readonly rewind: (
+    lane: string,
+    reader: string,
+    after: Seq,
+    /** Ranges above `after` that it does hold: no `forgotten` tombstone reaches over an end of one. */
+    held?: readonly (readonly [Seq, Seq])[],
+  ) => Promise<Cursor>
+  /**
+   * Replace one segment by a tombstone for one reader's sake (`rejected`), keeping its bytes in the
+   * quarantine.
+   */
+  readonly quarantine: (lane: string, seq: Seq, reason: GapReason, text: string) => Promise<void>
+
+  readonly lanes: () => Promise<readonly LaneStatus[]>
+  /** Epochs that still hold anything, oldest ancestor first, the present one last. */
+  readonly epochs: () => Promise<readonly EpochLink[]>
+  /**
+   * The epoch's dictionary: entry i is the series that segments of that epoch call i. Bounded by
+   * `max`.
+   */
+  readonly dictionary: (
+    epoch: EpochId,
+    first: number,
+    max: number,
+  ) => Promise<readonly SeriesEntry[]>
+  readonly kept: (key: string) => Promise<Uint8Array | null>
+  readonly keep: (kept: readonly Kept[]) => Promise<void>
+  /** Segment format version that may be sealed, as the last hello allowed; persisted. */
+  readonly allowFormat: (version: number) => Promise<void>
+  readonly stats: () => Promise<SpoolStats>
+  readonly gaps: (limit: number) => Promise<readonly GapRow[]>
+  readonly quarantined: (limit: number) => Promise<readonly QuarantineRow[]>
+  /** False when there is no such row; its gap record stays. */
+  readonly discardQuarantined: (id: number) => Promise<boolean>
+  /** How much a replay of this range would send. */
+  readonly estimate: (lane: string, fromUs: number, toUs: number) => Promise<RangeEstimate>
+  /**
+   * Latest points of series whose name matches, for `tap` and `explain`; newest last. Purely a
+   * look.
+   */
+  readonly tap: (listener: (points: readonly TapPoint[]) => void) => () => void
+}
+export interface SpoolStats {
+  readonly bytesUsed: number
+  readonly bytesMax: number
+  readonly diskFreeBytes: number
+  readonly commits: number
+  readonly commitMsP50: number
+  readonly commitMsP99: number
+  readonly bytesWritten: number
+  readonly seriesCount: number
+  readonly blockedReason: string | null
+  readonly fillBytesPerSecond: number
+  readonly quarantined: number
+  readonly waitingForClock: number
+}
+export interface GapRow extends Gap {
+  readonly lane: string
+  readonly seq: Seq
+  readonly seqLast: Seq
+}
+export interface QuarantineRow {
+  readonly id: number
+  readonly lane: string
+  readonly seq: Seq
+  readonly reason: GapReason
+  readonly source: string
+  readonly text: string
+  readonly atUs: number
+  readonly sample: Uint8Array
+}
+export interface RangeEstimate {
+  readonly segments: number
+  readonly points: number
+  readonly bytes: number
+  readonly seqFirst: Seq
+  readonly seqLast: Seq
+}
+export interface TapPoint {
+  readonly name: string
+  readonly tags: readonly (readonly [string, string])[]
+  readonly timeUs: number
+  readonly value: Value
+  readonly quality: Quality
+}
