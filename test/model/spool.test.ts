@@ -5,8 +5,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import type { LaneItem, LaneStatus } from '../../src/model.ts'
+import type { LaneItem } from '../../src/model.ts'
 import type { Spool } from '../../src/spool/spool.ts'
+import type { LaneStatus } from '../../src/spool-port.ts'
 import { contents, createRig, floats, laneOptions, readAll } from '../unit/spool/support.ts'
 
 const pointsMax = 3
