@@ -146,7 +146,10 @@ const settleRows = (state: SpoolState, lane: LaneState, rows: readonly WaitingRo
     sealPoints(state, lane, columns.slice(from, to), same ? 'rebased' : 'untrusted')
     from = to
   }
-  return { boot: rows[0]?.boot ?? '', same, offsetUs, last: columns.slice(0, columns.count()) }
+  // Saved with these points: the next boot's, stamped after a crash, must not fall on the same times.
+  const last = columns.slice(0, columns.count()).timeUs[columns.count() - 1] ?? 0
+  if (!same) state.lastWallUs = Math.max(state.lastWallUs, last)
+  return { boot: rows[0]?.boot ?? '', same, offsetUs }
 }
 
 /** Settles at most one segment's worth per lane. True when there is more to do now. */
@@ -160,8 +163,6 @@ export const settleWaiting = (state: SpoolState): boolean => {
     const done = write(state, 'sync', () => settleRows(state, lane, rows))
     if (done.same || done.offsetUs === null) continue
     state.stampedBoots.set(done.boot, done.offsetUs)
-    const last = done.last.timeUs[done.last.count - 1] ?? 0
-    state.lastWallUs = Math.max(state.lastWallUs, last)
   }
   return more
 }
