@@ -195,13 +195,17 @@ const waitReady = (worker: Worker, log: Host['log']): Promise<Ready> =>
     worker.on('exit', left)
   })
 
+/** In a bundle (`build/bundle.ts`) this file is no longer one of its own. */
+const besideThis = (): URL =>
+  new URL(
+    import.meta.url.endsWith('/client.ts') ? './worker.ts' : './spool-worker.mjs',
+    import.meta.url,
+  )
+
 /** Throws what `openSpool` throws. */
 export const openSpoolWorker = async (options: SpoolWorkerOptions): Promise<AgentSpoolPort> => {
   const workerData: WorkerData = { path: options.path, options: options.spool }
-  const worker = new Worker(options.workerUrl ?? new URL('./worker.ts', import.meta.url), {
-    workerData,
-    name: 'spool',
-  })
+  const worker = new Worker(options.workerUrl ?? besideThis(), { workerData, name: 'spool' })
   const { log, clock } = options.host
   const ready = await waitReady(worker, log)
   let closing = false

@@ -1,0 +1,63 @@
+/**
+ * What the bundled agent takes while it has little to do: memory and CPU with a region connected and nothing to send,
+ * memory at 10,000 and 100,000 points a second through the whole way. Baseline: Node that does nothing.
+ * Memory is resident memory as the kernel counts it, the highest seen after the first seconds, all threads together.
+ */
+import { setTimeout as sleep } from 'node:timers/promises'
+import { freePort, start } from '../support/processes.ts'
+import { countFrom, cpuSecondsOf, createRig, rssMbOf } from './rig.ts'
+import type { Figures } from './run.ts'
+
+const seconds = countFrom('HOLDFAST_BENCH_IDLE_SECONDS', 30)
+const warmSeconds = Math.min(10, seconds)
+
+const rssMaxOf = async (pid: number): Promise<number> => {
+  let most = 0
+  for (let at = 0; at < seconds * 2; at++) {
+    await sleep(500)
+    most = Math.max(most, rssMbOf(pid))
+  }
+  return most
+}
+
+interface Look {
+  readonly rssMb: number
+  readonly cpuPercent: number
+}
+const measure = async (source: object): Promise<Look> => {
+  const rig = await createRig({ sources: [source] })
+  const regional = await rig.startRegional()
+  const agent = await rig.startAgent()
+  await sleep(warmSeconds * 1000)
+  const [cpu, startMs] = [cpuSecondsOf(agent.pid), performance.now()]
+  const rssMb = await rssMaxOf(agent.pid)
+  const share = (cpuSecondsOf(agent.pid) - cpu) / ((performance.now() - startMs) / 1000)
+  await agent.stop()
+  await regional.stop()
+  return { rssMb, cpuPercent: share * 100 }
+}
+
+const bareNode = async (): Promise<number> => {
+  const running = start(process.execPath, ['-e', 'setInterval(() => {}, 60_000)'])
+  await sleep(1_000)
+  const rssMb = rssMbOf(running.pid)
+  await running.kill()
+  return rssMb
+}
+
+export const bench = async (): Promise<Figures> => {
+  const plant = { name: 'plant', type: 'simulate', series: 1_000 }
+  const listen = `127.0.0.1:${await freePort()}`
+  const idle = await measure({ name: 'door', type: 'http', listen })
+  const slow = await measure({ ...plant, rate: 10_000 })
+  const fast = await measure({ ...plant, rate: 100_000 })
+  return {
+    rss_mb_idle: idle.rssMb,
+    rss_mb_10k: slow.rssMb,
+    rss_mb_100k: fast.rssMb,
+    cpu_percent_idle: idle.cpuPercent,
+    cpu_percent_10k: slow.cpuPercent,
+    cpu_percent_100k: fast.cpuPercent,
+    bare_node_rss_mb: await bareNode(),
+  }
+}
