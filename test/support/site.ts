@@ -19,6 +19,7 @@ import {
 } from '../../src/database/read-back.ts'
 import { createSystemHost } from '../../src/host.ts'
 import { check, type JournalPoint, type Verdict } from '../../src/verify/checker.ts'
+import { readEvidence } from '../../src/verify/evidence.ts'
 import { createCertificates, type KeyFiles, type TestCertificates } from './certificates.ts'
 import { freePort, killAll, type Running, type StartOptions, start } from './processes.ts'
 import type { Postgres } from './servers.ts'
@@ -87,19 +88,6 @@ const openPostgres = async (postgres: Postgres): Promise<pg.Client> => {
   })
   await client.connect()
   return client
-}
-
-async function* inBatches<From, To>(
-  from: AsyncIterable<From>,
-  turn: (one: From) => To,
-): AsyncGenerator<To[]> {
-  let batch: To[] = []
-  for await (const one of from) {
-    if (batch.push(turn(one)) < 4096) continue
-    yield batch
-    batch = []
-  }
-  yield batch
 }
 
 function* inParts<One>(all: Iterable<One>): Generator<One[]> {
@@ -268,26 +256,10 @@ export const createSite = async (options: SiteOptions = {}): Promise<Site> => {
     },
     verdict: (journal, { losses = 0, pending = 0 } = {}) =>
       withReadBack(async (back, delivered) => {
-        const names = new Map<bigint, string>()
         return await check({
+          ...(await readEvidence(back, name)),
           journal: inParts(journal),
           losses: { acked: losses, unsure: 0 },
-          rows: inBatches(back.readBack(name), (row) => {
-            names.set(row.seriesId, row.name)
-            return {
-              series: row.name,
-              timeUs: row.timeUs,
-              kind: row.kind,
-              bits: typeof row.bits === 'bigint' ? row.bits : 0n,
-              text: typeof row.bits === 'string' ? row.bits : null,
-              quality: row.quality,
-            }
-          }),
-          writes: inBatches(back.auditOf(name), (one) => ({
-            series: names.get(one.seriesId) ?? String(one.seriesId),
-            timeUs: one.timeUs,
-          })),
-          gaps: await back.gapsOf(name),
           delivered,
           reduced: 0,
           pending,

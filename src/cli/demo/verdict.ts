@@ -11,6 +11,7 @@ import { Failure } from '../../errors.ts'
 import type { Host } from '../../host.ts'
 import { kinds } from '../../model.ts'
 import { check, type JournalPoint, type Verdict } from '../../verify/checker.ts'
+import { readEvidence } from '../../verify/evidence.ts'
 import { fieldTypes } from './sensors.ts'
 
 const batchMax = 4_096
@@ -49,19 +50,6 @@ async function* journalOf(path: string): AsyncGenerator<JournalPoint[]> {
   }
   yield batch
 }
-async function* batched<From, To>(
-  from: AsyncIterable<From>,
-  turn: (one: From) => To,
-): AsyncGenerator<To[]> {
-  let batch: To[] = []
-  for await (const one of from) {
-    if (batch.push(turn(one)) < batchMax) continue
-    yield batch
-    batch = []
-  }
-  yield batch
-}
-
 /** Makes the region's database with its audit, before anything else opens it. */
 export const prepareRegion = async (host: Host, path: string): Promise<void> => {
   await using store = createEmbeddedStore({ path, host, extendDictionaryHash })
@@ -79,25 +67,9 @@ export const judge = async (
   const back = createEmbeddedReadBack(store.database)
   const answer = await store.agents()
   if (answer.kind !== 'ok') throw new Failure('HF-X020', "the region's ledger cannot be read")
-  const nameById = new Map<bigint, string>()
   return await check({
+    ...(await readEvidence(back, agent)),
     journal: journalOf(files.journal),
-    rows: batched(back.readBack(agent), (row) => {
-      nameById.set(row.seriesId, row.name)
-      return {
-        series: row.name,
-        timeUs: row.timeUs,
-        kind: row.kind,
-        bits: typeof row.bits === 'bigint' ? row.bits : 0n,
-        text: typeof row.bits === 'string' ? row.bits : null,
-        quality: row.quality,
-      }
-    }),
-    writes: batched(back.auditOf(agent), (one) => ({
-      series: nameById.get(one.seriesId) ?? String(one.seriesId),
-      timeUs: one.timeUs,
-    })),
-    gaps: await back.gapsOf(agent),
     delivered: answer.agents.find((one) => one.agent === agent)?.points ?? 0,
     reduced: 0,
     pending: 0,
