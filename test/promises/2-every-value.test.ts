@@ -199,7 +199,7 @@ for (const kind of databaseKinds) {
     await sent(lineLetters('v2 温度'), to('/api/v2/write?precision=us'))
     await sent([timeLetter()], to('/api/v2/write?precision=ns'))
     await sent(jsonLetters(), to('/api/v1/points?precision=us'))
-    const publisher = await connectAsync(broker.url)
+    const publisher = await connectAsync(broker.url, { reconnectPeriod: 0 })
     await sent(mqttLetters(), (body) => publisher.publishAsync('mqtt/α β', body, { qos: 1 }))
     await publisher.publishAsync('mqtt/α β', '{"at":1,"string":"a\\u0000b"}', { qos: 1 })
     await publisher.endAsync()

@@ -29,6 +29,8 @@ export const openHeldLink = async (serverPort: number): Promise<HeldLink> => {
     }
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  // A failed test ends without `dispose`.
+  server.unref()
   const { port } = server.address() as { port: number }
   const drop = () => {
     for (const pair of pairs) for (const socket of pair) socket.destroy()

@@ -93,6 +93,7 @@ export const createPlayers = (
       cert: readFileSync(where.key.cert),
       key: readFileSync(where.key.key),
       protocolVersion: 5,
+      reconnectPeriod: 0,
     })
   const many = mqttPlayer(
     'many',
