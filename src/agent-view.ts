@@ -14,11 +14,12 @@ import type {
 import { Failure } from './errors.ts'
 import type { Forwarder, ForwarderStatus } from './forward/forwarder.ts'
 import type { Host } from './host.ts'
+import { gapRowsMax } from './limits.ts'
 import type { CertificateStatus, DestinationStatus } from './observability/health.ts'
 import { spoolSilentMsMax, verdict } from './observability/health.ts'
 import type { AgentClock } from './pipeline/clock.ts'
 import { version } from './release.ts'
-import type { LaneStatus, SpoolPort, SpoolStats } from './spool-port.ts'
+import type { GapRow, LaneStatus, SpoolPort, SpoolStats } from './spool-port.ts'
 
 export interface AgentDestination {
   readonly config: DestinationConfig
@@ -83,19 +84,27 @@ const destinationStatus = (
   }
 }
 
-/** Points that quotas, damage or a forgetful region cost in the last hour, from counts a minute apart. */
+interface Answer {
+  readonly stats: SpoolStats
+  readonly lanes: readonly LaneStatus[]
+  readonly gaps: readonly GapRow[]
+}
+
+/** Messages a door could not read are somebody else's trouble: they are recorded, and do not make the agent unwell. */
+const isLoss = ({ reason }: GapRow) => reason !== 'malformed' && reason !== 'refused'
+
+/** Points that quotas, damage or a forgetful region cost in the last hour, from sums a minute apart. */
 const createLossMemory = (host: Pick<Host, 'clock'>) => {
   const hourMs = 3_600_000
   const samples: { atMs: number; lost: number }[] = []
-  return (lanes: readonly LaneStatus[]): number => {
+  return (gaps: readonly GapRow[]): number => {
     const atMs = host.clock.monotonicMs()
-    const lost = lanes
-      .flatMap((lane) => lane.readers)
-      .reduce((sum, reader) => sum + reader.declaredLost, 0)
+    const lost = gaps.filter(isLoss).reduce((sum, gap) => sum + gap.count, 0)
     if (atMs - (samples.at(-1)?.atMs ?? Number.NEGATIVE_INFINITY) >= 60_000)
       samples.push({ atMs, lost })
     while (samples.length > 1 && atMs - (samples[0]?.atMs ?? 0) > hourMs) samples.shift()
-    return lost - (samples[0]?.lost ?? lost)
+    // Delivered gap records are let go in time, which makes the sum smaller, not the loss undone.
+    return Math.max(0, lost - (samples[0]?.lost ?? lost))
   }
 }
 
@@ -107,11 +116,11 @@ export const createAgentView = (parts: AgentViewParts): AgentView => {
   let answeredMs = startedMs
 
   /** The spool's word, or null when it takes longer than a status may. */
-  const ask = async (): Promise<{ stats: SpoolStats; lanes: readonly LaneStatus[] } | null> => {
+  const ask = async (): Promise<Answer | null> => {
     const waiting = new AbortController()
     const late = host.clock.sleep(spoolSilentMsMax, waiting.signal).then(() => null)
-    const answer = Promise.all([spool.stats(), spool.lanes()]).then(
-      ([stats, lanes]) => ({ stats, lanes }),
+    const answer = Promise.all([spool.stats(), spool.lanes(), spool.gaps(gapRowsMax)]).then(
+      ([stats, lanes, gaps]): Answer => ({ stats, lanes, gaps }),
       () => null,
     )
     const got = await Promise.race([answer, late])
@@ -143,7 +152,7 @@ export const createAgentView = (parts: AgentViewParts): AgentView => {
         ...shared,
         silentMs: answer === null ? host.clock.monotonicMs() - answeredMs : 0,
         certificates: parts.certificates(),
-        lostLastHour: lostLastHour(lanes),
+        lostLastHour: lostLastHour(answer?.gaps ?? []),
       }),
       ...shared,
     }
