@@ -215,7 +215,10 @@ const runOver = async (
 ): Promise<number> => {
   const certificates = new Map<string, number>()
   const host = hearCertificates(options.host, certificates)
-  const clock = createAgentClock(host, Math.max(releasedAtUs, spool.lastWallUs))
+  const clock = createAgentClock(host, {
+    floorUs: releasedAtUs,
+    savedUs: spool.lastWallUs,
+  })
   await spool.setClock(clock.reading())
   const stamps = createArrivalStamps(clock.reading)
   const destinations = createDestinations(host, config, spool, clock)

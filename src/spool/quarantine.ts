@@ -46,6 +46,27 @@ export const keepSample = (state: SpoolState, lane: LaneState, loss: Loss): void
 }
 
 /**
+ * Inside a transaction: the oldest samples give way to points, at least `bytes` of them if there are; what was wrong,
+ * where and when stays. Returns the bytes let go.
+ */
+export const shedSamples = (state: SpoolState, bytes: number): number => {
+  let freed = 0
+  while (freed < bytes) {
+    const rows = state
+      .sql(
+        'SELECT id, length(sample) AS size FROM quarantine WHERE length(sample) > 0 ORDER BY id LIMIT 16',
+      )
+      .all() as { readonly id: number; readonly size: number }[]
+    if (rows.length === 0) break
+    for (const { id, size } of rows) {
+      state.sql("UPDATE quarantine SET sample = x'' WHERE id = ?").run(id)
+      freed += size
+    }
+  }
+  return freed
+}
+
+/**
  * The segment's place is taken by a tombstone; its bytes stay in the quarantine. A seq that is no segment is
  * left alone.
  */
@@ -74,6 +95,14 @@ export const quarantined = (state: SpoolState, limit: number): readonly Quaranti
       `SELECT id, lane, seq, reason, source, text, at_us AS atUs, substr(sample, 1, ?) AS sample
        FROM quarantine ORDER BY id DESC LIMIT ?`,
     )
-    .all(listedBytesMax, limit) as (Omit<QuarantineRow, 'lane'> & { lane: number })[]
-  return rows.map((row) => ({ ...row, lane: names.get(row.lane) ?? '' }))
+    .all(listedBytesMax, limit) as (Omit<QuarantineRow, 'lane' | 'sample'> & {
+    readonly lane: number
+    readonly sample: Uint8Array | null
+  })[]
+  return rows.map((row) => ({
+    ...row,
+    lane: names.get(row.lane) ?? '',
+    // SQLite cuts an empty blob to NULL.
+    sample: row.sample ?? new Uint8Array(0),
+  }))
 }

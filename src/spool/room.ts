@@ -2,12 +2,13 @@
  * Quota, free-disk floor and what happens at them.
  *
  * Invariants: inserts stop `spoolReserveBytes` short of the quota, which only gaps, cursors and seals may use; held
- * segments that everyone has passed go first, then a `drop_oldest` lane loses its oldest, never a `block` lane.
+ * segments that everyone has passed go first, then samples of the quarantine, then a `drop_oldest` lane loses its oldest, never a `block` lane.
  */
 import { existsSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { Failure, isFailure } from '../errors.ts'
 import { spoolReserveBytes } from '../limits.ts'
 import { segmentsToGaps } from './gaps.ts'
+import { shedSamples } from './quarantine.ts'
 import { passedByAll, segmentRows, trimLane } from './retention.ts'
 import { type LaneState, laneNamed, type SpoolState, seqOf } from './state.ts'
 import { dropWaiting } from './waiting.ts'
@@ -97,6 +98,7 @@ export const makeRoom = (
   try {
     return write(state, 'write', () => {
       if (releaseHold(state, bytes)) return true
+      if (shedSamples(state, bytes) > 0) return true
       if (!mayDrop) return false
       const drop = Math.max(bytes, Math.floor(bytesUsed(state) * dropShare))
       const others = [...state.lanes.values()].filter(

@@ -183,7 +183,7 @@ export const startAgent = (parts: AgentParts): AgentProcess => {
     lanes: plan.lanes,
   })
   const port = createSpoolPort(spool, ingest, series)
-  const agentClock = createAgentClock(host, Math.max(clockFloorUs, spool.lastWallUs()))
+  const agentClock = createAgentClock(host, { floorUs: clockFloorUs, savedUs: spool.lastWallUs() })
   const tick = () => {
     void port.setClock(agentClock.reading()).then(
       () => void host.clock.after(1_000, tick),

@@ -18,7 +18,7 @@ const createHand = (wallUs: number) => {
 
 test('a clock at 1970 is not trusted until it is set', () => {
   const { hand, host } = createHand(10_000_000)
-  const clock = createAgentClock(host, releasedAtUs)
+  const clock = createAgentClock(host, { floorUs: releasedAtUs, savedUs: 0 })
   assert.equal(clock.reading().trusted, false)
   hand.wallUs = releasedAtUs + dayUs
   assert.equal(clock.reading().trusted, true)
@@ -26,7 +26,7 @@ test('a clock at 1970 is not trusted until it is set', () => {
 
 test('a step away from what the far side confirmed is not trusted, and is again when it is undone', () => {
   const { hand, host } = createHand(releasedAtUs + dayUs)
-  const clock = createAgentClock(host, releasedAtUs)
+  const clock = createAgentClock(host, { floorUs: releasedAtUs, savedUs: 0 })
   clock.farTime(hand.wallUs + 2_000_000)
   hand.wallUs += dayUs
   assert.equal(clock.reading().trusted, false)
@@ -36,7 +36,7 @@ test('a step away from what the far side confirmed is not trusted, and is again 
 
 test('a far side that never agreed proves nothing', () => {
   const { hand, host } = createHand(releasedAtUs + dayUs)
-  const clock = createAgentClock(host, releasedAtUs)
+  const clock = createAgentClock(host, { floorUs: releasedAtUs, savedUs: 0 })
   clock.farTime(hand.wallUs - 3 * dayUs)
   assert.equal(clock.reading().trusted, true)
   assert.equal(clock.farOffsetUs(), -3 * dayUs)
@@ -44,9 +44,20 @@ test('a far side that never agreed proves nothing', () => {
 
 test('monotonic time passes with the wall: slow drift is no step', () => {
   const { hand, host } = createHand(releasedAtUs + dayUs)
-  const clock = createAgentClock(host, releasedAtUs)
+  const clock = createAgentClock(host, { floorUs: releasedAtUs, savedUs: 0 })
   clock.farTime(hand.wallUs)
   hand.wallUs += 10 * dayUs
   hand.monotonicMs += (10 * dayUs) / 1000 + 60_000
+  assert.equal(clock.reading().trusted, true)
+})
+
+test('a saved time that lay ahead does not outweigh the agreement of the far side', () => {
+  const { hand, host } = createHand(releasedAtUs + dayUs)
+  const clock = createAgentClock(host, {
+    floorUs: releasedAtUs,
+    savedUs: releasedAtUs + 400 * dayUs,
+  })
+  assert.equal(clock.reading().trusted, false)
+  clock.farTime(hand.wallUs)
   assert.equal(clock.reading().trusted, true)
 })

@@ -65,6 +65,22 @@ test('a lane that drops loses its oldest to recorded gaps and stays within the q
   assert.deepEqual([reader?.delivered, reader?.declaredLost, reader?.pending], [held, lost, 0])
 })
 
+test('samples of the quarantine give way to points, what they were stays', () => {
+  const rig = createRig({ lanes, bytesMax })
+  const spool = rig.open()
+  spool.openReader('raw', 'region', 'oldest')
+  const before = fill(spool, rig, 'raw', () => false)
+  for (let seq = 1; seq <= 8; seq++) spool.quarantine('raw', seq, 'rejected', 'refused')
+  assert.equal(spool.quarantined(10)[0]?.sample.length !== 0, true)
+  // The bytes of the eight only moved: without shedding nothing more would fit.
+  const more = fill(spool, rig, 'raw', (total) => total >= 20_000)
+  assert.ok(more >= 20_000, `${more} of ${before} points fitted`)
+  const rows = spool.quarantined(10)
+  assert.equal(rows.length, 8)
+  assert.ok(rows.every((row) => row.text === 'refused' && row.reason === 'rejected'))
+  assert.ok(rows.some((row) => row.sample.length === 0))
+})
+
 test('what is only held after its delivery goes before anything blocks or drops', () => {
   const rig = createRig({ lanes, bytesMax, keepSentMs: 3_600_000 })
   const spool = rig.open()
