@@ -55,9 +55,12 @@ export const silentLog: Log = {
 }
 export const silentMeter: Meter = { count: () => {}, gauge: () => {}, observe: () => {} }
 
+/** `performance.now` begins with its process (or thread); points that wait for a clock outlive both, not the boot. */
+const originMs = Number(process.hrtime.bigint()) / 1e6 - performance.now()
+
 export const systemClock: Clock = {
   nowUs: () => Date.now() * 1000,
-  monotonicMs: () => performance.now(),
+  monotonicMs: () => originMs + performance.now(),
   sleep: (ms, signal) =>
     new Promise((resolve) => {
       if (signal?.aborted) return resolve()
