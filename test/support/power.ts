@@ -4,7 +4,7 @@
  */
 import { execFileSync } from 'node:child_process'
 import { mkdirSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { type Namespace, openNamespace } from './namespace.ts'
 import { temporaryFolder } from './temp.ts'
 
@@ -13,6 +13,8 @@ export interface PowerCutDisk extends Namespace {
   readonly folder: string
   /** Power off. Processes on the disk see errors from now on: kill them, then `powerOn`. */
   readonly cut: () => void
+  /** The kernel finds an error on it and makes it read-only. */
+  readonly failReadOnly: () => void
   /** Mounts the disk again as the kernel finds it (journal replay). */
   readonly powerOn: () => void
 }
@@ -43,6 +45,12 @@ export const openPowerCutDisk = async (sizeMiB = 64): Promise<PowerCutDisk> => {
     run,
     cut: () => {
       inside('perl', ['-e', shutdownProgram, folder])
+      on = false
+    },
+    failReadOnly: () => {
+      inside('mount', ['-o', 'remount,errors=remount-ro', folder])
+      const device = inside('findmnt', ['-no', 'SOURCE', folder]).trim()
+      inside('sh', ['-c', `echo test > /sys/fs/ext4/${basename(device)}/trigger_fs_error`])
       on = false
     },
     powerOn: () => {

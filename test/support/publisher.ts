@@ -2,8 +2,15 @@
  * A publisher with a journal of its own: what the door acknowledged, what it did not, in the order it was sent. The
  * checker's `accepted` is this journal and nothing else.
  */
+import { after } from 'node:test'
 import { kinds } from '../../src/model.ts'
 import type { JournalPoint } from '../../src/verify/checker.ts'
+
+/** A flood whose test has failed would keep the file from ending. */
+let over = false
+after(() => {
+  over = true
+})
 
 export interface HttpPublisher {
   /** Sends `count` points of `seriesCount` series as line protocol; true when the door acknowledged them. */
@@ -42,7 +49,6 @@ export const createHttpPublisher = (
 
   const post = async (points: Omit<JournalPoint, 'acked'>[], body: string): Promise<boolean> => {
     let good = false
-    lastAnswer = { status: 0, retryAfter: null }
     try {
       const answer = await fetch(`${door()}/write?precision=us`, {
         method: 'POST',
@@ -53,6 +59,7 @@ export const createHttpPublisher = (
       good = answer.status === 204
       lastAnswer = { status: answer.status, retryAfter: answer.headers.get('retry-after') }
     } catch {
+      lastAnswer = { status: 0, retryAfter: null }
       // Killed, or not up yet: nobody knows whether it was taken.
     }
     for (const point of points) journal.push({ ...point, acked: good })
@@ -84,7 +91,7 @@ export const createHttpPublisher = (
     correct: (series, timeUs, value) =>
       post([pointOf(series, timeUs, value)], `${series} value=${value} ${timeUs}\n`),
     flood: async (count, signal) => {
-      while (!signal.aborted) {
+      while (!signal.aborted && !over) {
         if (!(await send(count))) await new Promise((resolve) => setTimeout(resolve, 50))
       }
     },
