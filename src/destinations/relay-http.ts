@@ -10,7 +10,7 @@ import { createPrivateKey } from 'node:crypto'
 import type { Dispatcher } from 'undici'
 import { Failure } from '../errors.ts'
 import type { Host } from '../host.ts'
-import { relayBodyBytesMax } from '../limits.ts'
+import { relayBodyBytesMax, requestsInFlightDefault } from '../limits.ts'
 import { encodeCertificates, identityHeaders, signRequest } from '../protocol/identity.ts'
 import { relayHeaders } from '../protocol/relay.ts'
 import { certificatesIn, type TlsFiles, tlsVersionMin } from '../tls.ts'
@@ -31,7 +31,8 @@ export interface HttpTransport {
   readonly close: () => Promise<void>
 }
 
-const connectionsMax = 4
+/** Fresh points must not wait behind a backlog's requests: room for both pumps of a lane, by default. */
+const connectionsMax = 2 * requestsInFlightDefault
 const connectMs = 10_000
 /** Longer than the minute between two hellos of an idle agent. */
 const keepAliveMs = 90_000

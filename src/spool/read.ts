@@ -6,6 +6,7 @@
  */
 import { readHeader } from '../codec/segment.ts'
 import { Failure, isFailure, textOf } from '../errors.ts'
+import { readPointsMax } from '../limits.ts'
 import type { LaneItem, Segment, Seq, Tombstone } from '../model.ts'
 import type { GapRow, RangeEstimate } from '../spool-port.ts'
 import { epochNamed } from './epochs.ts'
@@ -65,7 +66,7 @@ const problemOf = (state: SpoolState, lane: LaneState, row: Row): string => {
   }
 }
 
-/** Runs of rows until `bytesMax`; stops early at a row that SQLite cannot read. */
+/** Runs of rows until `bytesMax` or enough points; stops early at a row that SQLite cannot read. */
 const segmentsWithin = (
   state: SpoolState,
   lane: LaneState,
@@ -75,6 +76,7 @@ const segmentsWithin = (
 ) => {
   const rows: Row[] = []
   let bytes = 0
+  let points = 0
   const found = state
     .sql(
       `SELECT key, epoch, points, time_us_min AS min, time_us_max AS max, bytes FROM segments
@@ -82,9 +84,10 @@ const segmentsWithin = (
     )
     .iterate(keyOf(lane.id, after), keyOf(lane.id, to), itemsMax) as IterableIterator<Row>
   for (const row of found) {
-    if (rows.length > 0 && bytes + row.bytes.length > bytesMax) break
-    rows.push(row)
     bytes += row.bytes.length
+    points += row.points
+    if (rows.length > 0 && (bytes > bytesMax || points > readPointsMax)) break
+    rows.push(row)
     if (bytes >= bytesMax) break
   }
   return rows

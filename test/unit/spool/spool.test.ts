@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { readPointsMax, segmentPointsMax } from '../../../src/limits.ts'
 import { contents, createRig, floats, laneOptions, readAll, store } from './support.ts'
 
 test('points committed are journalled, sealed on demand, and read back in order', () => {
@@ -148,4 +149,17 @@ test('a range is estimated by what its segments say of themselves', () => {
   const found = spool.estimate('raw', 150_000, 160_000)
   assert.deepEqual([found.segments, found.points, found.seqFirst, found.seqLast], [1, 100, 2, 2])
   assert.deepEqual(spool.estimate('raw', 9e9, 9e9).segments, 0)
+})
+
+test('a read hands out no more than a few full segments, however small they are', () => {
+  const lanes = [laneOptions('raw', { segmentPointsMax })]
+  const rig = createRig({ lanes })
+  const spool = rig.open()
+  store(spool, floats(rig.series, 1, 6 * segmentPointsMax))
+  const pointsOf = (after: number) =>
+    spool
+      .read('raw', after, 1e9)
+      .reduce((sum, item) => sum + (item.type === 'segment' ? item.pointCount : 0), 0)
+  assert.equal(pointsOf(0), readPointsMax)
+  assert.equal(pointsOf(4), 2 * segmentPointsMax)
 })
