@@ -13,11 +13,12 @@ import { freePort } from '../support/processes.ts'
 import type { Postgres } from '../support/servers.ts'
 import {
   countFrom,
-  cpuSecondsOf,
   createRig,
+  lookUsage,
   percentile,
   postgresSettings,
   type Rig,
+  spentBetween,
   startDatabase,
   until,
 } from './rig.ts'
@@ -98,14 +99,13 @@ const drain = async (
   const fillStartMs = performance.now()
   await until(async () => (await backlogOf(rig)).accepted >= backlogPoints, agent, 500)
   const fillSeconds = (performance.now() - fillStartMs) / 1000
-  const fillCpu = cpuSecondsOf(agent.pid)
   const live = runLive(livePort, stop.signal)
   live.catch(() => stop.abort())
   await sleep(2_000)
   const regional = await rig.startRegional()
   await until(async () => (await rig.region()).points > 0, regional, 50)
   const first = await rig.region()
-  const startMs = performance.now()
+  const before = lookUsage({ agent, regional, postgres })
   const ages = watchAge(postgres, stop.signal)
   // Drained: one cursor again, and no more waiting than live points make in two seconds.
   await until(
@@ -116,10 +116,9 @@ const drain = async (
     agent,
     250,
   )
-  const seconds = (performance.now() - startMs) / 1000
-  const { points } = await rig.region()
-  const agentCpu = cpuSecondsOf(agent.pid) - fillCpu
-  const regionalCpu = cpuSecondsOf(regional.pid)
+  const after = lookUsage({ agent, regional, postgres })
+  const points = (await rig.region()).points - first.points
+  const seconds = (after.atMs - before.atMs) / 1000
   // A short drain has few samples: the same, caught up.
   await sleep(1_000)
   stop.abort()
@@ -127,7 +126,7 @@ const drain = async (
   await agent.stop()
   await regional.stop()
   return {
-    points_per_s: Math.round((points - first.points) / seconds),
+    points_per_s: Math.round(points / seconds),
     live_age_s_p50: percentile(samples, 0.5),
     live_age_s_p99: percentile(samples, 0.99),
     live_age_samples: samples.length,
@@ -135,8 +134,7 @@ const drain = async (
     backlog_points: backlogPoints,
     fill_points_per_s: Math.round(backlogPoints / fillSeconds),
     drain_seconds: seconds,
-    drain_agent_cpu_s_per_mpts: (agentCpu / points) * 1e6,
-    drain_regional_cpu_s_per_mpts: (regionalCpu / points) * 1e6,
+    ...spentBetween(before, after, points),
   }
 }
 

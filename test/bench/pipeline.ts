@@ -19,15 +19,7 @@ import { createPlant } from '../../src/sources/simulate-plant.ts'
 import { createCertificates } from '../support/certificates.ts'
 import type { Postgres } from '../support/servers.ts'
 import { measureAcks } from './pipeline-ack.ts'
-import {
-  countFrom,
-  cpuSecondsOf,
-  createRig,
-  lookBusy,
-  othersCpuSeconds,
-  startDatabase,
-  until,
-} from './rig.ts'
+import { countFrom, createRig, lookUsage, spentBetween, startDatabase, until } from './rig.ts'
 import type { Figures } from './run.ts'
 
 const seriesCount = 1_000
@@ -110,24 +102,21 @@ const throughput = async (
     certificates,
   })
   const regional = await rig.startRegional()
-  const before = lookBusy()
   const startMs = performance.now()
   const agent = await rig.startAgent()
+  const before = lookUsage({ agent, regional, postgres })
   await until(async () => (await rig.region()).points >= pointCount, agent, 100)
   const seconds = (performance.now() - startMs) / 1000
-  const [agentCpu, regionalCpu] = [cpuSecondsOf(agent.pid), cpuSecondsOf(regional.pid)]
+  const after = lookUsage({ agent, regional, postgres })
   const { points, bytes } = await rig.region()
-  const all = othersCpuSeconds(before, lookBusy(), 0)
   await agent.stop()
   await regional.stop()
   const stored = Number(postgres.sql('select count(*) from points'))
   if (stored !== pointCount) throw new Error(`${stored} rows of ${pointCount} points`)
   return {
     points_per_s: Math.round(points / seconds),
-    agent_cpu_s_per_mpts: (agentCpu / points) * 1e6,
-    regional_cpu_s_per_mpts: (regionalCpu / points) * 1e6,
-    machine_cpu_s_per_mpts: (all / points) * 1e6,
-    machine_busy_cores: all / seconds,
+    // The start of the agent counts too: with many points it is little.
+    ...spentBetween({ ...before, agent: 0 }, after, points),
     wire_bytes_per_point: bytes / points,
   }
 }

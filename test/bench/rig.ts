@@ -147,16 +147,63 @@ export const percentile = (samples: readonly number[], share: number): number =>
   const sorted = samples.toSorted((a, b) => a - b)
   return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN
 }
-/** How busy this machine's cores were since `before`, by anybody: 1 is all of them. */
-export interface Busy {
-  readonly busy: number
-  readonly all: number
+/** CPU of a server and its children, gone ones too (`postgres` is one process a connection). */
+const cpuSecondsOfTree = (pid: number): number => {
+  const read = (path: string) => {
+    try {
+      return readFileSync(path, 'latin1')
+    } catch {
+      return '' // Gone meanwhile: its parent has its time.
+    }
+  }
+  const stat = read(`/proc/${pid}/stat`)
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+  const own = [11, 12, 13, 14].reduce((sum, at) => sum + Number(fields[at] ?? 0), 0)
+  const children = read(`/proc/${pid}/task/${pid}/children`).trim().split(' ').filter(Boolean)
+  return (
+    own / ticksPerSecond + children.reduce((sum, one) => sum + cpuSecondsOfTree(Number(one)), 0)
+  )
 }
-export const lookBusy = (): Busy => {
+
+/** CPU so far of what is measured, and of everything on this machine. */
+interface Usage {
+  readonly agent: number
+  readonly regional: number
+  readonly postgres: number
+  readonly machine: number
+  readonly atMs: number
+}
+export interface Watched {
+  readonly agent: Running
+  readonly regional: Running
+  readonly postgres: Postgres
+}
+export const lookUsage = ({ agent, regional, postgres }: Watched): Usage => {
   const fields = /^cpu +(.*)$/m.exec(readFileSync('/proc/stat', 'latin1'))?.[1]?.split(' ') ?? []
-  const all = fields.slice(0, 8).reduce((sum, field) => sum + Number(field), 0)
-  return { busy: all - Number(fields[3]) - Number(fields[4]), all }
+  const busy = [0, 1, 2, 5, 6].reduce((sum, at) => sum + Number(fields[at]), 0)
+  const postmaster = Number(
+    readFileSync(join(postgres.folder, 'data', 'postmaster.pid'), 'utf8').split('\n', 1)[0],
+  )
+  return {
+    agent: cpuSecondsOf(agent.pid),
+    regional: cpuSecondsOf(regional.pid),
+    postgres: cpuSecondsOfTree(postmaster),
+    machine: busy / ticksPerSecond,
+    atMs: performance.now(),
+  }
 }
-/** Seconds of CPU that others took between two looks. */
-export const othersCpuSeconds = (before: Busy, after: Busy, own: number): number =>
-  (after.busy - before.busy) / ticksPerSecond - own
+/** Who spent how much between two looks; `other_cores` is what strangers took: with it above 0.1 the machine was busy. */
+export const spentBetween = (before: Usage, after: Usage, points: number) => {
+  const [agent, regional, postgres] = (['agent', 'regional', 'postgres'] as const).map(
+    (one) => after[one] - before[one],
+  ) as [number, number, number]
+  const seconds = (after.atMs - before.atMs) / 1000
+  const own = agent + regional + postgres
+  return {
+    agent_cpu_s_per_mpts: (agent / points) * 1e6,
+    regional_cpu_s_per_mpts: (regional / points) * 1e6,
+    postgres_cpu_s_per_mpts: (postgres / points) * 1e6,
+    own_cores: own / seconds,
+    other_cores: (after.machine - before.machine - own) / seconds,
+  }
+}
