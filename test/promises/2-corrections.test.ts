@@ -10,6 +10,7 @@ import type { Value } from '../../src/model.ts'
 import { createRandom } from '../bench/recordings.ts'
 import { databaseKinds, openDatabase, type TestDatabase } from '../support/databases.ts'
 import { freePort } from '../support/processes.ts'
+import { postPatiently } from '../support/publisher.ts'
 import { startMosquitto } from '../support/servers.ts'
 import { createSite, type Site } from '../support/site.ts'
 import { exact, type JournalPoint } from './checker.ts'
@@ -65,10 +66,8 @@ interface Told {
 
 /** A letter is sent once the agent has accepted it: only then has "the last accepted" a meaning across doors. */
 const createSender = (site: Site, publisher: MqttClient) => {
-  const post = async (path: string, body: string) => {
-    const answer = await fetch(site.door + path, { method: 'POST', body })
-    assert.equal(answer.status, 204, await answer.text())
-  }
+  const post = async (path: string, body: string) =>
+    assert.equal(await postPatiently(site.door + path, body), 204)
   let accepted = 0
   return async ({ door, points }: Letter) => {
     accepted += points.length

@@ -5,6 +5,7 @@ import fc from 'fast-check'
 import { connectAsync } from 'mqtt'
 import { because, quality, type Value } from '../../src/model.ts'
 import { databaseKinds, openDatabase } from '../support/databases.ts'
+import { postPatiently } from '../support/publisher.ts'
 import { startMosquitto } from '../support/servers.ts'
 import { createSite } from '../support/site.ts'
 import { exact, type JournalPoint, seriesText, verdictOf } from './checker.ts'
@@ -146,11 +147,6 @@ const timeLetter = (): Letter => ({
   ),
 })
 
-const post = async (door: string, path: string, body: string): Promise<number> => {
-  const answer = await fetch(door + path, { method: 'POST', body })
-  await answer.arrayBuffer()
-  return answer.status
-}
 /** What no door takes: each costs its own point, which leaves a gap record, and not the good one beside it. */
 const refused: readonly (readonly [path: string, bad: string])[] = [
   ['/write?precision=us', `bad v=${2n ** 63n}u 1`],
@@ -194,7 +190,7 @@ for (const kind of databaseKinds) {
       }
     }
     const to = (path: string) => async (body: string) =>
-      assert.equal(await post(site.door, path, body), 204)
+      assert.equal(await postPatiently(site.door + path, body), 204)
     await sent(lineLetters('Wärme, v1='), to('/write?precision=us'))
     await sent(lineLetters('v2 温度'), to('/api/v2/write?precision=us'))
     await sent([timeLetter()], to('/api/v2/write?precision=ns'))
@@ -208,7 +204,7 @@ for (const kind of databaseKinds) {
         ? `beside v=${at} ${timeOf(at)}`
         : `{"series":"beside.v","time":${timeOf(at)},"value":${at}}`
       const body = path.startsWith('/write') ? `${bad}\n${good}` : `[${bad},${good}]`
-      assert.equal(await post(site.door, path, body), 400, bad)
+      assert.equal(await postPatiently(site.door + path, body), 400, bad)
       journal.push(...said(seriesText('beside.v'), [[timeOf(at), at]]))
     }
     const losses = refused.length + 1

@@ -25,6 +25,19 @@ export interface HttpPublisher {
   readonly lastAnswer: () => { readonly status: number; readonly retryAfter: string | null }
 }
 
+/** Posts until the door answers anything but "later": its spool may be waiting for a slow disk. */
+export const postPatiently = async (url: string, body: string): Promise<number> => {
+  for (let tries = 0; ; tries++) {
+    const { status } = await fetch(url, {
+      method: 'POST',
+      body,
+      signal: AbortSignal.timeout(20_000),
+    })
+    if (status !== 503 || tries === 10) return status
+    await new Promise((resolve) => setTimeout(resolve, 1_000))
+  }
+}
+
 const bitsOf = (value: number): bigint =>
   new BigUint64Array(new Float64Array([value]).buffer)[0] as bigint
 
