@@ -1,7 +1,7 @@
 /** `test/fault/faultshim.c`, compiled for this host: flushes and writes of chosen files fail or take long, on command. */
 import { execFileSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { temporaryFolder } from './temp.ts'
 
 export interface Shim {
@@ -11,20 +11,23 @@ export interface Shim {
   readonly order: (words: string) => void
 }
 
-let library: string | null | undefined
-/** Null where no C compiler is. */
-export const shimLibrary = (): string | null => {
-  if (library !== undefined) return library
-  const path = join(temporaryFolder('shim'), 'faultshim.so')
-  const source = join(import.meta.dirname, '../fault/faultshim.c')
+const libraries = new Map<string, string | null>()
+/** A library for LD_PRELOAD from a C source (relative to this file); null where no C compiler is. */
+export const compiled = (source: string): string | null => {
+  const known = libraries.get(source)
+  if (known !== undefined) return known
+  let library: string | null = join(temporaryFolder('shim'), `${basename(source, '.c')}.so`)
+  const from = join(import.meta.dirname, source)
   try {
-    execFileSync('cc', ['-shared', '-fPIC', '-O1', '-o', path, source, '-ldl'], { stdio: 'pipe' })
-    library = path
+    const flags = ['-shared', '-fPIC', '-O1', '-o', library]
+    execFileSync('cc', [...flags, from, '-ldl', '-lpthread'], { stdio: 'pipe' })
   } catch {
     library = null
   }
+  libraries.set(source, library)
   return library
 }
+export const shimLibrary = (): string | null => compiled('../fault/faultshim.c')
 /** Why tests that need it are skipped, else false. */
 export const noShim = (): string | false =>
   process.platform === 'linux' && shimLibrary() !== null
