@@ -1,5 +1,5 @@
 /**
- * A commit window becomes one transaction: points into the journal or, when they fill a segment, sealed at once; kept
+ * A commit window becomes one transaction: points into the journal or, when they make a segment, sealed at once; kept
  * values and losses along with them.
  *
  * Invariants: after `stored` everything is flushed to disk; after `full` nothing of it is stored, in
@@ -7,7 +7,7 @@
  */
 import { encodeJournal } from '../codec/journal.ts'
 import { Failure, isFailure } from '../errors.ts'
-import { keptBytesMax } from '../limits.ts'
+import { keptBytesMax, segmentPointsMax } from '../limits.ts'
 import type { Intake, Kept, Loss } from '../model.ts'
 import { recordLosses } from './gaps.ts'
 import { keepSample } from './quarantine.ts'
@@ -58,6 +58,12 @@ export const saveDictionary = (state: SpoolState, from: number): number => {
   return entries.length * 96
 }
 
+/**
+ * So large a window makes a good segment by itself: journalled first, its points would be encoded twice, and
+ * once in the journal's order, which costs twice as much.
+ */
+const sealAtOncePoints = segmentPointsMax / 2
+
 /** Appends to the open columns, then journals or seals. Returns the bytes written. */
 const storePoints = (state: SpoolState, lane: LaneState, handed: Handed): number => {
   const start = lane.open.count()
@@ -70,9 +76,10 @@ const storePoints = (state: SpoolState, lane: LaneState, handed: Handed): number
   }
   const end = lane.open.count()
   const full = end >= pointsMaxOf(lane) || lane.open.textBytes() >= segmentTextCostMax
+  const all = handed.seal || end - start >= sealAtOncePoints
   let from = start
-  if (end > 0 && (full || handed.seal)) {
-    sealOpen(state, lane, handed.seal)
+  if (end > 0 && (full || all)) {
+    sealOpen(state, lane, all)
     from = 0
   }
   const rest = lane.open.count()

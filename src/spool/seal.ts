@@ -86,11 +86,13 @@ export const sealPoints = (
 
 /**
  * Inside a transaction, once a lane: seals the open columns from their start, whole segments only unless
- * `all`. Returns how many points.
+ * `all`, which spreads the points evenly: two halves cost less than a whole and a scrap. Returns how many points.
  */
 export const sealOpen = (state: SpoolState, lane: LaneState, all: boolean): number => {
   const { open } = lane
-  const pointsMax = pointsMaxOf(lane)
+  const whole = pointsMaxOf(lane)
+  const segments = Math.max(1, Math.ceil(open.count() / whole))
+  const pointsMax = all ? Math.ceil(open.count() / segments) : whole
   let from = 0
   if (open.count() > 0) {
     // Journal rows first: their pages make room for the segment.

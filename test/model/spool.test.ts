@@ -143,8 +143,10 @@ const createLockstep = () => {
     if (anchor) anchored = acceptedOf(twin)
   }
   const sealTwin = (all: boolean) => {
-    while (twin.open.length >= pointsMax || (all && twin.open.length > 0)) {
-      twin.places.push({ values: twin.open.splice(0, pointsMax) })
+    const segments = Math.ceil(twin.open.length / pointsMax)
+    const size = all && segments > 0 ? Math.ceil(twin.open.length / segments) : pointsMax
+    while (twin.open.length >= size || (all && twin.open.length > 0)) {
+      twin.places.push({ values: twin.open.splice(0, size) })
     }
   }
   const storeTwin = (values: readonly number[], seal: boolean) => {

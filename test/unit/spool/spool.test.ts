@@ -27,6 +27,30 @@ test('a commit that fills a segment seals it directly; the rest stays open', () 
   )
 })
 
+test('a window that makes a good segment by itself is never journalled; what it seals is spread evenly', () => {
+  const rig = createRig({ lanes: [laneOptions('raw', { segmentPointsMax })] })
+  const spool = rig.open()
+  store(spool, floats(rig.series, 1, segmentPointsMax / 2 - 1))
+  assert.deepEqual(spool.heads(), [{ lane: 'raw', head: 0, openCount: 29_999 }])
+  const written = spool.stats().bytesWritten
+  store(spool, floats(rig.series, 30_000, 30_002))
+  assert.deepEqual(spool.heads(), [{ lane: 'raw', head: 2, openCount: 0 }])
+  const items = readAll(spool)
+  assert.deepEqual(
+    items.map((item) => (item.type === 'segment' ? item.pointCount : 0)),
+    [30_001, 30_000],
+  )
+  const sealed = items.reduce(
+    (sum, item) => sum + (item.type === 'segment' ? item.bytes.length : 0),
+    0,
+  )
+  assert.equal(spool.stats().bytesWritten - written, sealed)
+  assert.deepEqual(
+    contents(items),
+    Array.from({ length: 60_001 }, (_, at) => at + 1),
+  )
+})
+
 test('a journal left behind goes on as the open segment of the next epoch', () => {
   const rig = createRig()
   const first = rig.open()
