@@ -12,7 +12,7 @@ import { databaseKinds, openDatabase, type TestDatabase } from '../support/datab
 import { freePort } from '../support/processes.ts'
 import { postPatiently } from '../support/publisher.ts'
 import { startMosquitto } from '../support/servers.ts'
-import { createSite, type Site } from '../support/site.ts'
+import { acceptedIn, createSite, type Site } from '../support/site.ts'
 import { exact, type JournalPoint } from './checker.ts'
 
 const doors = ['line', 'json', 'mqtt'] as const
@@ -77,11 +77,7 @@ const createSender = (site: Site, publisher: MqttClient) => {
           `{"key":${key},"at":${timeUs},"${typeOf(value)}":${inJson(value)}}`,
       )
       await publisher.publishAsync('fix/x', `{"points":[${items.join()}]}`, { qos: 1 })
-      for (;;) {
-        const { lanes } = await site.status()
-        if (lanes.reduce((sum, lane) => sum + lane.accepted, 0) >= accepted) return
-        await new Promise((resolve) => setTimeout(resolve, 5))
-      }
+      return void (await site.when((seen) => acceptedIn(seen) >= accepted))
     }
     if (door === 'json') {
       const items = points.map(
@@ -156,8 +152,7 @@ const tell = async (database: TestDatabase, name: string, stormy: boolean): Prom
     if (stormy && at === 110) {
       link.heal()
       // Corrections from here on overtake a backlog that is on its way.
-      while ((await site.status()).destinations[0]?.state !== 'up')
-        await new Promise((resolve) => setTimeout(resolve, 5))
+      await site.when((seen) => seen.destinations[0]?.state === 'up')
     }
     if (stormy && at > 110) await new Promise((resolve) => setTimeout(resolve, 20))
     if (stormy && at === 130) {

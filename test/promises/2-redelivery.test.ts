@@ -4,7 +4,7 @@ import { test } from 'node:test'
 import { connectAsync } from 'mqtt'
 import { openHeldLink } from '../support/held-link.ts'
 import { startMosquitto } from '../support/servers.ts'
-import { createSite } from '../support/site.ts'
+import { acceptedIn, createSite } from '../support/site.ts'
 
 const release = process.env.HOLDFAST_TEST_RELEASE === '1'
 const rounds = release ? 200 : 4
@@ -42,14 +42,7 @@ test(`${rounds} × SIGKILL between commit and PUBACK, and ${rounds} at any momen
     }
     await Promise.all(answers)
   }
-  const committed = async (points: number) => {
-    for (;;) {
-      const { lanes } = await site.status()
-      const accepted = lanes.reduce((sum, lane) => sum + lane.accepted, 0)
-      if (accepted >= points) return
-      await new Promise((resolve) => setTimeout(resolve, 20))
-    }
-  }
+  const committed = (points: number) => site.when((seen) => acceptedIn(seen) >= points)
   for (let round = 0; round < rounds; round++) {
     await committed(published.length * versions.length)
     link.hold()

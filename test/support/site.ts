@@ -65,6 +65,12 @@ export interface Site {
   readonly startAgent: (options?: StartOptions) => Promise<Running>
   readonly startRegional: () => Promise<Running>
   readonly status: () => Promise<AgentStatus>
+  /** Resolves when the status is so; rejects with the last one after `seconds` (60). */
+  readonly when: (
+    good: (seen: AgentStatus) => boolean,
+    seconds?: number,
+    everyMs?: number,
+  ) => Promise<AgentStatus>
   /** Resolves when `accepted` points are in and none is pending; rejects with the last status after `seconds`. */
   readonly drained: (seconds?: number, accepted?: number) => Promise<AgentStatus>
   /** With the regional node stopped (embedded) or not (PostgreSQL). */
@@ -76,6 +82,10 @@ export interface Site {
   readonly admitFenced: () => Promise<void>
   readonly withReadBack: <T>(work: (back: ReadBack, delivered: number) => Promise<T>) => Promise<T>
 }
+
+/** Points the agent has accepted since its spool began, as it says: to wait for, never to judge by. */
+export const acceptedIn = (seen: AgentStatus): number =>
+  seen.lanes.reduce((sum, lane) => sum + lane.accepted, 0)
 
 const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms))
 
@@ -204,6 +214,21 @@ export const createSite = async (options: SiteOptions = {}): Promise<Site> => {
     return running
   }
   const status = () => client.get<AgentStatus>('/v1/status')
+  const when: Site['when'] = async (good, seconds = 60, everyMs = 10) => {
+    let last: unknown
+    for (const end = Date.now() + seconds * 1000; Date.now() < end; await pause(everyMs)) {
+      try {
+        const seen = await status()
+        last = seen.destinations
+        if (good(seen)) return seen
+      } catch (error) {
+        last = error
+      }
+    }
+    throw new Error(
+      `not so in ${seconds} s: ${last instanceof Error ? last.message : JSON.stringify(last)}`,
+    )
+  }
   return {
     folder,
     name,
@@ -225,26 +250,16 @@ export const createSite = async (options: SiteOptions = {}): Promise<Site> => {
     },
     startRegional,
     status,
-    drained: async (seconds = 60, accepted = 0) => {
-      let last: unknown
-      for (const end = Date.now() + seconds * 1000; Date.now() < end; await pause(200)) {
-        try {
-          const seen = await status()
-          last = seen.destinations
-          if (
-            seen.lanes.length > 0 &&
-            seen.lanes.reduce((sum, lane) => sum + lane.accepted, 0) >= accepted &&
-            seen.lanes.every((lane) => lane.readers.every((one) => one.pending === 0))
-          )
-            return seen
-        } catch (error) {
-          last = error
-        }
-      }
-      throw new Error(
-        `not drained in ${seconds} s: ${last instanceof Error ? last.message : JSON.stringify(last)}`,
-      )
-    },
+    when,
+    drained: (seconds = 60, accepted = 0) =>
+      when(
+        (seen) =>
+          acceptedIn(seen) >= accepted &&
+          seen.lanes.length > 0 &&
+          seen.lanes.every((lane) => lane.readers.every((one) => one.pending === 0)),
+        seconds,
+        200,
+      ),
     withReadBack,
     admitFenced: async () => {
       await using store = createEmbeddedStore({ path: database, host, extendDictionaryHash })
