@@ -165,31 +165,69 @@ const newer = (path: string, userVersion: number) =>
     'Start the newer version again, or let it drain first. Nothing in the file was changed.',
   )
 
+const walHeadBytes = 32
+const frameHeadBytes = 24
+/** SQLite's running checksum of its write-ahead log, over `bytes[from, to)`. */
+const addToSum = (
+  sum: [number, number],
+  words: DataView,
+  from: number,
+  to: number,
+  littleEndian: boolean,
+) => {
+  let [a, b] = sum
+  for (let at = from; at < to; at += 8) {
+    a = (a + words.getUint32(at, littleEndian) + b) | 0
+    b = (b + words.getUint32(at + 4, littleEndian) + a) | 0
+  }
+  sum[0] = a
+  sum[1] = b
+}
+
+/**
+ * The highest `user_version` that the log commits, as SQLite itself would read it: what a power cut tore is not
+ * believed, or old bytes under a new frame's head would pass for a newer program's.
+ */
+const versionInLog = (wal: Buffer): number => {
+  if (wal.length < walHeadBytes) return 0
+  const words = new DataView(wal.buffer, wal.byteOffset, wal.length)
+  const littleEndian = (words.getUint32(0) & 1) === 0
+  const pageSize = words.getUint32(8)
+  const sum: [number, number] = [0, 0]
+  const holds = (at: number) => words.getInt32(at) === sum[0] && words.getInt32(at + 4) === sum[1]
+  addToSum(sum, words, 0, 24, littleEndian)
+  if (pageSize < 512 || !holds(24)) return 0
+  let [written, committed] = [0, 0]
+  for (let at = walHeadBytes; at + frameHeadBytes + pageSize <= wal.length; ) {
+    const page = at + frameHeadBytes
+    addToSum(sum, words, at, at + 8, littleEndian)
+    addToSum(sum, words, page, page + pageSize, littleEndian)
+    if (wal.compare(wal, 16, 24, at + 8, at + 16) !== 0 || !holds(at + 16)) break
+    if (words.getUint32(at) === 1) written = Math.max(written, words.getUint32(page + 60))
+    if (words.getUint32(at + 4) !== 0) committed = written
+    at = page + pageSize
+  }
+  return committed
+}
+
 /** The highest `user_version` in the file's header or in its write-ahead log; 0 when there is none. */
 const versionOnDisk = (path: string): number => {
-  const read = (file: string, from: number, length: number): Buffer => {
+  const read = (file: string, length: number): Buffer => {
     const fd = openSync(file, 'r')
     try {
-      const bytes = Buffer.alloc(Math.max(0, Math.min(length, fstatSync(fd).size - from)))
-      readSync(fd, bytes, 0, bytes.length, from)
+      const bytes = Buffer.alloc(Math.min(length, fstatSync(fd).size))
+      readSync(fd, bytes, 0, bytes.length, 0)
       return bytes
     } finally {
       closeSync(fd)
     }
   }
   if (!existsSync(path)) return 0
-  const header = read(path, 0, 100)
+  const header = read(path, 100)
   const ours = header.length === 100 && header.toString('latin1', 0, 15) === 'SQLite format 3'
-  let version = ours ? header.readUInt32BE(60) : 0
-  const wal = existsSync(`${path}-wal`) ? read(`${path}-wal`, 0, 64 * 1024 * 1024) : Buffer.alloc(0)
-  if (wal.length < 32) return version
-  const pageSize = wal.readUInt32BE(8)
-  const salt = wal.toString('hex', 16, 24)
-  for (let at = 32; pageSize >= 512 && at + 24 + pageSize <= wal.length; at += 24 + pageSize) {
-    if (wal.toString('hex', at + 8, at + 16) !== salt) break
-    if (wal.readUInt32BE(at) === 1) version = Math.max(version, wal.readUInt32BE(at + 24 + 60))
-  }
-  return version
+  const version = ours ? header.readUInt32BE(60) : 0
+  const wal = existsSync(`${path}-wal`) ? read(`${path}-wal`, 64 * 1024 * 1024) : Buffer.alloc(0)
+  return Math.max(version, versionInLog(wal))
 }
 
 /** Throws HF-S003 when the file belongs to a newer program. Changes no byte. */

@@ -121,6 +121,28 @@ test('a file of a newer version is refused without changing a byte, also from th
   }
 })
 
+test('a torn frame of the write-ahead log that looks like a newer version is no newer version', () => {
+  const folder = temporaryFolder('spool')
+  const spool = openAt(folder)
+  for (let first = 1; first <= 50; first += 10) store(spool, floats(series, first, 10))
+  const copy = temporaryFolder('spool')
+  copyTo(folder, copy)
+  const path = join(copy, 'spool.db-wal')
+  const log = readFileSync(path)
+  const frames = Math.floor((log.length - 32) / 4_120)
+  const last = 32 + (frames - 1) * 4_120
+  // The head of a frame for page 1 over bytes that are not page 1's: its checksum tells.
+  log.writeUInt32BE(1, last)
+  log.writeUInt32BE(9 + 9 * 65_536, last + 24 + 60)
+  writeFileSync(path, log)
+  const after = openAt(copy)
+  assertAnswered(after, 50)
+  after.close()
+  spool.close()
+  forgetFolder(folder)
+  forgetFolder(copy)
+})
+
 test('a newer file that allows this version to write is opened', () => {
   const folder = filled(10)
   const db = new Database(join(folder, 'spool.db'))
