@@ -1,0 +1,41 @@
+/** Negative controls: wrong changes of the spool that its crash states must show. */
+import type { Mutant } from '../../support/mutants.ts'
+
+export const mutants: readonly Mutant[] = [
+  {
+    name: 'synchronous-normal',
+    file: 'spool/open.ts',
+    find: "  const found = db.pragma('synchronous', { simple: true })",
+    put: "  db.pragma('synchronous = NORMAL')\n  const found = 2 as number",
+  },
+  {
+    name: 'ack-before-commit',
+    file: 'spool/ingest.ts',
+    find: 'waiting.push({ lane, intake, bytes, resolve, reject })',
+    put: 'waiting.push({ lane, intake, bytes, resolve, reject }); resolve()',
+  },
+  {
+    name: 'anchor-before-commit',
+    file: 'spool/write.ts',
+    find: "    state.sql('COMMIT').run()\n",
+    put: "    writeAnchor(state, anchor)\n    state.sql('COMMIT').run()\n",
+  },
+  {
+    name: 'journal-not-recovered',
+    file: 'spool/recover.ts',
+    find: 'for (const lane of state.lanes.values()) recoverJournal(state, lane)',
+    put: '',
+  },
+  {
+    name: 'epoch-reused',
+    file: 'spool/open.ts',
+    find: "    epoch: Buffer.from(host.randomBytes(16)).toString('hex'),",
+    put: "    epoch: parent?.epoch ?? Buffer.from(host.randomBytes(16)).toString('hex'),",
+  },
+  {
+    name: 'trimmed-once-read',
+    file: 'spool/retention.ts',
+    find: 'passed = Math.min(passed, reader.now.backlog)',
+    put: 'passed = Math.min(passed, Math.max(reader.now.backlog, lane.readThrough))',
+  },
+]
