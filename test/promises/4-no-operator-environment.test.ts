@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs'
-import { describe, test } from 'node:test'
+import { after, describe, test } from 'node:test'
 import mqtt from 'mqtt'
 import { because } from '../../src/model.ts'
 import { createCertificates } from '../support/certificates.ts'
@@ -34,6 +34,13 @@ const assertNothingLost = async (site: Site, journal: Iterable<JournalPoint>) =>
   assert.equal(verdict.declared_lost, 0)
   return verdict
 }
+
+const group = `/sys/fs/cgroup/memory/holdfast-test-${process.pid}`
+after(async () => {
+  // Whoever was in it has been stopped or killed by now, and takes a moment to be gone.
+  await pause(500)
+  if (existsSync(group)) rmdirSync(group)
+})
 
 /** The first waits for a minute; the others, one after the other, beside it. */
 describe('faults around the agent', { concurrency: 2 }, () => {
@@ -264,19 +271,18 @@ describe('faults around the agent', { concurrency: 2 }, () => {
 
   const limitBytes = 256 << 20
   /** A memory limit that the kernel enforces, where control groups (version 1) can be made; else nothing to start in. */
-  const createMemoryGroup = () => {
-    const group = `/sys/fs/cgroup/memory/holdfast-test-${process.pid}`
+  const limitMemory = () => {
     try {
       mkdirSync(group)
       writeFileSync(`${group}/memory.limit_in_bytes`, String(limitBytes))
     } catch {
-      return { run: start, remove: () => {} }
+      return start
     }
     const run: typeof start = (command, args, options) => {
       const join = `echo $$ > ${group}/cgroup.procs && exec "$@"`
       return start('sh', ['-c', join, 'sh', command, ...args], options)
     }
-    return { run, remove: () => existsSync(group) && rmdirSync(group) }
+    return run
   }
   /** The most memory the process ever had resident. */
   const peakBytes = ({ pid }: Running): number => {
@@ -331,9 +337,9 @@ describe('faults around the agent', { concurrency: 2 }, () => {
       },
       subscribe: [{ topic: 'plant/+', ...mapping }],
     }
-    const group = createMemoryGroup()
+    const run = limitMemory()
     const shim = createShim('spool.db')
-    const site = await createSite({ sources: [line], run: group.run })
+    const site = await createSite({ sources: [line], run })
     const regional = await site.startRegional()
     const agent = await site.startAgent({ env: { ...shim.env } })
     await agent.says(/"connected"|connected url/)
@@ -353,7 +359,6 @@ describe('faults around the agent', { concurrency: 2 }, () => {
     assert.equal(sessions, 1, broker.output().slice(-2_000))
     assert.doesNotMatch(broker.output(), /slow-gateway has exceeded timeout/)
     await broker.stop()
-    group.remove()
     const { delivered } = await assertNothingLost(site, journal)
     assert.equal(delivered, journal.length)
   })
