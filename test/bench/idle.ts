@@ -24,8 +24,14 @@ interface Look {
   readonly rssMb: number
   readonly cpuPercent: number
 }
-const measure = async (source: object): Promise<Look> => {
-  const rig = await createRig({ sources: [source] })
+/** What a unit file may set: young objects get less room, threads share one arena of malloc. */
+const frugal = { NODE_OPTIONS: '--max-semi-space-size=2', MALLOC_ARENA_MAX: '1' }
+
+const measure = async (
+  source: object,
+  environment: Readonly<Record<string, string>> = {},
+): Promise<Look> => {
+  const rig = await createRig({ sources: [source], environment })
   const regional = await rig.startRegional()
   const agent = await rig.startAgent()
   await sleep(warmSeconds * 1000)
@@ -51,6 +57,9 @@ export const bench = async (): Promise<Figures> => {
   const idle = await measure({ name: 'door', type: 'http', listen })
   const slow = await measure({ ...plant, rate: 10_000 })
   const fast = await measure({ ...plant, rate: 100_000 })
+  const frugalIdle = await measure({ name: 'door', type: 'http', listen }, frugal)
+  const frugalSlow = await measure({ ...plant, rate: 10_000 }, frugal)
+  const frugalFast = await measure({ ...plant, rate: 100_000 }, frugal)
   return {
     rss_mb_idle: idle.rssMb,
     rss_mb_10k: slow.rssMb,
@@ -58,6 +67,10 @@ export const bench = async (): Promise<Figures> => {
     cpu_percent_idle: idle.cpuPercent,
     cpu_percent_10k: slow.cpuPercent,
     cpu_percent_100k: fast.cpuPercent,
+    frugal_rss_mb_idle: frugalIdle.rssMb,
+    frugal_rss_mb_10k: frugalSlow.rssMb,
+    frugal_rss_mb_100k: frugalFast.rssMb,
+    frugal_cpu_percent_100k: frugalFast.cpuPercent,
     bare_node_rss_mb: await bareNode(),
   }
 }

@@ -31,6 +31,8 @@ export interface RigOptions {
   readonly postgres?: Postgres
   readonly certificates?: TestCertificates
   readonly name?: string
+  /** Of the agent's process, beside this one's. */
+  readonly environment?: Readonly<Record<string, string>>
 }
 export interface Rig {
   readonly stateDir: string
@@ -83,7 +85,7 @@ export const createRig = async (options: RigOptions): Promise<Rig> => {
   writeFileSync(files.regional, stringify(regional))
   const run = (role: string, args: readonly string[]) =>
     start(process.execPath, [...nodeArgs(role), path, ...args], {
-      env: { RUNTIME_DIRECTORY: runtimeDir },
+      env: { RUNTIME_DIRECTORY: runtimeDir, ...(role === 'agent' ? options.environment : {}) },
     })
   const client = createControlClient(join(runtimeDir, 'control.sock'), 10_000)
   return {
