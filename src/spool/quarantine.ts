@@ -3,6 +3,7 @@ import { quarantineRowsMax, quarantineSampleBytesMax } from '../limits.ts'
 import type { GapReason, LaneId, Loss, Seq } from '../model.ts'
 import type { QuarantineRow } from '../spool-port.ts'
 import { segmentsToGaps } from './gaps.ts'
+import { blob } from './schema.ts'
 import { keyOf, type LaneState, type SpoolState } from './state.ts'
 import { write } from './write.ts'
 
@@ -78,7 +79,7 @@ export const quarantineSegment = (
   text: string,
 ): void => {
   const bytes = state
-    .sql('SELECT bytes FROM segments WHERE key = ?')
+    .sql(`SELECT ${blob('bytes')} FROM segments WHERE key = ?`)
     .pluck()
     .get(keyOf(lane.id, seq)) as Uint8Array | undefined
   if (bytes === undefined) return

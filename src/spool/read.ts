@@ -13,6 +13,7 @@ import { epochNamed } from './epochs.ts'
 import { type GapRecord, gapRows, segmentsToGaps } from './gaps.ts'
 import { fillHole } from './holes.ts'
 import { quarantineSegment } from './quarantine.ts'
+import { blob, integer } from './schema.ts'
 import { alive, asFailure, die, keyOf, type LaneState, type SpoolState, seqOf } from './state.ts'
 import { write } from './write.ts'
 
@@ -79,7 +80,9 @@ const segmentsWithin = (
   let points = 0
   const found = state
     .sql(
-      `SELECT key, epoch, points, time_us_min AS min, time_us_max AS max, bytes FROM segments
+      `SELECT key, ${integer('epoch')}, ${integer('points')},
+         ${integer('time_us_min', 'min')}, ${integer('time_us_max', 'max')},
+         ${blob('bytes')} FROM segments
        WHERE key > ? AND key <= ? ORDER BY key LIMIT ?`,
     )
     .iterate(keyOf(lane.id, after), keyOf(lane.id, to), itemsMax) as IterableIterator<Row>

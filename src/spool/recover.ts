@@ -10,7 +10,7 @@ import { createOpenColumns } from './columns.ts'
 import { saveDictionary } from './commit.ts'
 import { pruneEpochs, putBase, renumberFrom } from './epochs.ts'
 import { recordGap } from './gaps.ts'
-import { rowCrc } from './schema.ts'
+import { blob, rowCrc } from './schema.ts'
 import {
   acceptedOf,
   type EpochRow,
@@ -166,7 +166,9 @@ const noFacts = { source: '', timeUsMin: 0, timeUsMax: 0 }
 /** Inside the opening transaction: the journal's points go on as this epoch's open segment. */
 const recoverJournal = (state: SpoolState, lane: LaneState) => {
   const rows = state
-    .sql('SELECT key, epoch, points, bytes FROM journal WHERE key >= ? AND key < ? ORDER BY key')
+    .sql(
+      `SELECT key, epoch, points, ${blob('bytes')} FROM journal WHERE key >= ? AND key < ? ORDER BY key`,
+    )
     .all(lane.id * seqSpan, (lane.id + 1) * seqSpan) as {
     key: number
     epoch: number

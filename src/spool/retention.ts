@@ -5,6 +5,7 @@
  * moves in the transaction that deletes; stubs are bounded, the oldest ones fold into coarser ones.
  */
 import type { Seq } from '../model.ts'
+import { integer } from './schema.ts'
 import { keyOf, type LaneState, type SpoolState, seqOf, uptimeMs } from './state.ts'
 
 const trimRowsMax = 256
@@ -39,7 +40,9 @@ export const segmentRows = (
 ): readonly SegmentRow[] =>
   state
     .sql(
-      `SELECT key, epoch, points, time_us_min AS min, time_us_max AS max, length(bytes) AS size
+      `SELECT key, ${integer('epoch')}, ${integer('points')},
+         ${integer('time_us_min', 'min')}, ${integer('time_us_max', 'max')},
+         coalesce(length(bytes), 0) AS size
        FROM segments WHERE key BETWEEN ? AND ? ORDER BY key LIMIT ?`,
     )
     .all(keyOf(lane.id, from), keyOf(lane.id, to), rowsMax) as SegmentRow[]

@@ -147,6 +147,15 @@ CREATE TABLE quarantine (
 /** Step n brings version n to n + 1. Additive only, so that one version back can still write. Comments stay here. */
 const migrations: readonly string[] = [tables].map((sql) => sql.replaceAll(/ *--.*$/gm, ''))
 
+/*
+ * A column read as the type its table declares: a flipped bit in the row's own header can change a value's type, and no
+ * constraint looks when reading.
+ */
+export const blob = (column: string): string =>
+  `CASE typeof(${column}) WHEN 'blob' THEN ${column} ELSE x'' END AS ${column}`
+export const integer = (column: string, name = column): string =>
+  `CASE typeof(${column}) WHEN 'integer' THEN ${column} ELSE 0 END AS ${name}`
+
 /** Of the rows that decide what is sent and what is trimmed. */
 export const rowCrc = (values: readonly unknown[]): number =>
   crc32(Buffer.from(JSON.stringify(values)))

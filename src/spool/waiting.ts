@@ -12,6 +12,7 @@ import { createOpenColumns } from './columns.ts'
 import { saveDictionary } from './commit.ts'
 import { renumberFrom } from './epochs.ts'
 import { recordGap } from './gaps.ts'
+import { blob } from './schema.ts'
 import { pointsMaxOf, sealPoints, segmentTextCostMax } from './seal.ts'
 import { keyOf, type LaneState, type SpoolState, seqSpan } from './state.ts'
 import { write } from './write.ts'
@@ -96,7 +97,10 @@ const neverTrusted = (q: number): number =>
 /** Rows of one boot, at most a segment of points; null when nothing can be settled now. */
 const settleable = (state: SpoolState, lane: LaneState): readonly WaitingRow[] | null => {
   const rows = state
-    .sql('SELECT * FROM waiting WHERE key >= ? AND key < ? ORDER BY key LIMIT ?')
+    .sql(
+      `SELECT key, epoch, boot, points, ${blob('bytes')} FROM waiting
+       WHERE key >= ? AND key < ? ORDER BY key LIMIT ?`,
+    )
     .all(lane.id * seqSpan, (lane.id + 1) * seqSpan, rowsPerStep) as WaitingRow[]
   const first = rows[0]
   if (first === undefined) return null
