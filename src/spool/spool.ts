@@ -37,6 +37,9 @@ import { sealOpen } from './seal.ts'
 import {
   acceptedOf,
   alive,
+  asFailure,
+  die,
+  isFatal,
   type LaneState,
   laneNamed,
   pendingOf,
@@ -170,9 +173,15 @@ const close = (state: SpoolState) => {
 export const openSpool = (parts: SpoolParts): Spool => {
   const state = openState(parts)
   const lane = (name: string) => laneNamed(state, name)
+  /** Damage met on the way ends the spool and is noted, so that the next opening looks at the whole file. */
   const read = <T>(work: () => T): T => {
     alive(state)
-    return work()
+    try {
+      return work()
+    } catch (error) {
+      const failure = asFailure(state, error)
+      throw isFatal(failure) ? die(state, failure) : failure
+    }
   }
   return {
     epoch: state.epoch,
@@ -186,14 +195,15 @@ export const openSpool = (parts: SpoolParts): Spool => {
         openCount: one.open.count(),
       })),
     flush: () => flush(state),
-    openReader: (name, reader, from) => openReader(state, lane(name), reader, from),
+    openReader: (name, reader, from) => read(() => openReader(state, lane(name), reader, from)),
     closeReader: (name, reader) => closeReader(state, lane(name), reader),
-    read: (name, after, bytesMax, upTo) => readItems(state, lane(name), after, bytesMax, upTo),
+    read: (name, after, bytesMax, upTo) =>
+      read(() => readItems(state, lane(name), after, bytesMax, upTo)),
     startLive: (name, reader) => startLive(lane(name), reader),
     ack: (name, reader, acked) => read(() => ack(state, lane(name), reader, acked)),
     rewind: (name, reader, after, held) => rewind(state, lane(name), reader, after, held),
     quarantine: (name, seq, reason, text) =>
-      quarantineSegment(state, lane(name), seq, reason, text),
+      read(() => quarantineSegment(state, lane(name), seq, reason, text)),
     lanes: () => [...state.lanes.values()].map(laneStatus),
     epochs: () => epochLinks(state),
     dictionary: (epoch, first, max) => read(() => dictionaryEntries(state, epoch, first, max)),
@@ -222,7 +232,7 @@ export const openSpool = (parts: SpoolParts): Spool => {
     estimate: (name, fromUs, toUs) => read(() => estimate(state, lane(name), fromUs, toUs)),
     setClock: (reading) => {
       setClock(state, reading)
-      return settleWaiting(state)
+      return read(() => settleWaiting(state))
     },
     lastWallUs: () => state.lastWallUs,
     configure: (change) => configure(state, change),
