@@ -21,10 +21,10 @@ const postgres = ['postgres', 'postgresql-15', '/usr/lib/postgresql/15/bin/postg
 const pgbouncer = ['pgbouncer', 'pgbouncer'] as const
 const mosquitto = ['mosquitto', 'mosquitto'] as const
 const suites: Readonly<Record<string, Suite>> = {
-  unit: { about: 'types, style, every room alone', minutes: 2, tools: [mosquitto], concurrency: 2 },
+  unit: { about: 'types, style, every room alone', minutes: 1, tools: [mosquitto], concurrency: 2 },
   contract: {
     about: 'stores and destinations, real PostgreSQL and PgBouncer',
-    minutes: 2,
+    minutes: 1,
     tools: [postgres, pgbouncer],
     concurrency: 2,
   },
@@ -34,18 +34,18 @@ const suites: Readonly<Record<string, Suite>> = {
     tools: [],
     concurrency: 2,
   },
-  sim: { about: '2,000 simulated lives and the mutants', minutes: 4, tools: [], concurrency: 1 },
+  sim: { about: '2,000 simulated lives and the mutants', minutes: 3, tools: [], concurrency: 1 },
   fault: {
     about: 'full disks, failing fsync, killed brokers',
-    minutes: 2,
+    minutes: 3,
     tools: [mosquitto],
     concurrency: 1,
   },
   promises: {
     about: 'every sentence of the promise, end to end',
-    minutes: 4,
+    minutes: 6,
     tools: [postgres, pgbouncer, mosquitto],
-    concurrency: 1,
+    concurrency: 2,
   },
 }
 

@@ -50,7 +50,7 @@ const demandsMax = 6
 const stalledCode = 'HF-N020'
 
 const createAsk =
-  ({ host, name, agent, spool }: DestinationDeps, options: RelayOptions): Ask =>
+  ({ host, name, agent, spool, farTime }: DestinationDeps, options: RelayOptions): Ask =>
   async (path, body, signal) => {
     const headers = {
       'content-type': path === relayPaths.segments ? contentTypes.frames : contentTypes.json,
@@ -68,7 +68,11 @@ const createAsk =
       return { kind: 'setback', setback: options.troubleOf(error), stalled }
     }
     host.meter.count('holdfast_destination_bytes_sent_total', body.length, { destination: name })
-    return { ...readReply(reply, host.clock.nowUs()), date: reply.headers.date }
+    const reading = readReply(reply, host.clock.nowUs())
+    // Every answer tells the time, so that a clock that jumps is noticed between two hellos.
+    const farMs = Date.parse(reply.headers.date ?? '')
+    if (reading.kind === 'answer' && !Number.isNaN(farMs)) farTime(farMs * 1000)
+    return reading
   }
 
 /** What a request may hold: less after one got stuck (a slow link, a path that eats large packets). */

@@ -48,18 +48,12 @@ export const createGreeter = ({ deps, ask, region, series }: GreeterParts): Gree
       lastRegion: await region.lastRegion(),
       formats,
     })
-  const take = async (
-    answer: HelloAnswer,
-    lanes: readonly LaneStanding[],
-    date: string | undefined,
-  ): Promise<Standing> => {
+  const take = async (answer: HelloAnswer, lanes: readonly LaneStanding[]): Promise<Standing> => {
     const common = answer.formats.filter((version) => formats.includes(version))
     if (common.length === 0) {
       const text = `the region reads segment formats ${answer.formats.join(', ')} only`
       return blocked(relayCodes.notUnderstood, text, 'Upgrade the region.')
     }
-    const farMs = Date.parse(date ?? '')
-    if (!Number.isNaN(farMs)) deps.farTime(farMs * 1000)
     await spool.allowFormat(Math.max(...common))
     if (await region.greeted(answer, lanes)) series.reset()
     const positions = answer.lanes.map((one) => {
@@ -80,7 +74,7 @@ export const createGreeter = ({ deps, ask, region, series }: GreeterParts): Gree
       return blocked(relayCodes.helloTooBig, `hello is too big: ${setback.text}`, hint)
     }
     try {
-      return await take(helloAnswer.decode(reading.body), lanes, reading.date)
+      return await take(helloAnswer.decode(reading.body), lanes)
     } catch (error) {
       if (!isFailure(error) || !error.code.startsWith('HF-P')) throw error
       return notTheRegion(error)

@@ -20,11 +20,7 @@ export type Reading =
   | { readonly kind: 'setback'; readonly setback: Setback; readonly stalled?: boolean }
 
 /** One exchange with the region; never rejects for trouble on the way. */
-export type Ask = (
-  path: string,
-  body: Uint8Array,
-  signal: AbortSignal,
-) => Promise<Reading & { readonly date?: string | undefined }>
+export type Ask = (path: string, body: Uint8Array, signal: AbortSignal) => Promise<Reading>
 
 export const later = (text: string, afterMs?: number): Extract<Outcome, { kind: 'later' }> => ({
   kind: 'later',
