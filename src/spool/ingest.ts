@@ -49,6 +49,7 @@ interface Waiting {
   readonly bytes: number
   readonly resolve: () => void
   readonly reject: (error: unknown) => void
+  settled: boolean
 }
 
 const retryMs = 250
@@ -145,6 +146,7 @@ export const createIngest = (
   const settle = (taken: readonly Waiting[], error?: unknown) => {
     for (const one of taken) {
       bytesWaiting -= one.bytes
+      one.settled = true
       if (error === undefined) one.resolve()
       else one.reject(error)
     }
@@ -173,35 +175,50 @@ export const createIngest = (
     waiting = []
     waitingPoints.clear()
     fullReason = null
-    let left: readonly Waiting[] = taken
     try {
-      left = taken.length === 0 ? [] : await commitOnce(taken)
+      const left = await commitTaken(taken)
+      // Read after the wait: appends came in meanwhile.
+      waiting = [...left, ...waiting]
     } catch (error) {
-      if (isFailure(error) && !isFailure(error, 'HF-S074') && isRefusal(error)) {
-        await refuseOneByOne(taken)
-        left = []
-      } else {
-        waiting = [...taken, ...waiting]
-        failWith(error)
-        return
-      }
+      waiting = [...taken.filter((one) => !one.settled), ...waiting]
+      failWith(error)
+      return
     }
-    waiting = [...left, ...waiting]
     blockedReason = fullReason
     moved()
   }
+  /** What found no room, in order. */
+  const commitTaken = async (taken: readonly Waiting[]): Promise<readonly Waiting[]> => {
+    try {
+      return taken.length === 0 ? [] : await commitOnce(taken)
+    } catch (error) {
+      if (!isFailure(error) || !isRefusal(error)) throw error
+      // Lanes that were committed before the refusal are durable: not again.
+      return await refuseOneByOne(taken.filter((one) => !one.settled))
+    }
+  }
   /** One intake of the window cannot be stored by anyone: only its own append is refused. */
-  const refuseOneByOne = async (taken: readonly Waiting[]) => {
+  const refuseOneByOne = async (taken: readonly Waiting[]): Promise<readonly Waiting[]> => {
+    const left: Waiting[] = []
     for (const one of taken) {
+      // Behind one that waits for room, whatever follows in its lane waits too.
+      if (left.some(({ lane }) => lane === one.lane)) {
+        left.push(one)
+        continue
+      }
       try {
         const result = await spool.commit(windowsOf([one]))
         if (result.kind === 'stored') settle([one])
-        else waiting.push(one)
+        else {
+          fullReason = result.reason
+          left.push(one)
+        }
       } catch (error) {
         if (!isFailure(error) || !isRefusal(error)) throw error
         settle([one], error)
       }
     }
+    return left
   }
 
   const commitNow = () => {
@@ -262,7 +279,7 @@ export const createIngest = (
         )
       }
       return new Promise((resolve, reject) => {
-        waiting.push({ lane, intake, bytes, resolve, reject })
+        waiting.push({ lane, intake, bytes, resolve, reject, settled: false })
         waitingPoints.set(lane, (waitingPoints.get(lane) ?? 0) + intake.points.count)
         bytesWaiting += bytes
         if (blockedReason !== null) arm(retryMs)

@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { Failure } from '../../../src/errors.ts'
+import { type CommitPort, createIngest } from '../../../src/spool/ingest.ts'
 import { createSpoolIngest, createSpoolPort } from '../../../src/spool/port.ts'
 import {
   contents,
@@ -101,4 +103,73 @@ test('an intake that nobody can store is refused alone', async () => {
   await good
   await badSeen
   await port[Symbol.asyncDispose]()
+})
+
+/** A spool that answers each lane by its own rule and notes what it stored. */
+const ruled = (rig: Rig, rule: (lane: string, first: number) => 'stored' | 'full' | Failure) => {
+  const stored: string[] = []
+  const port: CommitPort = {
+    commit: (windows) => {
+      const all = windows.flatMap(({ lane, intakes }) =>
+        intakes.map(({ points }) => ({ lane, first: points.timeUs[0] as number })),
+      )
+      const answers = all.map(({ lane, first }) => rule(lane, first))
+      for (const answer of answers) {
+        if (answer === 'full') return { kind: 'full', reason: 'quota' }
+        if (answer instanceof Failure) throw answer
+      }
+      stored.push(...all.map(({ lane, first }) => `${lane} ${first}`))
+      return { kind: 'stored' }
+    },
+    seal: () => {},
+    flush: () => true,
+    heads: () => [],
+  }
+  const lanes = [laneOptions('a'), laneOptions('b')]
+  return { stored, ingest: createIngest(port, rig.clock, { commitWindowMs: 100, lanes }) }
+}
+const pointAt = (rig: Rig, timeUs: number) => {
+  const points = floats(rig.series, 0, 1)
+  points.timeUs[0] = timeUs
+  return intake(points)
+}
+
+test('what a lane stored is not stored again because another lane refuses', async () => {
+  const rig = createRig()
+  let full = true
+  const { stored, ingest } = ruled(rig, (lane) => {
+    if (lane === 'b') return new Failure('HF-S013', 'too large')
+    const answer = full ? 'full' : 'stored'
+    full = false
+    return answer
+  })
+  const kept = watch(ingest.append('a', pointAt(rig, 1)))
+  const refused = ingest.append('b', pointAt(rig, 2))
+  refused.catch(() => {})
+  await rig.clock.pass(100)
+  await assert.rejects(refused, { code: 'HF-S013' })
+  assert.equal(kept.done, true)
+  assert.deepEqual(stored, ['a 1'])
+  assert.equal(ingest.bytesWaiting(), 0)
+  await ingest.close()
+})
+
+test('one refused intake changes no order: what finds no room holds up what comes after it', async () => {
+  const rig = createRig()
+  let room = false
+  const { stored, ingest } = ruled(rig, (_lane, first) => {
+    if (first === 1) return new Failure('HF-S013', 'too large')
+    return first === 2 && !room ? 'full' : 'stored'
+  })
+  const waits = [1, 2, 3].map((first) => ingest.append('a', pointAt(rig, first)))
+  for (const wait of waits) wait.catch(() => {})
+  // The window as a whole is refused, then each by itself.
+  await rig.clock.pass(100)
+  const late = ingest.append('a', pointAt(rig, 4))
+  room = true
+  await rig.clock.pass(1_000)
+  await assert.rejects(waits[0] as Promise<void>, { code: 'HF-S013' })
+  await Promise.all([waits[1], waits[2], late])
+  assert.deepEqual(stored, ['a 2', 'a 3', 'a 4'])
+  await ingest.close()
 })
