@@ -5,6 +5,7 @@
  * as a segment,
  * a journal row or waiting points of its epoch do.
  */
+import { dictionaryHashStart, extendDictionaryHash } from '../codec/series-id.ts'
 import type { EpochId, EpochLink, LaneId, Seq, SeriesEntry } from '../model.ts'
 import { asTheyAre, type Renumber } from './columns.ts'
 import { type EpochRow, type LaneState, type SpoolState, seqSpan } from './state.ts'
@@ -129,6 +130,33 @@ export const dictionaryEntries = (
     .safeIntegers()
     .all(start + first, start + dictionarySpan, max) as SeriesRow[]
   return rows.map(entryOf)
+}
+
+/** Whether the epoch's dictionary still is the one a segment was sealed with: nobody could tell its series otherwise. */
+export const dictionaryHolds = (
+  state: SpoolState,
+  ordinal: number,
+  sealed: { readonly dictionaryLength: number; readonly dictionaryHash: string },
+): boolean => {
+  const seen = state.dictionariesSeen.get(ordinal) ?? { length: 0, hash: dictionaryHashStart }
+  if (ordinal === state.ordinal || sealed.dictionaryLength <= seen.length) return true
+  const start = ordinal * dictionarySpan
+  const ids = state
+    .sql(
+      `SELECT d.series FROM dictionary d JOIN series s ON s.id = d.series
+       WHERE d.key >= ? AND d.key < ? ORDER BY d.key`,
+    )
+    .pluck()
+    .safeIntegers()
+    .iterate(start + seen.length, start + sealed.dictionaryLength) as IterableIterator<bigint>
+  let { length, hash } = seen
+  for (const id of ids) {
+    hash = extendDictionaryHash(hash, BigInt.asUintN(64, id))
+    length++
+  }
+  if (length !== sealed.dictionaryLength || hash !== sealed.dictionaryHash) return false
+  state.dictionariesSeen.set(ordinal, { length, hash })
+  return true
 }
 
 /** From an older epoch's dictionary indexes to this one's. Throws when an index is unknown (the row is damaged). */

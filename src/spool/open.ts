@@ -203,6 +203,7 @@ const buildState = (
     dead: null,
     filePages: db.pragma('page_count', { simple: true }) as number,
     epochs: [...epochs, row],
+    dictionariesSeen: new Map(),
     commitMs: [],
     commits: 0,
     bytesWritten: 0,

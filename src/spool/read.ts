@@ -9,7 +9,7 @@ import { Failure, isFailure, textOf } from '../errors.ts'
 import { readPointsMax } from '../limits.ts'
 import type { LaneItem, Segment, Seq, Tombstone } from '../model.ts'
 import type { GapRow, RangeEstimate } from '../spool-port.ts'
-import { epochNamed } from './epochs.ts'
+import { dictionaryHolds, epochNamed } from './epochs.ts'
 import { type GapRecord, gapRows, segmentsToGaps } from './gaps.ts'
 import { fillHole } from './holes.ts'
 import { quarantineSegment } from './quarantine.ts'
@@ -61,7 +61,8 @@ const problemOf = (state: SpoolState, lane: LaneState, row: Row): string => {
       header.seq === seqOf(row.key) &&
       header.pointCount === row.points &&
       header.epoch === epochNamed(state, row.epoch)
-    return same ? '' : 'its header belongs elsewhere'
+    if (!same) return 'its header belongs elsewhere'
+    return dictionaryHolds(state, row.epoch, header) ? '' : 'its series are unknown'
   } catch (error) {
     return textOf(error)
   }

@@ -117,6 +117,8 @@ export interface SpoolState {
   /** Pages of the file after the last commit: growth beyond them needs the disk's consent. */
   filePages: number
   readonly epochs: EpochRow[]
+  /** Of older epochs' dictionaries, by ordinal: how far they were found to be what their segments say. */
+  readonly dictionariesSeen: Map<number, { readonly length: number; readonly hash: string }>
   readonly commitMs: number[]
   commits: number
   bytesWritten: number
