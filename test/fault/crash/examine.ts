@@ -153,7 +153,7 @@ const examineReader = (
   )
 }
 
-const reachedOf = (spool: Spool, lane: LaneName): Reached => {
+export const reachedOf = (spool: Spool, lane: LaneName): Reached => {
   const value = spool.kept(`life/${lane}`)
   return value === null
     ? { points: 0, declared: 0 }

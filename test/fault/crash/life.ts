@@ -201,7 +201,7 @@ export const numbersOf = (
   const numbers: number[] = []
   for (let at = 0; at < batch.count; at++) {
     const number = numberAt(batch.timeUs[at] as number)
-    const possible = Number.isInteger(number) && number >= 1 && number < 1_000_000
+    const possible = Number.isInteger(number) && number >= 1 && number < 100_000
     const right = rightUpTo(lane, possible ? number : 1)
     const place = number - 1
     const same =

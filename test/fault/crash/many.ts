@@ -4,6 +4,7 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync }
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { compiled } from '../../support/shim.ts'
+import type { FlipsFound } from './flip-worker.ts'
 import { advance, emptyDisk, filesOf, readTrace } from './trace.ts'
 import type { Found } from './worker.ts'
 
@@ -69,21 +70,22 @@ export interface Many {
   readonly stopAtRed?: boolean
   readonly root?: string
 }
-const askWorker = (life: Life, base: string, many: Many, worker: number): Promise<Found> =>
+/** Runs one worker to its end and answers with its last message. */
+const runWorker = <Result>(
+  program: string,
+  args: readonly (string | number)[],
+  isResult: (message: object) => boolean,
+): Promise<Result> =>
   new Promise((resolve, reject) => {
-    const { states, workers } = many
-    const child = fork(join(many.root ?? projectRoot, 'test/fault/crash/worker.ts'), [
-      ...[life.trace, base],
-      ...[life.seed, states, worker, workers, many.stopAtRed === true ? 1 : 0].map(String),
-    ])
+    const child = fork(program, args.map(String))
     const stop = () => child.kill('SIGKILL')
     process.once('exit', stop)
     let watch = setTimeout(stop, silenceMs)
-    let found: Found | null = null
+    let found: Result | null = null
     child.on('message', (message) => {
       clearTimeout(watch)
       watch = setTimeout(stop, silenceMs)
-      if ('wrong' in (message as object)) found = message as Found
+      if (isResult(message as object)) found = message as Result
     })
     child.on('exit', (code, signal) => {
       clearTimeout(watch)
@@ -93,18 +95,38 @@ const askWorker = (life: Life, base: string, many: Many, worker: number): Promis
     })
   })
 
-/** One life, `states` of its crash states. */
-export const explore = async (
+/** A recorded life in a folder that is gone afterwards. */
+const withLife = async <T>(
+  root: string,
   seed: number,
-  many: Many,
-): Promise<Found & { readonly steps: number }> => {
+  work: (life: Life, base: string) => Promise<T>,
+): Promise<T> => {
   const base = mkdtempSync(join(scratchRoot, 'hf-crash-'))
   const forget = () => rmSync(base, { recursive: true, force: true })
   process.once('exit', forget)
   try {
-    const life = recordLife(many.root ?? projectRoot, seed, base)
-    const all = await Promise.all(
-      Array.from({ length: many.workers }, (_, worker) => askWorker(life, base, many, worker)),
+    return await work(recordLife(root, seed, base), base)
+  } finally {
+    process.off('exit', forget)
+    forget()
+  }
+}
+const each = <T>(workers: number, work: (worker: number) => Promise<T>): Promise<T[]> =>
+  Promise.all(Array.from({ length: workers }, (_, worker) => work(worker)))
+
+/** One life, `states` of its crash states. */
+export const explore = (
+  seed: number,
+  { states, workers, stopAtRed = false, root = projectRoot }: Many,
+): Promise<Found & { readonly steps: number }> =>
+  withLife(root, seed, async (life, base) => {
+    const program = join(root, 'test/fault/crash/worker.ts')
+    const all = await each(workers, (worker) =>
+      runWorker<Found>(
+        program,
+        [life.trace, base, seed, states, worker, workers, stopAtRed ? 1 : 0],
+        (message) => 'wrong' in message,
+      ),
     )
     return {
       steps: life.steps,
@@ -112,8 +134,23 @@ export const explore = async (
       distinct: all.reduce((sum, one) => sum + one.distinct, 0),
       wrong: all.flatMap((one) => one.wrong).sort((a, b) => a.state - b.state),
     }
-  } finally {
-    process.off('exit', forget)
-    forget()
-  }
-}
+  })
+
+/** One life, `flips` single flipped bits in what it left. */
+export const flipBits = (seed: number, flips: number, workers: number): Promise<FlipsFound> =>
+  withLife(projectRoot, seed, async (life, base) => {
+    const program = join(projectRoot, 'test/fault/crash/flip-worker.ts')
+    const all = await each(workers, (worker) =>
+      runWorker<FlipsFound>(
+        program,
+        [life.folder, base, seed, flips, worker, workers],
+        (message) => 'wrong' in message,
+      ),
+    )
+    const sum = (kind: keyof FlipsFound['ends']) =>
+      all.reduce((total, one) => total + one.ends[kind], 0)
+    return {
+      ends: { whole: sum('whole'), declared: sum('declared'), refused: sum('refused') },
+      wrong: all.flatMap((one) => one.wrong),
+    }
+  })
