@@ -2,7 +2,8 @@
  * Quota, free-disk floor and what happens at them.
  *
  * Invariants: inserts stop `spoolReserveBytes` short of the quota, which only gaps, cursors and seals may use; held
- * segments that everyone has passed go first, then samples of the quarantine, then a `drop_oldest` lane loses its oldest, never a `block` lane.
+ * segments that everyone has passed go first, then samples of the quarantine, then a `drop_oldest` lane loses its
+ * oldest, never a `block` lane.
  */
 import { existsSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { Failure, isFailure } from '../errors.ts'
