@@ -4,10 +4,11 @@
  */
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { isRoot, killAll, type Running, start } from '../support/processes.ts'
+import { createShim, noShim } from '../support/shim.ts'
 import { forgetFolder, temporaryFolder } from '../support/temp.ts'
 
 after(killAll)
@@ -47,38 +48,16 @@ const assertHolds = (found: ReturnType<typeof readBack>, acked: number) => {
   assert.ok(found.last >= acked, 'an acked point is missing at the end')
 }
 
-const compileShim = (folder: string): string | null => {
-  const library = join(folder, 'faultshim.so')
-  try {
-    const source = join(import.meta.dirname, 'faultshim.c')
-    execFileSync('cc', ['-shared', '-fPIC', '-O1', '-o', library, source, '-ldl'], {
-      stdio: 'pipe',
-    })
-    return library
-  } catch {
-    return null
-  }
-}
-const shimFolder = temporaryFolder('shim')
-const shim = process.platform === 'linux' ? compileShim(shimFolder) : null
-const noShim = shim === null ? 'no C compiler: fsync cannot be made to fail' : false
+const unshimmed = noShim()
 
 const startShimmed = (folder: string, policy = 'block') => {
-  const control = join(folder, 'control')
-  writeFileSync(control, '')
-  const running = start(node, [child, 'write', join(folder, 'spool.db'), policy], {
-    env: {
-      ...process.env,
-      LD_PRELOAD: shim ?? '',
-      HF_SHIM_MATCH: 'spool.db',
-      HF_SHIM_CONTROL: control,
-    },
-  })
-  return { running, order: (words: string) => writeFileSync(control, words) }
+  const { env, order } = createShim('spool.db')
+  const running = start(node, [child, 'write', join(folder, 'spool.db'), policy], { env })
+  return { running, order }
 }
 
 test('a flush that fails ends the process with 74, and nothing acked is lost', {
-  skip: noShim,
+  skip: unshimmed,
 }, async () => {
   const folder = temporaryFolder('disk')
   const { running, order } = startShimmed(folder)
@@ -91,7 +70,7 @@ test('a flush that fails ends the process with 74, and nothing acked is lost', {
 })
 
 test('a slow flush holds acks back, not the thread that talks to the plant', {
-  skip: noShim,
+  skip: unshimmed,
 }, async () => {
   const folder = temporaryFolder('disk')
   const { running, order } = startShimmed(folder)
@@ -113,7 +92,7 @@ test('a slow flush holds acks back, not the thread that talks to the plant', {
 })
 
 test('writes refused for lack of space: nothing is acked, and it goes on by itself', {
-  skip: noShim,
+  skip: unshimmed,
 }, async () => {
   const folder = temporaryFolder('disk')
   const { running, order } = startShimmed(folder)

@@ -1,9 +1,7 @@
 /** Many seeds on several processes, of this tree or of a mutated copy of it. Every process it starts ends with it. */
 import { fork } from 'node:child_process'
-import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { Mutant } from './mutants/table.ts'
+import { inMutatedCopy, type Mutant } from '../support/mutants.ts'
 import { noTotals, type Totals, totalNames } from './plan.ts'
 import type { SeedResult } from './world.ts'
 
@@ -94,29 +92,15 @@ export const runMutant = async (
   many: Pick<Many, 'seeds' | 'workers'>,
 ): Promise<MutantResult> => {
   const { name } = mutant
-  const root = mkdtempSync(join(tmpdir(), 'holdfast-mutant-'))
-  try {
-    cpSync(join(projectRoot, 'src'), join(root, 'src'), { recursive: true })
-    cpSync(join(projectRoot, 'test/sim'), join(root, 'test/sim'), { recursive: true })
-    cpSync(join(projectRoot, 'package.json'), join(root, 'package.json'))
-    symlinkSync(join(projectRoot, 'node_modules'), join(root, 'node_modules'))
-    const file = join(root, 'src', mutant.file)
-    const parts = readFileSync(file, 'utf8').split(mutant.find)
-    if (parts.length !== 2)
-      return { name, end: 'no longer applies', seed: 0, text: `${parts.length - 1} places` }
-    writeFileSync(file, parts.join(mutant.put))
-    const { red, done } = await runMany({
-      ...many,
-      from: 1,
-      root,
-      stopAtRed: true,
-    })
-    const first = red[0]
-    if (first === undefined) return { name, end: 'survived', seed: done, text: `${done} seeds` }
-    const text = first.reasons.find((one) => byVerdict.test(one))
-    if (text !== undefined) return { name, end: 'killed', seed: first.seed, text }
-    return { name, end: 'died otherwise', seed: first.seed, text: first.reasons[0] ?? '' }
-  } finally {
-    rmSync(root, { recursive: true, force: true })
-  }
+  const ran = await inMutatedCopy(mutant, ['test/sim', 'test/support'], (root) =>
+    runMany({ ...many, from: 1, root, stopAtRed: true }),
+  )
+  if (typeof ran === 'number')
+    return { name, end: 'no longer applies', seed: 0, text: `${ran} places` }
+  const { red, done } = ran
+  const first = red[0]
+  if (first === undefined) return { name, end: 'survived', seed: done, text: `${done} seeds` }
+  const text = first.reasons.find((one) => byVerdict.test(one))
+  if (text !== undefined) return { name, end: 'killed', seed: first.seed, text }
+  return { name, end: 'died otherwise', seed: first.seed, text: first.reasons[0] ?? '' }
 }

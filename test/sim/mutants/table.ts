@@ -1,13 +1,5 @@
-/**
- * Negative controls: what the simulation must find. Each is one small wrong change of `src`; the text it replaces must
- * occur exactly once, so that a mutant that no longer applies fails instead of passing unseen.
- */
-export interface Mutant {
-  readonly name: string
-  readonly file: string
-  readonly find: string
-  readonly put: string
-}
+/** Negative controls: what the simulation must find. Each is one small wrong change of `src`. */
+import type { Mutant } from '../../support/mutants.ts'
 
 export const mutants: readonly Mutant[] = [
   {
