@@ -13,7 +13,7 @@ import { releasedAtUs } from '../../src/release.ts'
 import { createPlant } from '../../src/sources/simulate-plant.ts'
 import { openSpool } from '../../src/spool/spool.ts'
 import { freePort, start } from '../support/processes.ts'
-import { countFrom, createRig, percentile, type Rig } from './rig.ts'
+import { countFrom, cpuSecondsOf, createRig, percentile, type Rig } from './rig.ts'
 import type { Figures } from './run.ts'
 
 const backlogPoints = countFrom('HOLDFAST_BENCH_BACKLOG', 100_000_000)
@@ -58,10 +58,16 @@ const queue = (stateDir: string): number => {
   return bytesUsed
 }
 
-const readyMs = async (rig: Rig): Promise<number> => {
+interface Start {
+  readonly readyMs: number
+  /** What it took of a CPU, whoever else wanted it: to the kernel's 10 ms. */
+  readonly cpuMs: number
+}
+const startOnce = async (rig: Rig): Promise<Start> => {
   const agent = await rig.startAgent()
+  const cpuMs = cpuSecondsOf(agent.pid) * 1000
   await agent.kill()
-  return agent.readyMs
+  return { readyMs: agent.readyMs, cpuMs }
 }
 
 /** What Node alone needs to say a word. */
@@ -77,25 +83,33 @@ const bareNodeMs = async (): Promise<number> => {
 export const bench = async (): Promise<Figures> => {
   const listen = `127.0.0.1:${await freePort()}`
   const rig = await createRig({ sources: [{ name: 'door', type: 'http', listen }] })
-  await readyMs(rig)
-  const empty: number[] = []
+  await startOnce(rig)
+  const empty: Start[] = []
   const bare: number[] = []
   for (let at = 0; at < starts; at++) {
     rmSync(rig.stateDir, { recursive: true, force: true })
-    empty.push(await readyMs(rig))
+    empty.push(await startOnce(rig))
     bare.push(await bareNodeMs())
   }
   rmSync(rig.stateDir, { recursive: true, force: true })
   mkdirSync(rig.stateDir, { recursive: true })
   const bytes = queue(rig.stateDir)
-  const backlog: number[] = []
-  for (let at = 0; at < starts; at++) backlog.push(await readyMs(rig))
+  const backlog: Start[] = []
+  for (let at = 0; at < starts; at++) backlog.push(await startOnce(rig))
+  const median = (list: readonly Start[], of: keyof Start) =>
+    percentile(
+      list.map((one) => one[of]),
+      0.5,
+    )
+  const least = (list: readonly Start[]) => Math.min(...list.map((one) => one.readyMs))
   return {
-    ready_ms_empty: percentile(empty, 0.5),
-    ready_ms_backlog: percentile(backlog, 0.5),
-    ready_ratio_backlog_to_empty: percentile(backlog, 0.5) / percentile(empty, 0.5),
-    ready_ms_empty_min: Math.min(...empty),
-    ready_ms_backlog_min: Math.min(...backlog),
+    ready_ms_empty: median(empty, 'readyMs'),
+    ready_ms_backlog: median(backlog, 'readyMs'),
+    ready_ratio_backlog_to_empty: median(backlog, 'readyMs') / median(empty, 'readyMs'),
+    ready_ms_empty_least: least(empty),
+    ready_ms_backlog_least: least(backlog),
+    ready_cpu_ms_empty: median(empty, 'cpuMs'),
+    ready_cpu_ms_backlog: median(backlog, 'cpuMs'),
     bare_node_ms: percentile(bare, 0.5),
     queued_points: backlogPoints,
     queued_mb: bytes / 1024 ** 2,
