@@ -10,8 +10,8 @@ import { keyOf, type LaneState, pendingOf, type SpoolState, seqSpan } from './st
 import { write } from './write.ts'
 
 /** Points and losses that rows in (after, to] answer for. */
-const knownPoints = (state: SpoolState, lane: LaneState, after: Seq): number => {
-  const range = [keyOf(lane.id, after), keyOf(lane.id, lane.now.head)]
+const knownPoints = (state: SpoolState, lane: LaneState, after: Seq, to: Seq): number => {
+  const range = [keyOf(lane.id, after), keyOf(lane.id, to)]
   const sum = (column: string, table: string) =>
     state
       .sql(`SELECT total(${column}) FROM ${table} WHERE key > ? AND key <= ?`)
@@ -19,14 +19,18 @@ const knownPoints = (state: SpoolState, lane: LaneState, after: Seq): number => 
       .get(...range) as number
   return sum('points', 'segments') + sum('count', 'gaps') + sum('points + lost', 'stubs')
 }
-/** What the books miss above `after`: by the reader that stands there, else by the lane. */
-const missingPoints = (state: SpoolState, lane: LaneState, after: Seq): number => {
+/**
+ * What the books miss in (after, seqLast]: by the reader that stands there, else by the lane. The hole itself is not
+ * asked: a row that no search finds may still turn up in a scan.
+ */
+const missingPoints = (state: SpoolState, lane: LaneState, after: Seq, seqLast: Seq): number => {
+  const above = knownPoints(state, lane, seqLast, lane.now.head)
   for (const { now } of lane.readers.values()) {
     if (now.backlog !== after || now.live !== null) continue
     const sealed = pendingOf(lane, now) - lane.open.count() - lane.now.waiting
-    return Math.max(0, sealed - knownPoints(state, lane, after))
+    return Math.max(0, sealed - above)
   }
-  return Math.max(0, lane.now.accepted - knownPoints(state, lane, 0))
+  return Math.max(0, lane.now.accepted - knownPoints(state, lane, 0, after) - above)
 }
 
 /** Nothing answers `after + 1` though the lane goes on: rows vanished with a damaged page. */
@@ -40,7 +44,7 @@ export const fillHole = (state: SpoolState, lane: LaneState, after: Seq): void =
     .pluck()
     .get(seqSpan, ...range, ...range) as number | null
   const seqLast = (next ?? lane.now.head + 1) - 1
-  const count = missingPoints(state, lane, after)
+  const count = missingPoints(state, lane, after, seqLast)
   state.host.log.warn('segments_vanished', { lane: lane.name, after, seqLast, count })
   const epoch = epochOfSeq(state, lane, after + 1)
   write(state, 'write', () => {
