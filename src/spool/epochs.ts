@@ -132,7 +132,7 @@ export const dictionaryEntries = (
   return rows.map(entryOf)
 }
 
-/** Whether the epoch's dictionary is still that a segment was sealed with: nobody could tell its series otherwise. */
+/** Whether the epoch's dictionary is still the one a segment was sealed with: nobody could tell its series else. */
 export const dictionaryHolds = (
   state: SpoolState,
   ordinal: number,
