@@ -11,8 +11,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'ack-before-commit',
     file: 'spool/ingest.ts',
-    find: 'waiting.push({ lane, intake, bytes, resolve, reject })',
-    put: 'waiting.push({ lane, intake, bytes, resolve, reject }); resolve()',
+    find: 'waiting.push({ lane, intake, bytes, resolve, reject, settled: false })',
+    put: 'waiting.push({ lane, intake, bytes, resolve, reject, settled: false }); resolve()',
   },
   {
     name: 'anchor-before-commit',
