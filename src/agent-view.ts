@@ -7,6 +7,7 @@ import type { Config, DestinationConfig } from './config/schema.ts'
 import type {
   AgentStatus,
   AgentView,
+  ForgetAnswer,
   ReloadAnswer,
   ReplayAnswer,
   ReplayPart,
@@ -185,6 +186,24 @@ export const createAgentView = (parts: AgentViewParts): AgentView => {
     }
     return { id: ids.join(','), parts: replays }
   }
+  /** Its cursors go: trimming waits for it no more. Other destinations are not touched. */
+  const forget = async (name: string): Promise<ForgetAnswer> => {
+    if (destinations.some(({ config: one }) => one.name === name))
+      throw new Failure(
+        'HF-X015',
+        `"${name}" is configured: it will get what waits for it`,
+        'remove it from the configuration first, and restart',
+      )
+    const held = (await spool.lanes()).flatMap(({ lane, readers }) =>
+      readers.filter((one) => one.reader === name).map(({ pending }) => ({ lane, pending })),
+    )
+    if (held.length === 0)
+      throw new Failure('HF-X404', `nothing is held for a destination "${name}"`)
+    for (const { lane } of held) await spool.closeReader(lane, name)
+    const points = held.reduce((sum, one) => sum + one.pending, 0)
+    host.log.warn('destination_forgotten', { destination: name, points })
+    return { destination: name, points }
+  }
   const cancelReplay = async (id: string): Promise<boolean> => {
     let cancelled = false
     for (const one of id.split(',')) {
@@ -204,6 +223,7 @@ export const createAgentView = (parts: AgentViewParts): AgentView => {
     tap: spool.tap,
     replay,
     cancelReplay,
+    forget,
     reload: parts.reload,
     seal: async () => {
       for (const lane of config.lanes) await spool.seal(lane.name)

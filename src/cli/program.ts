@@ -160,6 +160,14 @@ const addLookVerbs = (session: Session, root: Command) => {
       .option('--yes', 'do it without asking'),
     async () => (await import('./quarantine.ts')).discard,
   )
+  act(
+    session,
+    root
+      .command('forget <destination>')
+      .description('let go of what waits for a destination that is no longer configured')
+      .option('--yes', 'do it without asking'),
+    async () => (await import('./forget.ts')).forget,
+  )
   const replay = root
     .command('replay')
     .description('send a range of time again, from what is still held; once in effect')

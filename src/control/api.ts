@@ -105,6 +105,14 @@ export const routes: readonly Route[] = [
     },
   }),
   route({
+    method: 'post',
+    path: '/v1/destinations/{name}/forget',
+    summary: 'Let go of what a destination that is no longer configured holds back',
+    schema: z.object({ destination: z.string(), points: z.int() }),
+    params: z.strictObject({ name: text }),
+    work: (view, { params }) => view.forget(String(params.name)),
+  }),
+  route({
     method: 'get',
     path: '/v1/metrics',
     summary: 'Prometheus text',

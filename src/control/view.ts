@@ -1,7 +1,7 @@
 /**
  * What a running agent shows of itself and lets a technician do: implemented by `agent.ts`, served by `socket.ts`,
  * read by the command line and the console.
- * Invariant: everything here is a look, except `replay`, `discard`, `reload` and `seal`, which say what they did.
+ * Invariant: everything here is a look, except `replay`, `discard`, `forget`, `reload` and `seal`, which say what they did.
  */
 
 import type {
@@ -57,6 +57,11 @@ export interface ReloadAnswer {
   readonly changed: boolean
   readonly text: string
 }
+export interface ForgetAnswer {
+  readonly destination: string
+  /** Points that were waiting for it. */
+  readonly points: number
+}
 export interface AgentView {
   readonly status: () => Promise<AgentStatus>
   readonly lanes: () => Promise<readonly LaneStatus[]>
@@ -72,6 +77,11 @@ export interface AgentView {
   /** Rejects with a Failure when a name is unknown or the range is empty. */
   readonly replay: (request: ReplayRequest) => Promise<ReplayAnswer>
   readonly cancelReplay: (id: string) => Promise<boolean>
+  /**
+   * Lets go of what a destination that is no longer configured still holds back. Rejects with a Failure when there is
+   * none of that name, or it is configured.
+   */
+  readonly forget: (destination: string) => Promise<ForgetAnswer>
   readonly reload: () => Promise<ReloadAnswer>
   /** Seal every lane's open segment now. */
   readonly seal: () => Promise<void>

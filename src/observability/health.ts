@@ -183,6 +183,24 @@ const ofDestinations = (inputs: HealthInputs): readonly Issue[] =>
       ),
     ]
   })
+/** A destination that was removed or renamed still holds back what it was owed: that must not fill the spool unseen. */
+const ofOrphans = (inputs: HealthInputs): readonly Issue[] => {
+  const configured = new Set(inputs.destinations.map((one) => one.name))
+  const pending = new Map<string, number>()
+  for (const one of inputs.lanes.flatMap((lane) => lane.readers))
+    if (!configured.has(one.reader))
+      pending.set(one.reader, (pending.get(one.reader) ?? 0) + one.pending)
+  return [...pending]
+    .filter(([, points]) => points > 0)
+    .map(([name, points]) =>
+      issue(
+        'degraded',
+        'HF-H010',
+        `${points} points are held for "${name}", which is no longer configured`,
+        `configure it again, or let them go with: holdfast forget ${name}`,
+      ),
+    )
+}
 const ofSources = (inputs: HealthInputs): readonly Issue[] =>
   inputs.sources.flatMap((one) =>
     one.state === 'running' || inputs.nowUs - one.sinceUs < startingUs
@@ -244,6 +262,7 @@ export const verdict = (inputs: HealthInputs): Verdict => {
       : [...spool, ...links]
   const issues = [
     ...folded,
+    ...ofOrphans(inputs),
     ...ofSources(inputs),
     ...ofClock(inputs),
     ...ofCertificates(inputs),

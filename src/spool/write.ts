@@ -37,6 +37,7 @@ const snapshot = (state: SpoolState) => {
   }))
   return {
     lanes,
+    sealNumber: totals.sealNumber,
     restore: () => {
       state.now = totals
       state.dictionary.truncate(dictionary)
@@ -139,7 +140,9 @@ export const write = <T>(state: SpoolState, anchor: AnchorNeed, work: () => T): 
   state.commits++
   state.failpoint('after-commit')
   try {
-    writeAnchor(state, anchor)
+    // A seal is worth a flush of its own, wherever it happened.
+    const sealed = state.now.sealNumber !== before.sealNumber
+    writeAnchor(state, sealed ? 'sync' : anchor)
   } catch (error) {
     const failure = asFailure(state, error)
     // An anchor that lags behind the database is only less sharp; one that met a failing disk says what comes next.

@@ -157,6 +157,7 @@ export const createView = (answer: Partial<AgentView> = {}): Recorded => {
       }
     },
     cancelReplay: async (id) => id === 'r1',
+    forget: async (destination) => ({ destination, points: 0 }),
     reload: async () => ({ changed: false, text: 'nothing changed' }),
     seal: async () => {
       acts.push('seal')
