@@ -1,6 +1,7 @@
 /**
  * `holdfast init`: a commented configuration to start from, by prompts or by flags; on request a development CA too.
- * Invariant: run again it changes nothing that is there: files stay unless --force, keys and certificates always stay.
+ * Invariant: run again it changes nothing that is there: files stay unless --force, keys and
+ * certificates always stay.
  */
 import { randomBytes } from 'node:crypto'
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'

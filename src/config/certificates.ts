@@ -1,5 +1,6 @@
 /**
- * What can be known of certificates before anything connects: that they parse, fit their keys, have not ended, and name
+ * What can be known of certificates before anything connects: that they parse, fit their keys, have
+ * not ended, and name
  * this agent. Invariant: looks only; files that cannot be read are reported elsewhere (HF-C015).
  */
 import { createPrivateKey, X509Certificate } from 'node:crypto'

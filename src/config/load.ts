@@ -1,7 +1,8 @@
 /**
  * A YAML file becomes a `Config`, or all of its problems at once, each with its place.
  *
- * Stages: syntax, references, schema, meaning, surroundings (files, disk). A stage runs as far as the earlier ones let
+ * Stages: syntax, references, schema, meaning, surroundings (files, disk). A stage runs as far as
+ * the earlier ones let
  * it. Invariants: a Config that is returned has no error left; nothing is changed on disk.
  */
 import { createHash } from 'node:crypto'
@@ -189,7 +190,8 @@ const isEmpty = (value: unknown) =>
 const isReference = ({ code }: Trouble) => code === 'HF-C012' || code === 'HF-C013'
 const at = (path: Path | undefined) => path?.join('\0')
 /**
- * One thing is said once: a reference without a value leaves nothing for the schema to complain about, and a door's own
+ * One thing is said once: a reference without a value leaves nothing for the schema to complain
+ * about, and a door's own
  * schema knows better than we do what it needs.
  */
 const saidOnce = (troubles: readonly Trouble[]): Trouble[] => {

@@ -1,6 +1,7 @@
 /**
  * What only a look at the whole agent can tell, told to the meter when somebody asks for the metrics.
- * Invariant: a counter never goes back: it takes the difference to the look before, and nothing when that is negative.
+ * Invariant: a counter never goes back: it takes the difference to the look before, and nothing
+ * when that is negative.
  */
 import type { Meter } from '../host.ts'
 import { gapRowsMax } from '../limits.ts'

@@ -1,6 +1,7 @@
 /**
  * `/metrics` and `/healthz` over plain HTTP, for Prometheus and load balancers; looks only.
- * Invariant: without a token it listens on loopback only (the configuration is refused otherwise); a token is compared
+ * Invariant: without a token it listens on loopback only (the configuration is refused otherwise);
+ * a token is compared
  * in constant time.
  */
 import { createHash, timingSafeEqual } from 'node:crypto'

@@ -1,8 +1,10 @@
 /**
  * The control API of `api.ts` on a Unix socket, for the command line and local tools.
  *
- * Invariants: only the agent's user and group may open it (0660); a socket left behind by a dead agent is replaced, one
- * with a living agent behind it is not; the number of connections and taps is bounded; a slow tap loses lines and never
+ * Invariants: only the agent's user and group may open it (0660); a socket left behind by a dead
+ * agent is replaced, one
+ * with a living agent behind it is not; the number of connections and taps is bounded; a slow tap
+ * loses lines and never
  * slows the agent.
  */
 import { once } from 'node:events'

@@ -1,7 +1,8 @@
 /**
  * What a running agent shows of itself and lets a technician do: implemented by `agent.ts`, served by `socket.ts`,
  * read by the command line and the console.
- * Invariant: everything here is a look, except `replay`, `discard`, `forget`, `reload` and `seal`, which say what they did.
+ * Invariant: everything here is a look, except `replay`, `discard`, `forget`, `reload` and `seal`,
+ * which say what they did.
  */
 
 import type {

@@ -102,7 +102,10 @@ export interface RegionStore extends AsyncDisposable {
   readonly hello: (
     hello: Hello,
   ) => Promise<StoreAnswer<RegionIdentity & { readonly lanes: readonly LanePosition[] }>>
-  /** Entries `first..first+entries.length-1` of the epoch's dictionary; idempotent; answers how many are known now. */
+  /**
+   * Entries `first..first+entries.length-1` of the epoch's dictionary; idempotent; answers how many
+   * are known now.
+   */
   readonly addSeries: (
     agent: string,
     epoch: EpochId,

@@ -61,7 +61,10 @@ export interface HealthInputs {
   readonly destinations: readonly DestinationStatus[]
   readonly clock: ClockStatus
   readonly certificates: readonly CertificateStatus[]
-  /** Points that became gap records in the last hour, for want of room or by damage; refused messages do not count. */
+  /**
+   * Points that became gap records in the last hour, for want of room or by damage; refused
+   * messages do not count.
+   */
   readonly lostLastHour: number
 }
 export interface Issue {
@@ -183,7 +186,10 @@ const ofDestinations = (inputs: HealthInputs): readonly Issue[] =>
       ),
     ]
   })
-/** A destination that was removed or renamed still holds back what it was owed: that must not fill the spool unseen. */
+/**
+ * A destination that was removed or renamed still holds back what it was owed: that must not fill
+ * the spool unseen.
+ */
 const ofOrphans = (inputs: HealthInputs): readonly Issue[] => {
   const configured = new Set(inputs.destinations.map((one) => one.name))
   const pending = new Map<string, number>()

@@ -29,7 +29,10 @@ const lineCharsMax = 16_384
 const priorities: Readonly<Record<string, number>> = { debug: 7, info: 6, warn: 4, error: 3 }
 const colors: Readonly<Record<string, string>> = { debug: '2', info: '0', warn: '33', error: '31' }
 
-/** `stat` is fstat(2) of stderr: $JOURNAL_STREAM names the journal's socket; stderr may have been redirected since. */
+/**
+ * `stat` is fstat(2) of stderr: $JOURNAL_STREAM names the journal's socket; stderr may have been
+ * redirected since.
+ */
 export const logKindOf = (
   isTty: boolean,
   journalStream: string | undefined,

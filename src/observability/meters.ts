@@ -1,5 +1,6 @@
 /**
- * The closed table of everything Holdfast counts: name, kind, help, labels. A name that is not here cannot be counted.
+ * The closed table of everything Holdfast counts: name, kind, help, labels. A name that is not here
+ * cannot be counted.
  * Base units, `_total` for counters; labels are names from the configuration or closed lists, never a series.
  */
 

@@ -1,5 +1,6 @@
 /**
- * JSON from the wire, exactly: bytes must be well-formed UTF-8, and integers that a number cannot hold become bigints.
+ * JSON from the wire, exactly: bytes must be well-formed UTF-8, and integers that a number cannot
+ * hold become bigints.
  *
  * Invariants: the last of duplicate keys stands, as in `JSON.parse`; no input makes it throw.
  */

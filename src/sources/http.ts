@@ -2,7 +2,8 @@
  * The HTTP door: InfluxDB 1 and 2 writes in line protocol (Telegraf and every InfluxDB client, unchanged), and JSON.
  *
  * Invariants: a 2xx, and a 400 that names bad lines, leave only after everything good in the body is durable; a body
- * that was cut off leaves nothing; what is held in memory is bounded; without a token nobody but this machine gets in.
+ * that was cut off leaves nothing; what is held in memory is bounded; without a token nobody but
+ * this machine gets in.
  */
 import {
   createServer as createHttpServer,

@@ -142,7 +142,8 @@ export const createGather = (
       builder = createBatchBuilder(Math.max(64, points.count))
       waiting = createBatchBuilder(Math.max(1, later.count))
       sink = sinkNow()
-      // The points that bring their time go first: sent again after a crash between the two, they are the same points.
+      // The points that bring their time go first: sent again after a crash between the two, they
+      // are the same points.
       const intakes: Intake[] =
         later.count === 0
           ? [{ points, ...rest }]

@@ -2,10 +2,13 @@
  * Which messages the broker may send again although their points are durable: packet ids with digests of what was
  * committed and whose ack the broker may not have seen, kept in the spool with the points themselves.
  *
- * Invariants: a message is a duplicate only if DUP is set, the session is resumed, and packet id and digest are in what
- * earlier connections committed; that window is forgotten at the first message without DUP; an entry is durable exactly
+ * Invariants: a message is a duplicate only if DUP is set, the session is resumed, and packet id
+ * and digest are in what
+ * earlier connections committed; that window is forgotten at the first message without DUP; an
+ * entry is durable exactly
  * when its points are (each commit writes its own slot, so a commit that fails takes its entries with it);
- * entries are let go once the broker is known to have processed their acks, so memory and disk are bounded by what may
+ * entries are let go once the broker is known to have processed their acks, so memory and disk are
+ * bounded by what may
  * be under way.
  */
 import type { Kept } from '../model.ts'
@@ -96,7 +99,10 @@ export const createRedelivery = (source: string): Redelivery => {
   /** What earlier connections committed; empty once the broker sends something new. */
   let before: Window = new Map()
   let generation = 0
-  /** Slots of this connection that are not confirmed, oldest first: numbers `first` up to `first + open.length - 1`. */
+  /**
+   * Slots of this connection that are not confirmed, oldest first: numbers `first` up to `first +
+   * open.length - 1`.
+   */
   let open: Part[][] = []
   let first = 0
   let seals = 0

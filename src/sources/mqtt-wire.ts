@@ -16,7 +16,10 @@ export interface Wire {
   /** For mqtt.js. Its `close` is the end of the connection. */
   readonly stream: Duplex
   readonly ack: (packetIds: readonly number[]) => void
-  /** `answered` is called once the broker has processed everything written so far, unless the connection dies first. */
+  /**
+   * `answered` is called once the broker has processed everything written so far, unless the
+   * connection dies first.
+   */
   readonly probe: (answered: () => void) => void
   /** Stop taking from the socket, or go on. */
   readonly hold: (held: boolean) => void

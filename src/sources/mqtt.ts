@@ -1,8 +1,10 @@
 /**
  * MQTT 3.1.1 and 5 as a source: messages of the subscribed topics become points; PUBACK only after the commit.
  *
- * Invariants: a connection that ends is made again with full-jitter backoff, which only a connection that lasted resets
- * (so two clients of one id do not chase each other); TLS certificates are verified and read afresh at each connection;
+ * Invariants: a connection that ends is made again with full-jitter backoff, which only a
+ * connection that lasted resets
+ * (so two clients of one id do not chase each other); TLS certificates are verified and read afresh
+ * at each connection;
  * passwords appear in no log.
  */
 import { readFileSync } from 'node:fs'

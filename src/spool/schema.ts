@@ -148,7 +148,8 @@ CREATE TABLE quarantine (
 const migrations: readonly string[] = [tables].map((sql) => sql.replaceAll(/ *--.*$/gm, ''))
 
 /*
- * A column read as the type its table declares: a flipped bit in the row's own header can change a value's type, and no
+ * A column read as the type its table declares: a flipped bit in the row's own header can change a
+ * value's type, and no
  * constraint looks when reading.
  */
 export const blob = (column: string): string =>

@@ -1,4 +1,7 @@
-/** What a region's database has to say to the checker: rows, writes and gap records of one agent, read back in full. */
+/**
+ * What a region's database has to say to the checker: rows, writes and gap records of one agent,
+ * read back in full.
+ */
 import type { ReadBack } from '../database/read-back.ts'
 import type { Evidence, ExactPoint } from './checker.ts'
 
