@@ -9,28 +9,33 @@ import { putGap } from './gaps.ts'
 import { keyOf, type LaneState, pendingOf, type SpoolState, seqSpan } from './state.ts'
 import { write } from './write.ts'
 
-/** Points and losses that rows in (after, to] answer for. */
-const knownPoints = (state: SpoolState, lane: LaneState, after: Seq, to: Seq): number => {
+type Sum = (column: string, table: string) => number
+/** Over the rows of (after, to]. */
+const sumOver = (state: SpoolState, lane: LaneState, after: Seq, to: Seq): Sum => {
   const range = [keyOf(lane.id, after), keyOf(lane.id, to)]
-  const sum = (column: string, table: string) =>
+  return (column, table) =>
     state
       .sql(`SELECT total(${column}) FROM ${table} WHERE key > ? AND key <= ?`)
       .pluck()
       .get(...range) as number
-  return sum('points', 'segments') + sum('count', 'gaps') + sum('points + lost', 'stubs')
 }
+/** Points that were let go on purpose: the far side still holds them after a rewind. */
+const stubPoints = (sum: Sum) => sum('points + lost', 'stubs')
+const knownPoints = (sum: Sum) => sum('points', 'segments') + sum('count', 'gaps') + stubPoints(sum)
 /**
- * What the books miss in (after, seqLast]: by the reader that stands there, else by the lane. The hole itself is not
- * asked: a row that no search finds may still turn up in a scan.
+ * What the books miss in (after, seqLast]: by the reader that stands there, else by the lane. Of the hole itself only
+ * stubs count: a segment's row that no search finds may still turn up in a scan.
  */
 const missingPoints = (state: SpoolState, lane: LaneState, after: Seq, seqLast: Seq): number => {
-  const above = knownPoints(state, lane, seqLast, lane.now.head)
+  const above =
+    stubPoints(sumOver(state, lane, after, seqLast)) +
+    knownPoints(sumOver(state, lane, seqLast, lane.now.head))
   for (const { now } of lane.readers.values()) {
     if (now.backlog !== after || now.live !== null) continue
     const sealed = pendingOf(lane, now) - lane.open.count() - lane.now.waiting
     return Math.max(0, sealed - above)
   }
-  return Math.max(0, lane.now.accepted - knownPoints(state, lane, 0, after) - above)
+  return Math.max(0, lane.now.accepted - knownPoints(sumOver(state, lane, 0, after)) - above)
 }
 
 /** Nothing answers `after + 1` though the lane goes on: rows vanished with a damaged page. */
