@@ -49,12 +49,15 @@ const httpByName: Plugin = {
   },
 }
 
-/** Bundles into `folder`, replacing what is there; returns the path of the command. */
-export const bundle = async (folder = join(root, 'dist')): Promise<string> => {
+/** Bundles into `folder`, replacing what is there, with `more` programs by name; returns the path of the command. */
+export const bundle = async (
+  folder = join(root, 'dist'),
+  more: Readonly<Record<string, string>> = {},
+): Promise<string> => {
   rmSync(folder, { recursive: true, force: true })
   await build({
     absWorkingDir: root,
-    entryPoints: { agent: 'src/cli/main.ts', 'spool-worker': 'src/spool/worker.ts' },
+    entryPoints: { agent: 'src/cli/main.ts', 'spool-worker': 'src/spool/worker.ts', ...more },
     outdir: folder,
     outExtension: { '.js': '.mjs' },
     chunkNames: 'part-[hash]',

@@ -1,0 +1,201 @@
+/**
+ * `npm run package:deb -- [--arch amd64|arm64] [--output FOLDER] [--verify]`: one self-contained Debian package in
+ * `release/`. Nothing is compiled, and nothing is downloaded on the gateway.
+ *
+ * Invariants: same commit, same bytes: every time is the commit's, every mode is set here, one thread compresses; all
+ * files belong to root. With --verify the package is built twice and tried (`package-verify.ts`).
+ */
+import { execFileSync } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import {
+  chmodSync,
+  globSync,
+  lutimesSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
+import { tmpdir } from 'node:os'
+import { basename, dirname, join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { gzipSync } from 'node:zlib'
+import { version } from '../src/release.ts'
+import { bundle } from './bundle.ts'
+import { bashCompletion, manual } from './manual.ts'
+import {
+  type Architecture,
+  architectures,
+  billOfMaterials,
+  locate,
+  nativeParts,
+  notices,
+  root,
+} from './package-parts.ts'
+
+const maintainer = 'The Holdfast authors <holdfast@example.invalid>'
+const library = 'usr/lib/holdfast'
+const documents = 'usr/share/doc/holdfast'
+
+/** The commit's time, unless the environment says another. */
+const commitSeconds = (): number =>
+  Number(
+    process.env.SOURCE_DATE_EPOCH ??
+      execFileSync('git', ['log', '-1', '--format=%ct'], { cwd: root, encoding: 'utf8' }),
+  )
+
+interface Stage {
+  readonly folder: string
+  readonly put: (path: string, content: string | Buffer, mode?: number) => void
+  readonly copy: (from: string, path: string, mode?: number) => void
+}
+const openStage = (): Stage & Disposable => {
+  const folder = mkdtempSync(join(tmpdir(), 'holdfast-deb-'))
+  const put: Stage['put'] = (path, content, mode = 0o644) => {
+    mkdirSync(dirname(join(folder, path)), { recursive: true })
+    writeFileSync(join(folder, path), content)
+    chmodSync(join(folder, path), mode)
+  }
+  return {
+    folder,
+    put,
+    copy: (from, path, mode) => put(path, readFileSync(from), mode),
+    [Symbol.dispose]: () => rmSync(folder, { recursive: true, force: true }),
+  }
+}
+
+const stageProgram = async ({ folder, copy }: Stage, arch: Architecture): Promise<void> => {
+  await bundle(join(folder, library), { unsent: 'platforms/linux/unsent.ts' })
+  const packages = 'node_modules/{better-sqlite3,lz4-napi}'
+  const scripts = globSync(
+    ['package.json', 'LICENSE', '*.js', 'lib/**/*.js'].map((one) => `${packages}/${one}`),
+    { cwd: root },
+  )
+  for (const file of scripts) copy(join(root, file), `${library}/${file}`)
+  for (const part of nativeParts(arch)) {
+    const mode = part.path === 'bin/node' ? 0o755 : 0o644
+    copy(locate(part), `${library}/${part.path}`, mode)
+  }
+  const lz4 = nativeParts(arch).find(({ path }) => path.includes('lz4-napi'))?.path ?? ''
+  const name = lz4.replace(/^node_modules\//, '').replace(/\/[^/]*$/, '')
+  const manifest = { name, version: '2.10.0', main: basename(lz4) }
+  writeFileSync(join(folder, library, dirname(lz4), 'package.json'), JSON.stringify(manifest))
+}
+
+/** CHANGELOG.md in the form that Debian's tools read. */
+const changelog = (seconds: number): string => {
+  const text = readFileSync(join(root, 'CHANGELOG.md'), 'utf8')
+  const newest = text.split(/^## /m)[1] ?? ''
+  const lines = newest.split('\n').filter((line) => line.startsWith('- '))
+  const changes = lines.map((line) => `  * ${line.slice(2)}`).join('\n')
+  const date = new Date(seconds * 1_000).toUTCString().replace('GMT', '+0000')
+  return `holdfast (${version}) unstable; urgency=medium\n\n${changes}\n\n -- ${maintainer}  ${date}\n`
+}
+
+const stageRest = ({ copy, put }: Stage, arch: Architecture, seconds: number): void => {
+  const linux = (name: string) => join(root, 'platforms/linux', name)
+  const units = 'usr/lib/systemd/system'
+  copy(linux('holdfast.sh'), 'usr/bin/holdfast', 0o755)
+  copy(linux('holdfast.yaml'), 'etc/holdfast/holdfast.yaml')
+  copy(linux('holdfast.service'), `${units}/holdfast.service`)
+  copy(linux('holdfast-regional.service'), `${units}/holdfast-regional.service`)
+  copy(linux('sysusers.conf'), 'usr/lib/sysusers.d/holdfast.conf')
+  const packed = (text: string) => gzipSync(text, { level: 9 })
+  const day = new Date(seconds * 1_000).toISOString().slice(0, 10)
+  put('usr/share/man/man1/holdfast.1.gz', packed(manual(version, day)))
+  put('usr/share/bash-completion/completions/holdfast', bashCompletion())
+  copy(linux('copyright'), `${documents}/copyright`)
+  put(`${documents}/changelog.gz`, packed(changelog(seconds)))
+  put(`${documents}/third-party.txt.gz`, packed(notices()))
+  put(`${documents}/sbom.cdx.json`, billOfMaterials(arch, version))
+  put('DEBIAN/conffiles', '/etc/holdfast/holdfast.yaml\n')
+  for (const name of ['postinst', 'prerm', 'postrm']) copy(linux(name), `DEBIAN/${name}`, 0o755)
+}
+
+const control = (arch: Architecture, installedKib: number): string => `\
+Package: holdfast
+Version: ${version}
+Architecture: ${arch}
+Maintainer: ${maintainer}
+Section: net
+Priority: optional
+Installed-Size: ${installedKib}
+Depends: libc6 (>= 2.34), libstdc++6 (>= 11), libgcc-s1, systemd (>= 247), init-system-helpers (>= 1.54)
+Homepage: https://holdfast.example.invalid
+Description: edge-to-cloud sync agent that does not lose points
+ Takes sensor points from MQTT and HTTP, holds them in a durable local spool,
+ and forwards them over mutual TLS to a regional node, which commits them to
+ PostgreSQL: exactly once in effect, through outages, crashes and failovers.
+ .
+ Agent and regional node, with the Node.js they run on.
+`
+
+const stageSums = ({ folder, put }: Stage, arch: Architecture): void => {
+  const files = globSync('{usr,etc}/**', { cwd: folder })
+    .filter((path) => statSync(join(folder, path)).isFile())
+    .sort()
+  const sum = (path: string) =>
+    createHash('md5')
+      .update(readFileSync(join(folder, path)))
+      .digest('hex')
+  const config = 'etc/holdfast/holdfast.yaml'
+  const summed = files.filter((path) => path !== config)
+  put('DEBIAN/md5sums', summed.map((path) => `${sum(path)}  ${path}\n`).join(''))
+  const kib = files.map((path) => Math.ceil(statSync(join(folder, path)).size / 1_024))
+  put(
+    'DEBIAN/control',
+    control(
+      arch,
+      kib.reduce((total, one) => total + one, 0),
+    ),
+  )
+}
+
+/** Builds one package into `output`; returns its path. */
+export const packageDeb = async (arch: Architecture, output: string): Promise<string> => {
+  const seconds = commitSeconds()
+  using stage = openStage()
+  await stageProgram(stage, arch)
+  stageRest(stage, arch, seconds)
+  stageSums(stage, arch)
+  chmodSync(stage.folder, 0o755)
+  for (const path of globSync('**', { cwd: stage.folder })) {
+    const full = join(stage.folder, path)
+    const found = statSync(full)
+    chmodSync(full, found.isDirectory() || found.mode & 0o100 ? 0o755 : 0o644)
+    lutimesSync(full, seconds, seconds)
+  }
+  lutimesSync(stage.folder, seconds, seconds)
+  mkdirSync(output, { recursive: true })
+  const file = join(output, `holdfast_${version}_${arch}.deb`)
+  // xz at 3: a fifth smaller than zstd's default in a seventh of xz -6's time, and dpkg of every age reads it.
+  const how = ['--root-owner-group', '-Zxz', '-z3', '--threads-max=1', '--build']
+  execFileSync('dpkg-deb', [...how, stage.folder, file], {
+    env: { ...process.env, SOURCE_DATE_EPOCH: String(seconds) },
+    stdio: ['ignore', 'ignore', 'inherit'],
+    timeout: 300_000,
+  })
+  return file
+}
+
+const main = async (): Promise<void> => {
+  const { values } = parseArgs({
+    options: {
+      arch: { type: 'string', default: process.arch === 'arm64' ? 'arm64' : 'amd64' },
+      output: { type: 'string', default: join(root, 'release') },
+      verify: { type: 'boolean', default: false },
+    },
+  })
+  const arch = architectures.find((one) => one === values.arch)
+  if (arch === undefined) throw new Error(`--arch is one of ${architectures.join(', ')}`)
+  const file = await packageDeb(arch, values.output)
+  process.stdout.write(`${file}  ${(statSync(file).size / 1e6).toFixed(1)} MB\n`)
+  if (!values.verify) return
+  const { verifyDeb } = await import('./package-verify.ts')
+  const good = await verifyDeb(arch, file, (output) => packageDeb(arch, output))
+  process.exitCode = good ? 0 : 1
+}
+
+if (import.meta.main) await main()

