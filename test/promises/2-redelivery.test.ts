@@ -8,7 +8,7 @@ import { acceptedIn, createSite } from '../support/site.ts'
 
 const release = process.env.HOLDFAST_TEST_RELEASE === '1'
 const rounds = release ? 200 : 4
-/** What a broker leaves unanswered at once (mosquitto's default): so many at least are committed when the agent dies. */
+/** What a broker leaves unanswered at once on each connection (mosquitto's default). */
 const inFlight = 20
 const versions = ['3.1.1', '5'] as const
 
@@ -45,10 +45,12 @@ test(`${rounds} × SIGKILL between commit and PUBACK, and ${rounds} at any momen
   const committed = (points: number) => site.when((seen) => acceptedIn(seen) >= points)
   for (let round = 0; round < rounds; round++) {
     await committed(published.length * versions.length)
+    // Committed is not yet acknowledged: an ack that is held back too would take its place among the unanswered.
+    await link.quiet(500)
     link.hold()
     const before = published.length
     await publish(inFlight + 15)
-    await committed((before + inFlight) * versions.length)
+    await committed(before * versions.length + inFlight)
     await agent.kill()
     link.drop()
     agent = await startAgent()
