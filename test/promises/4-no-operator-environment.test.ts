@@ -22,7 +22,6 @@ import { exact, type JournalPoint } from './checker.ts'
 /** Waits for what a process says end with it, or with the test. */
 const timeout = 150_000
 const noMount = isRoot ? false : 'needs root (mount)'
-const release = process.env.HOLDFAST_TEST_RELEASE === '1'
 const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms))
 const until = async (what: string, seconds: number, holds: () => boolean | Promise<boolean>) => {
   for (const end = Date.now() + seconds * 1000; !(await holds()); await pause(100))
@@ -344,7 +343,7 @@ describe('faults around the agent', { concurrency: 2 }, () => {
     const agent = await site.startAgent({ env: { ...shim.env } })
     await agent.says(/"connected"|connected url/)
     shim.order('fsync-ms=50 fsync-rare-ms=500')
-    const journal = await publishSteadily(broker.url, release ? 60 : 20)
+    const journal = await publishSteadily(broker.url, 60)
     await until('all of it is accepted', 60, async () => {
       const { sources } = await site.status()
       return sources.find(({ name }) => name === 'line')?.points === journal.length
