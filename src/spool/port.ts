@@ -15,8 +15,6 @@ export interface AgentSpoolPort extends SpoolPort {
   readonly configure: (options: Partial<SpoolOptions>, ingest?: IngestOptions) => Promise<void>
 }
 
-export type LocalSpoolPort = AgentSpoolPort
-
 type MaybeLater<F> = F extends (...args: infer A) => infer R
   ? (...args: A) => R | Promise<R>
   : never

@@ -15,7 +15,7 @@ import type { ClockReading, SeriesTable } from '../../src/model.ts'
 import { createAgentClock } from '../../src/pipeline/clock.ts'
 import { createSeriesTable } from '../../src/pipeline/series.ts'
 import { type AnchorFile, createMemoryAnchor } from '../../src/spool/anchor.ts'
-import { createSpoolIngest, createSpoolPort, type LocalSpoolPort } from '../../src/spool/port.ts'
+import { type AgentSpoolPort, createSpoolIngest, createSpoolPort } from '../../src/spool/port.ts'
 import { openSpool, type Spool } from '../../src/spool/spool.ts'
 import { createVirtualClock, type VirtualTime } from './clock.ts'
 import type { SimNetwork } from './network.ts'
@@ -51,7 +51,7 @@ export const copyDisk = (disk: Disk): Disk => ({
 })
 
 export interface AgentProcess {
-  readonly port: LocalSpoolPort
+  readonly port: AgentSpoolPort
   readonly series: SeriesTable
   readonly forwarder: Forwarder
   readonly alive: () => boolean
