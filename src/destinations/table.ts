@@ -1,4 +1,5 @@
 /** Every destination type there is: one line each, in the order the documentation lists them. */
+import { influxDestination } from './influx.ts'
 import { relayDestination } from './relay.ts'
 
-export const destinationTypes = [relayDestination] as const
+export const destinationTypes = [relayDestination, influxDestination] as const

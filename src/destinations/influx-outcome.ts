@@ -1,0 +1,87 @@
+/**
+ * What an answer to a write means; pure. Invariants: only 204 is an ack; a 400 never says by itself which points are
+ * bad, its count and its message mislead; what is not understood is `later`; what only a person can mend is `blocked`.
+ */
+import type { Outcome } from '../model.ts'
+import { blocked, later } from './relay-outcome.ts'
+import type { RelayReply } from './relay-transport.ts'
+import { retryAfterMs } from './retry-after.ts'
+
+export type InfluxReading =
+  | { readonly kind: 'taken' }
+  /** Some line of the request is refused: find it. */
+  | { readonly kind: 'suspect'; readonly text: string }
+  /** Every line of the request is older than what the server keeps. */
+  | { readonly kind: 'too-old'; readonly text: string }
+  | { readonly kind: 'too-big'; readonly text: string }
+  | { readonly kind: 'setback'; readonly setback: Extract<Outcome, { kind: 'later' | 'blocked' }> }
+
+/** Codes of this destination, all in docs/operate/codes.md. */
+export const influxCodes = {
+  credentials: 'HF-F120',
+  notFound: 'HF-F121',
+  refusesAll: 'HF-F122',
+  proxy: 'HF-F123',
+} as const
+
+const textMax = 300
+/** InfluxDB 1 says `error`, 2 says `message`, VictoriaMetrics writes plain text. */
+const wordsOf = (body: Uint8Array): string => {
+  const text = Buffer.from(body).toString('utf8')
+  try {
+    const { error, message } = JSON.parse(text) as { error?: unknown; message?: unknown }
+    const said = typeof message === 'string' ? message : error
+    if (typeof said === 'string') return said.slice(0, textMax)
+  } catch {
+    // Not JSON.
+  }
+  return text.replace(/\s+/g, ' ').trim().slice(0, textMax)
+}
+const setback = (one: Extract<Outcome, { kind: 'later' | 'blocked' }>): InfluxReading => ({
+  kind: 'setback',
+  setback: one,
+})
+
+export const readInfluxReply = (
+  { status, headers, body }: RelayReply,
+  lineCount: number,
+  nowUs: number,
+): InfluxReading => {
+  if (status === 204) return { kind: 'taken' }
+  const isPage = headers['content-type']?.startsWith('text/html') === true
+  const words = isPage ? 'a web page' : wordsOf(body)
+  const text = `HTTP ${status}: ${words}`
+  if (status < 400)
+    return setback(later(`${text}; a write is answered with 204: a captive portal?`))
+  if (status === 413) return { kind: 'too-big', text }
+  if (status === 401 || status === 403)
+    return setback(
+      blocked(
+        influxCodes.credentials,
+        `the server refuses the credentials: ${text}`,
+        'Check token, or username and password, and that they may write to this database.',
+      ),
+    )
+  if (status === 407)
+    return setback(blocked(influxCodes.proxy, text, 'Give the proxy url a user and password.'))
+  if (
+    status === 404 ||
+    status === 405 ||
+    status === 410 ||
+    /^retention policy not found/.test(words)
+  )
+    return setback(
+      blocked(
+        influxCodes.notFound,
+        `there is nothing to write to: ${text}`,
+        'Create the database, bucket or retention policy, or correct url, dialect and names.',
+      ),
+    )
+  if ((status === 400 || status === 422) && !isPage) {
+    const dropped = /beyond retention policy dropped=(\d+)/.exec(words)
+    // Fewer than all: which ones, and whether for this reason, it does not say.
+    if (Number(dropped?.[1]) === lineCount) return { kind: 'too-old', text: words }
+    return { kind: 'suspect', text: words }
+  }
+  return setback(later(text, retryAfterMs(headers['retry-after'], headers.date, nowUs)))
+}
