@@ -116,10 +116,10 @@ export const runDestinationContract = (
     test(`${name}: ${fault} pauses, with a sentence and a remedy`, async () => {
       await using rig = await make({ fault })
       const batch = rig.log.batch([rig.log.add(pointsFrom(0))])
-      for (const said of [
-        await rig.destination.standing(rig.log.standing(0), signal),
-        await rig.destination.send(batch, signal),
-      ]) {
+      const standing = await rig.destination.standing(rig.log.standing(0), signal)
+      // A far side that keeps no books is asked nothing before the first send.
+      const first = standing.kind === 'unknown' ? [] : [standing]
+      for (const said of [...first, await rig.destination.send(batch, signal)]) {
         assert.ok(said.kind === 'blocked', JSON.stringify(said))
         assert.match(said.text, sentence)
         assert.match(said.code, /^HF-[A-Z]\d+$/)

@@ -10,20 +10,20 @@ import { findTool, type Tool } from './debian.ts'
 import { freePort, isRoot, nobody, type Running, start } from './processes.ts'
 import { temporaryFolder } from './temp.ts'
 
-const ownFolder = (purpose: string): string => {
+export const ownFolder = (purpose: string): string => {
   const folder = temporaryFolder(purpose)
   chmodSync(folder, 0o755)
   if (isRoot) chownSync(folder, nobody, nobody)
   return folder
 }
-const ownFile = (path: string, text: string, mode = 0o600): string => {
+export const ownFile = (path: string, text: string, mode = 0o600): string => {
   writeFileSync(path, text, { mode })
   if (isRoot) chownSync(path, nobody, nobody)
   return path
 }
 const asNobody = isRoot ? { uid: nobody, gid: nobody } : {}
 
-interface Server {
+export interface Server {
   readonly port: number
   readonly folder: string
   readonly stop: () => Promise<void>
@@ -33,7 +33,7 @@ interface Server {
   readonly restart: () => Promise<void>
   readonly output: () => string
 }
-const serve = async (
+export const serve = async (
   port: number,
   folder: string,
   launch: () => Running,

@@ -1,0 +1,236 @@
+/** The destination contract over InfluxDB 1 and VictoriaMetrics: real servers, real TLS before them. */
+import assert from 'node:assert/strict'
+import { after, test } from 'node:test'
+import { influxDestination } from '../../src/destinations/influx.ts'
+import { createSystemHost, type Meter } from '../../src/host.ts'
+import type { Destination } from '../../src/model.ts'
+import { createCertificates } from '../support/certificates.ts'
+import { influxUser, startInflux, startVictoria } from '../support/influx-servers.ts'
+import { killAll } from '../support/processes.ts'
+import { type DestinationRig, type RigOptions, runDestinationContract } from './destination.ts'
+import { openFront } from './destination-front.ts'
+import { createTestLog, type TestLog } from './destination-log.ts'
+
+after(killAll)
+const certificates = createCertificates()
+const others = createCertificates()
+const influx = startInflux()
+const victoria = startVictoria()
+const signal = new AbortController().signal
+let databases = 0
+
+/** Points left out, by reason. */
+const countingHost = () => {
+  const leftOut: Record<string, number> = {}
+  const meter: Meter = {
+    count: (name, value = 1, labels = {}) => {
+      if (!name.endsWith('points_left_out_total')) return
+      const reason = labels.reason ?? ''
+      leftOut[reason] = (leftOut[reason] ?? 0) + value
+    },
+    gauge: () => {},
+    observe: () => {},
+  }
+  return { host: createSystemHost({ meter }), leftOut }
+}
+interface InfluxRig extends DestinationRig {
+  readonly database: string
+  readonly leftOut: Readonly<Record<string, number>>
+}
+const noForgetting = async () => assert.fail('it keeps no books')
+
+const makeRig = async (
+  far: { readonly url: string; readonly arrived: (database: string) => Promise<number> },
+  log: TestLog,
+  database: string,
+  config: object,
+  { fault }: RigOptions = {},
+): Promise<InfluxRig> => {
+  const mine = await certificates
+  const late = { fromMs: Date.now() - 3 * 86_400_000, days: 2 }
+  const server =
+    fault === 'server-expired'
+      ? await mine.serverFor('late', ['localhost'], late)
+      : fault === 'server-of-other-host'
+        ? await mine.serverFor('other', ['influx.example'])
+        : mine.server
+  const front = await openFront(far.url, server)
+  const { host, leftOut } = countingHost()
+  const ca = fault === 'server-of-other-ca' ? (await others).ca : mine.ca
+  const settings = influxDestination.config.parse({
+    type: 'influx',
+    url: `https://localhost:${front.port}`,
+    database,
+    tls: { ca },
+    ...config,
+  })
+  const deps = { host, name: 'influx', agent: 'gw-7', spool: log.spool, farTime: () => {} }
+  const destination: Destination = influxDestination.create(deps, settings)
+  return {
+    destination,
+    log,
+    database,
+    leftOut,
+    arrived: () => far.arrived(database),
+    answerNext: front.answerNext,
+    loseNextAnswer: front.loseNextAnswer,
+    holdNext: front.holdNext,
+    remember: noForgetting,
+    forget: noForgetting,
+    [Symbol.asyncDispose]: async () => {
+      await destination[Symbol.asyncDispose]()
+      await front[Symbol.asyncDispose]()
+    },
+  }
+}
+const makeInfluxRig = async (options: RigOptions = {}): Promise<InfluxRig> => {
+  const server = await influx
+  const database = `db${databases++}`
+  await server.query(`CREATE DATABASE ${database}`)
+  const password = options.fault === 'credentials' ? 'of-somebody-else' : influxUser.password
+  return makeRig(
+    { url: server.url, arrived: server.count },
+    createTestLog('gw-7'),
+    database,
+    { dialect: 'influxdb1', username: influxUser.username, password },
+    options,
+  )
+}
+/** VictoriaMetrics holds whole milliseconds. */
+const inMilliseconds = (log: TestLog): TestLog => ({
+  ...log,
+  add: (points) =>
+    log.add(
+      points.map((point) => ({ ...point, timeUs: 1_700_000_000_000_000 + point.timeUs * 1_000 })),
+    ),
+})
+const makeVictoriaRig = async (options: RigOptions = {}): Promise<InfluxRig> => {
+  const server = await victoria
+  const arrived = async (database: string) => (await server.samples(database)).length
+  const log = inMilliseconds(createTestLog('gw-7'))
+  const config = { dialect: 'victoriametrics' }
+  return makeRig({ url: server.url, arrived }, log, `db${databases++}`, config, options)
+}
+
+runDestinationContract('influx, InfluxDB 1', makeInfluxRig, [
+  'answers',
+  'credentials',
+  'lost-answer',
+  'server-expired',
+  'server-of-other-ca',
+  'server-of-other-host',
+])
+runDestinationContract('influx, VictoriaMetrics', makeVictoriaRig, ['answers', 'lost-answer'])
+
+const stored = { kind: 'stored', rejected: [] }
+const timeUs = 1_700_000_000_000_000
+
+test('influx, InfluxDB 1: every kind of value comes back as it went', async () => {
+  await using rig = await makeInfluxRig()
+  const values = [0.1, -0, 5e-324, 1.7976931348623157e308, 3.0000000000000004]
+  const ints = [9_223_372_036_854_775_807n, -9_223_372_036_854_775_808n, 0n]
+  const texts = ['a "b" \\', 'line\nbreak, = ', 'grün 🌡', '']
+  const points = [
+    ...values.map((value, at) => ({ name: 'm 1.float', timeUs: timeUs + at, value })),
+    ...ints.map((value, at) => ({ name: 'm 1.int', timeUs: timeUs + at, value })),
+    ...texts.map((value, at) => ({ name: 'm 1.te=xt', timeUs: timeUs + at, value })),
+    { name: 'm 1.on', timeUs, value: true },
+  ]
+  assert.deepEqual(await rig.destination.send(rig.log.batch([rig.log.add(points)]), signal), stored)
+  const { query } = await influx
+  const column = async (field: string) =>
+    (await query(`SELECT "${field}" FROM "m 1" WHERE plant='north'`, rig.database)).map(
+      ([, value]) => value,
+    )
+  assert.deepEqual(await column('float'), values)
+  assert.deepEqual(await column('te=xt'), texts)
+  assert.deepEqual(await column('on'), [true])
+  // JSON has no int64: asked in a way that stays below 2^53.
+  assert.equal(
+    (await query('SELECT "int" FROM "m 1" WHERE "int" > 9223372036854775806', rig.database)).length,
+    1,
+  )
+  assert.equal(
+    (await query('SELECT "int" FROM "m 1" WHERE "int" < -9223372036854775807', rig.database))
+      .length,
+    1,
+  )
+  const [first] = await query('SELECT "float" FROM "m 1" ORDER BY time DESC LIMIT 1', rig.database)
+  assert.equal(first?.[0], timeUs + 4)
+})
+
+test('influx, InfluxDB 1: one bad point among 10,000 is found; the others stand', async () => {
+  await using rig = await makeInfluxRig()
+  const { destination, log, leftOut } = rig
+  const first = log.add([{ name: 'm.v', timeUs, value: 1 }])
+  assert.deepEqual(await destination.send(log.batch([first]), signal), stored)
+  const many = Array.from({ length: 10_000 }, (_, at) => ({
+    name: 'm.v',
+    timeUs: timeUs + 1 + at,
+    value: at === 7_321 ? 'offline' : at === 7_322 ? Number.NaN : at / 7,
+  }))
+  assert.deepEqual(await destination.send(log.batch([log.add(many)]), signal), stored)
+  assert.equal(await rig.arrived(), 9_999)
+  assert.deepEqual(leftOut, { value: 1, refused: 1 })
+})
+
+test('influx, InfluxDB 1: a server that takes nothing pauses the destination, and drops nothing', async () => {
+  await using rig = await makeInfluxRig()
+  const { destination, log, leftOut, database } = rig
+  const { query } = await influx
+  const first = log.add([{ name: 'm.v', timeUs, value: 1 }])
+  assert.deepEqual(await destination.send(log.batch([first]), signal), stored)
+  const strings = Array.from({ length: 500 }, (_, at) => ({
+    name: 'm.v',
+    timeUs: timeUs + 1 + at,
+    value: 'on',
+  }))
+  const said = await destination.send(log.batch([log.add(strings)]), signal)
+  assert.ok(said.kind === 'blocked' && said.code === 'HF-F122', JSON.stringify(said))
+  assert.match(said.text, /field type conflict/)
+  await query(`DROP DATABASE ${database}`)
+  const gone = await destination.send(log.batch([first]), signal)
+  assert.ok(gone.kind === 'blocked' && gone.code === 'HF-F121', JSON.stringify(gone))
+  assert.match(gone.text, /database not found/)
+  assert.deepEqual(leftOut, {})
+})
+
+test('influx, InfluxDB 1: points older than the server keeps are counted, whatever their number', async () => {
+  await using rig = await makeInfluxRig()
+  const { destination, log, leftOut, database } = rig
+  const { query } = await influx
+  await query(`CREATE RETENTION POLICY hour ON ${database} DURATION 1h REPLICATION 1 DEFAULT`)
+  const nowUs = Date.now() * 1_000
+  const old = Array.from({ length: 300 }, (_, at) => ({
+    name: 'm.v',
+    timeUs: timeUs + at,
+    value: at,
+  }))
+  const items = [log.add(old), log.add([{ name: 'm.v', timeUs: nowUs, value: 1 }])]
+  assert.deepEqual(await destination.send(log.batch([items[0] as never]), signal), stored)
+  assert.deepEqual(await destination.send(log.batch([items[1] as never]), signal), stored)
+  assert.deepEqual(leftOut, { retention: 300 })
+  assert.equal(await rig.arrived(), 1)
+})
+
+test('influx, VictoriaMetrics: what it would alter is left out and counted', async () => {
+  await using rig = await makeVictoriaRig()
+  const points = [
+    { name: 'm.v', timeUs: 0, value: 21.5 },
+    { name: 'm.v', timeUs: 1, value: 'offline' },
+    { name: 'm.v', timeUs: 2, value: 9_007_199_254_740_993n },
+    { name: 'm.v', timeUs: 3, value: 42n },
+    { name: 'm.v', timeUs: 4, value: true },
+  ]
+  assert.deepEqual(await rig.destination.send(rig.log.batch([rig.log.add(points)]), signal), stored)
+  assert.deepEqual(rig.leftOut, { value: 2 })
+  const held = await (await victoria).samples(rig.database)
+  assert.deepEqual(
+    held.map(([name, ms, value]) => [name, ms - timeUs / 1_000, value]),
+    [
+      ['m_v', 0, 21.5],
+      ['m_v', 3, 42],
+      ['m_v', 4, 1],
+    ],
+  )
+})
