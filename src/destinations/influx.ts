@@ -23,7 +23,8 @@ const MiB = 1024 * 1024
 /** Segments of one send: about 100,000 points. */
 const segmentBytesOfSend = 128 * 1024
 const text = () => z.string().min(1).max(1_024)
-const isHere = (name: string) => name === 'localhost' || name === '[::1]' || /^127\./.test(name)
+const isHere = (name: string) =>
+  name === 'localhost' || name === '[::1]' || /^127(?:\.\d+){3}$/.test(name)
 const urlSchema = z.string().transform((given, context) => {
   const url = URL.canParse(given) ? new URL(given) : undefined
   const plain = url?.protocol === 'http:' && isHere(url.hostname)

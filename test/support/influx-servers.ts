@@ -23,6 +23,8 @@ export interface Influx extends Server {
   readonly url: string
   /** Rows of the first series of the answer, times in microseconds. */
   readonly query: (text: string, database?: string) => Promise<readonly (readonly unknown[])[]>
+  /** Measurement, time and value of every point with a field `value`. */
+  readonly points: (database: string) => Promise<readonly (readonly [string, number, unknown])[]>
   /** Points of all fields of a database. */
   readonly count: (database: string) => Promise<number>
 }
@@ -59,7 +61,7 @@ export const startInflux = async (): Promise<Influx> => {
     })
     const body = (await answer.json()) as {
       error?: string
-      results?: { error?: string; series?: { values: unknown[][] }[] }[]
+      results?: { error?: string; series?: { name: string; values: unknown[][] }[] }[]
     }
     const [first] = body.results ?? []
     const error = body.error ?? first?.error
@@ -73,6 +75,12 @@ export const startInflux = async (): Promise<Influx> => {
     ...served,
     url,
     query: async (text, database) => (await results(text, database))[0]?.values ?? [],
+    points: async (database) => {
+      const all = await results('SELECT "value" FROM /.*/', database)
+      return all.flatMap(({ name, values }) =>
+        values.map(([timeUs, value]) => [name, Number(timeUs), value] as const),
+      )
+    },
     count: async (database) => {
       const all = await results('SELECT count(*) FROM /.*/', database)
       return all

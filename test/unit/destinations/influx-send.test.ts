@@ -1,0 +1,181 @@
+/** Cutting batches into requests, finding refused lines, and what is left out: against a server given as a function. */
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import fc from 'fast-check'
+import { influxDestination } from '../../../src/destinations/influx.ts'
+import type { InfluxReading } from '../../../src/destinations/influx-outcome.ts'
+import { createInfluxSender } from '../../../src/destinations/influx-send.ts'
+import { createSystemHost, type LogFields, silentLog } from '../../../src/host.ts'
+import { createTestLog, type LogPoint } from '../../contract/destination-log.ts'
+
+const signal = new AbortController().signal
+const taken: InfluxReading = { kind: 'taken' }
+const bytesOf = (lines: readonly string[]) => lines.reduce((sum, one) => sum + one.length + 1, 0)
+const points = (count: number, name = 'm.v', from = 0): LogPoint[] =>
+  Array.from({ length: count }, (_, at) => ({ name, timeUs: from + at, value: from + at }))
+
+const setUp = (answer: (lines: readonly string[]) => InfluxReading, bytesMax = 1 << 20) => {
+  const log = createTestLog('gw-7')
+  const told: LogFields[] = []
+  const host = createSystemHost({
+    log: { ...silentLog, error: (_, fields = {}) => void told.push(fields) },
+  })
+  const requests: (readonly string[])[] = []
+  const send = createInfluxSender({
+    deps: { name: 'influx', spool: log.spool, host },
+    unholdable: () => undefined,
+    bytesMax,
+    post: async (lines) => {
+      requests.push(lines)
+      return answer(lines)
+    },
+  })
+  return { log, send, requests, told }
+}
+
+test('names, values and microseconds as line protocol writes them', async () => {
+  const { log, send, requests } = setUp(() => taken)
+  const timeUs = 1_700_000_000_000_001
+  const item = log.add([
+    { name: 'line 1.temp', timeUs, value: 21.5 },
+    { name: 'line 1.a%2Eb', timeUs, value: 7n },
+    { name: 'lonely', timeUs, value: true },
+    { name: 'line 1.text', timeUs, value: 'a "b"' },
+  ])
+  assert.deepEqual(await send(log.batch([item]), signal), { kind: 'stored', rejected: [] })
+  assert.deepEqual(requests, [
+    [
+      `line\\ 1,plant=north temp=21.5 ${timeUs}`,
+      `line\\ 1,plant=north a.b=7i ${timeUs}`,
+      `lonely,plant=north value=t ${timeUs}`,
+      `line\\ 1,plant=north text="a \\"b\\"" ${timeUs}`,
+    ],
+  ])
+})
+test('what line protocol cannot say is left out, and told once', async () => {
+  const { log, send, requests, told } = setUp(() => taken)
+  const odd = [
+    { name: 'm.v', timeUs: 1, value: Number.NaN },
+    { name: 'm.v', timeUs: 2, value: Number.POSITIVE_INFINITY },
+    { name: 'bad\nname.v', timeUs: 3, value: 1 },
+    { name: 'm.v', timeUs: 4, value: 2 },
+  ]
+  const batch = log.batch([log.add(odd)])
+  await send(batch, signal)
+  assert.deepEqual(requests, [['m,plant=north v=2 4']])
+  await send(batch, signal)
+  assert.deepEqual(
+    told.map(({ reason, count }) => [reason, count]),
+    [
+      ['value', 2],
+      ['name', 1],
+    ],
+  )
+})
+test('a loss alone, and a segment of nothing but NaN, need no request', async () => {
+  const { log, send, requests } = setUp(() => taken)
+  const items = [log.addGap({ count: 3 }), log.add([{ name: 'm.v', timeUs: 1, value: Number.NaN }])]
+  assert.deepEqual(await send(log.batch(items), signal), { kind: 'stored', rejected: [] })
+  assert.deepEqual(requests, [])
+})
+test('segments of several epochs use their own dictionaries', async () => {
+  const { log, send, requests } = setUp(() => taken)
+  const first = log.add(points(1, 'old.v'))
+  const later = log.restart()
+  const second = later.add(points(1, 'new.v'))
+  await send(log.batch([first, second]), signal)
+  assert.deepEqual(requests, [['old,plant=north v=0 0', 'new,plant=north v=0 0']])
+})
+test('bytes that are damaged are rejected by their seq', async () => {
+  const { log, send } = setUp(() => taken)
+  const [good, bad] = [log.add(points(2)), log.add(points(2))]
+  assert.ok(bad.type === 'segment')
+  const bytes = Uint8Array.from(bad.bytes)
+  bytes[bytes.length - 1] = (bytes.at(-1) as number) ^ 1
+  const outcome = await send(log.batch([good, { ...bad, bytes }]), signal)
+  assert.ok(outcome.kind === 'stored')
+  assert.deepEqual(
+    outcome.rejected.map(({ seq }) => seq),
+    [2],
+  )
+})
+test('too big: several segments become fewer, the lines of one are cut', async () => {
+  const { log, send, requests } = setUp((lines) =>
+    bytesOf(lines) > 500 ? { kind: 'too-big', text: '413' } : taken,
+  )
+  const [one, two] = [log.add(points(100)), log.add(points(100, 'm.v', 100))]
+  assert.equal((await send(log.batch([one, two]), signal)).kind, 'smaller')
+  for (const item of [one, two])
+    assert.equal((await send(log.batch([item]), signal)).kind, 'stored')
+  const written = requests.filter((lines) => bytesOf(lines) <= 500).flat()
+  assert.equal(new Set(written).size, 200)
+})
+test('whichever lines are refused: the others are written, those are counted', async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.uniqueArray(fc.nat(399), { maxLength: 20 }), async (bad) => {
+      const refused = new Set(bad.map((at) => `m,plant=north v=${at} ${at}`))
+      const written = new Set<string>()
+      const { log, send, told } = setUp((lines) => {
+        if (lines.some((line) => refused.has(line))) return { kind: 'suspect', text: 'conflict' }
+        for (const line of lines) written.add(line)
+        return taken
+      })
+      // A point of another segment that is taken shows that the server is not what is wrong.
+      const items = [log.add(points(1, 'fine.v')), log.add(points(400))]
+      const outcome = await send(log.batch(items), signal)
+      if (outcome.kind === 'blocked') return assert.ok(bad.length > 10 && written.size === 0)
+      assert.deepEqual(outcome, { kind: 'stored', rejected: [] })
+      assert.equal(written.size, 401 - bad.length)
+      assert.equal(told[0]?.count, bad.length === 0 ? undefined : bad.length)
+    }),
+    { numRuns: 50 },
+  )
+})
+test('a server that refuses everything is asked a few times, and is blocked; nothing is told as lost', async () => {
+  const { log, send, requests, told } = setUp(() => ({ kind: 'suspect', text: 'conflict' }))
+  const outcome = await send(log.batch([log.add(points(10_000))]), signal)
+  assert.ok(outcome.kind === 'blocked' && outcome.code === 'HF-F122')
+  assert.ok(requests.length < 50, `${requests.length} requests`)
+  assert.deepEqual(told, [])
+})
+test('trouble in the middle ends the send; again sends all of it', async () => {
+  let calls = 0
+  const { log, send, requests } = setUp(
+    () => (++calls === 2 ? { kind: 'setback', setback: { kind: 'later', text: 'gone' } } : taken),
+    1_024,
+  )
+  const batch = log.batch([log.add(points(200))])
+  assert.equal((await send(batch, signal)).kind, 'later')
+  requests.length = 0
+  assert.equal((await send(batch, signal)).kind, 'stored')
+  assert.equal(requests.flat().length, 200)
+})
+
+test('what the configuration takes and refuses', () => {
+  const good = {
+    type: 'influx',
+    dialect: 'influxdb1',
+    url: 'https://db.example:8086',
+    database: 'd',
+  }
+  const v2 = {
+    ...good,
+    dialect: 'influxdb2',
+    database: undefined,
+    org: 'o',
+    bucket: 'b',
+    token: 't',
+  }
+  const takes = (config: object) => influxDestination.config.safeParse(config).success
+  assert.ok(takes(good))
+  assert.ok(takes(v2))
+  for (const url of ['http://127.0.0.1:8086', 'http://localhost:8086', 'http://[::1]:8086'])
+    assert.ok(takes({ ...good, url }), url)
+  for (const url of ['http://db.example', 'http://127.example', 'https://u:p@db.example', 'x'])
+    assert.ok(!takes({ ...good, url }), url)
+  assert.ok(!takes({ ...good, database: undefined }))
+  assert.ok(!takes({ ...good, username: 'u' }))
+  assert.ok(!takes({ ...good, token: 't' }))
+  assert.ok(!takes({ ...v2, token: undefined }))
+  assert.ok(!takes({ ...good, tls: { verify: false } }))
+})
