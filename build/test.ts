@@ -20,12 +20,14 @@ interface Suite {
 const postgres = ['postgres', 'postgresql-15', '/usr/lib/postgresql/15/bin/postgres'] as const
 const pgbouncer = ['pgbouncer', 'pgbouncer'] as const
 const mosquitto = ['mosquitto', 'mosquitto'] as const
+const influxd = ['influxd', 'influxdb', '/usr/bin/influxd'] as const
+const victoria = ['victoria-metrics', 'victoria-metrics', '/usr/bin/victoria-metrics'] as const
 const suites: Readonly<Record<string, Suite>> = {
   unit: { about: 'types, style, every room alone', minutes: 1, tools: [mosquitto], concurrency: 2 },
   contract: {
-    about: 'stores and destinations, real PostgreSQL and PgBouncer',
-    minutes: 1,
-    tools: [postgres, pgbouncer],
+    about: 'stores and destinations: real PostgreSQL, PgBouncer, InfluxDB 1, VictoriaMetrics',
+    minutes: 2,
+    tools: [postgres, pgbouncer, influxd, victoria],
     concurrency: 2,
   },
   model: {

@@ -1,0 +1,78 @@
+/** The request each dialect makes: path, credentials, compression. Of InfluxDB 2 this is all that is tested. */
+import assert from 'node:assert/strict'
+import { createServer, type IncomingMessage } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { test } from 'node:test'
+import { gunzipSync } from 'node:zlib'
+import { influxDestination } from '../../../src/destinations/influx.ts'
+import { createSystemHost } from '../../../src/host.ts'
+import { createTestLog } from '../../contract/destination-log.ts'
+
+interface Seen {
+  readonly url: string
+  readonly authorization: string
+  readonly text: string
+}
+const requestOf = async (config: object): Promise<Seen> => {
+  const seen: Seen[] = []
+  const take = async (request: IncomingMessage) => {
+    const parts: Buffer[] = []
+    for await (const part of request) parts.push(part as Buffer)
+    assert.equal(request.headers['content-encoding'], 'gzip')
+    const { authorization = '' } = request.headers
+    const text = gunzipSync(Buffer.concat(parts)).toString('utf8')
+    seen.push({ url: request.url ?? '', authorization, text })
+  }
+  const server = createServer((request, response) => {
+    void take(request).finally(() => response.writeHead(204).end())
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const { port } = server.address() as AddressInfo
+  try {
+    const log = createTestLog('gw-7')
+    const settings = influxDestination.config.parse({
+      type: 'influx',
+      url: `http://127.0.0.1:${port}/base/`,
+      ...config,
+    })
+    const host = createSystemHost()
+    const deps = { host, name: 'influx', agent: 'gw-7', spool: log.spool, farTime: () => {} }
+    await using destination = influxDestination.create(deps, settings)
+    const { signal } = new AbortController()
+    assert.deepEqual(await destination.standing(log.standing(0), signal), { kind: 'unknown' })
+    const batch = log.batch([log.add([{ name: 'm.v', timeUs: 7, value: 1.5 }])])
+    assert.deepEqual(await destination.send(batch, signal), { kind: 'stored', rejected: [] })
+  } finally {
+    server.closeAllConnections()
+    await new Promise((resolve) => server.close(resolve))
+  }
+  assert.equal(seen.length, 1)
+  return seen[0] as Seen
+}
+const text = 'm,plant=north v=1.5 7\n'
+
+test('influxdb1: database, retention policy, basic authentication', async () => {
+  const config = { dialect: 'influxdb1', database: 'a b', retention_policy: 'week' }
+  assert.deepEqual(await requestOf({ ...config, username: 'u', password: 'p:ä' }), {
+    url: '/base/write?db=a+b&rp=week&precision=u',
+    authorization: `Basic ${Buffer.from('u:p:ä').toString('base64')}`,
+    text,
+  })
+})
+test('influxdb2: organisation, bucket, token', async () => {
+  const config = { dialect: 'influxdb2', org: 'plant & co', bucket: 'b', token: 'secret' }
+  assert.deepEqual(await requestOf(config), {
+    url: '/base/api/v2/write?org=plant+%26+co&bucket=b&precision=us',
+    authorization: 'Token secret',
+    text,
+  })
+})
+test('victoriametrics: nothing is needed; a bearer token may be', async () => {
+  assert.deepEqual(await requestOf({ dialect: 'victoriametrics' }), {
+    url: '/base/write?precision=u',
+    authorization: '',
+    text,
+  })
+  const { authorization } = await requestOf({ dialect: 'victoriametrics', token: 'secret' })
+  assert.equal(authorization, 'Bearer secret')
+})
