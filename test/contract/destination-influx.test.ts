@@ -83,8 +83,8 @@ const makeRig = async (
     },
   }
 }
-const makeInfluxRig = async (options: RigOptions = {}): Promise<InfluxRig> => {
-  const server = await influx
+const makeInfluxRig = async (options: RigOptions = {}, at = influx): Promise<InfluxRig> => {
+  const server = await at
   const database = `db${databases++}`
   await server.query(`CREATE DATABASE ${database}`)
   const password = options.fault === 'credentials' ? 'of-somebody-else' : influxUser.password
@@ -211,6 +211,21 @@ test('influx, InfluxDB 1: points older than the server keeps are counted, whatev
   assert.deepEqual(await destination.send(log.batch([items[1] as never]), signal), stored)
   assert.deepEqual(leftOut, { retention: 300 })
   assert.equal(await rig.arrived(), 1)
+})
+
+test('influx, InfluxDB 1: a segment larger than the server takes is cut until it fits', async () => {
+  const small = startInflux(20_000)
+  await using rig = await makeInfluxRig({}, small)
+  const { destination, log, leftOut } = rig
+  const many = Array.from({ length: 10_000 }, (_, at) => ({
+    name: 'm.v',
+    timeUs: timeUs + at,
+    value: Math.sin(at),
+  }))
+  assert.deepEqual(await destination.send(log.batch([log.add(many)]), signal), stored)
+  assert.equal(await rig.arrived(), 10_000)
+  assert.deepEqual(leftOut, {})
+  await (await small).stop()
 })
 
 test('influx, VictoriaMetrics: what it would alter is left out and counted', async () => {

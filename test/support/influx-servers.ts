@@ -29,7 +29,7 @@ export interface Influx extends Server {
   readonly count: (database: string) => Promise<number>
 }
 /** With one user, who may do everything; without a password nobody may write. */
-export const startInflux = async (): Promise<Influx> => {
+export const startInflux = async (bodyBytesMax = 25_000_000): Promise<Influx> => {
   const tool = findTool('influxd', 'influxdb', '/usr/bin/influxd')
   const folder = ownFolder('influx')
   const [port, rpc] = [await freePort(), await freePort()]
@@ -41,6 +41,7 @@ export const startInflux = async (): Promise<Influx> => {
       `[meta]\n  dir = "${folder}/meta"`,
       `[data]\n  dir = "${folder}/data"\n  wal-dir = "${folder}/wal"`,
       `[http]\n  bind-address = "127.0.0.1:${port}"\n  auth-enabled = true\n  log-enabled = false`,
+      `  max-body-size = ${bodyBytesMax}`,
       '[monitor]\n  store-enabled = false',
       '',
     ].join('\n'),
