@@ -35,6 +35,8 @@ export const because = {
   notANumber: 5 << 2,
   noCommunication: 6 << 2,
   clockNeverTrusted: 7 << 2,
+  /** A heartbeat: the newest point once more, under its own time, though the rule would not have sent it. */
+  repeated: 8 << 2,
 } as const
 
 /**
@@ -51,6 +53,19 @@ export interface SeriesKey {
 export interface SeriesEntry extends SeriesKey {
   readonly id: SeriesId
   readonly unit: string
+  /** How its points were thinned; absent when every point is there. */
+  readonly contract?: Contract
+}
+/**
+ * What a reduced series promises to whoever draws it: between its points, by `interpolation`, no point that was left
+ * out lies further off than `deviation` (in the series' unit).
+ */
+export interface Contract {
+  readonly method: 'every' | 'on_change' | 'deadband' | 'swinging_door' | 'sample'
+  readonly deviation: number
+  readonly interpolation: 'linear' | 'step'
+  /** The value is repeated at least this often while points come in; null for never. */
+  readonly heartbeatUs: number | null
 }
 
 export interface Point {
@@ -200,6 +215,55 @@ export interface SeriesTable {
   ) => SeriesRef
   readonly entry: (ref: SeriesRef) => SeriesEntry
   readonly count: () => number
+}
+
+// ── from lane to lane ───────────────────────────────────────────────────────────────────────────
+
+/** Points of one lane, with what their series numbers mean to the stage alone. */
+export interface StagePoints {
+  /** `points.series` are numbers of `entry`, dense, the same for the life of the stage. */
+  readonly points: PointBatch
+  readonly entry: (series: number) => SeriesEntry
+}
+/** What one step gives to a lane of the stage's own. `series` numbers mean `entry` here. */
+export interface Derived extends StagePoints {
+  readonly lane: string
+}
+export interface StageInput extends StagePoints {
+  /** Of the sealed segment that these points are. */
+  readonly seq: Seq
+  /**
+   * Points of the lane it reads with `fromUs <= time < toUs` in segments up to this one, in accept order, segment by
+   * segment, numbered as in `points`; what was trimmed is missing.
+   */
+  readonly raw: (fromUs: number, toUs: number) => Iterable<PointBatch>
+}
+/**
+ * A reader of a lane that writes lanes of its own: rules, windows. Pure and deterministic: the same state and the same
+ * steps give the same points, so a restart may repeat steps and throw their output away.
+ */
+export interface Stage {
+  readonly name: string
+  readonly step: (input: StageInput) => readonly Derived[]
+  /** Closes what the clock alone can close (no point came); the spool saves the state in the same transaction. */
+  readonly tick: (nowUs: number, raw: StageInput['raw']) => readonly Derived[]
+  readonly save: () => Uint8Array
+  /** Before the first step; `null` is the beginning. A state of another configuration is understood or begun anew. */
+  readonly load: (state: Uint8Array | null) => void
+  /** Raw points at or after this time may still be asked for; Infinity when none will. */
+  readonly holdFromUs: () => number
+  /** The lane must make room up to this time: what needs it is given out now, marked partial. */
+  readonly letGo: (beforeUs: number, raw: StageInput['raw']) => readonly Derived[]
+  /** Points taken in and given out, by class, since the state began: for books, `plan` and `explain`. */
+  readonly totals: () => readonly StageTotals[]
+}
+export interface StageTotals {
+  readonly class: string
+  readonly lane: string
+  readonly pointsIn: number
+  readonly pointsOut: number
+  /** Points too late for any window; they stay in raw. */
+  readonly tooLate: number
 }
 
 // ── out of the spool ────────────────────────────────────────────────────────────────────────────

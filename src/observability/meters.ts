@@ -87,6 +87,11 @@ export const meters: Readonly<Record<string, MeterDeclaration>> = {
   holdfast_destination_sends_total: counter('Sends by outcome.', 'destination', 'outcome'),
   holdfast_destination_send_duration_seconds: seconds('One send and its answer.', 'destination'),
   holdfast_destination_last_ack_timestamp_seconds: gauge('When it last acked.', 'destination'),
+  holdfast_destination_points_left_out_total: counter(
+    'Points the far side cannot hold.',
+    'destination',
+    'reason',
+  ),
   holdfast_destination_rewinds_total: counter('Times the far side forgot.', 'destination'),
 
   holdfast_regional_requests_total: counter('Requests by route and answer.', 'route', 'status'),
