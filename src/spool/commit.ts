@@ -13,6 +13,7 @@ import { recordLosses } from './gaps.ts'
 import { keepSample } from './quarantine.ts'
 import { makeRoom, type Room, requireRoom } from './room.ts'
 import { pointsMaxOf, sealOpen, segmentTextCostMax } from './seal.ts'
+import { saveSeries } from './series-rows.ts'
 import { keyOf, type LaneState, laneNamed, type SpoolState } from './state.ts'
 import { addWaiting } from './waiting.ts'
 import { write } from './write.ts'
@@ -48,9 +49,7 @@ export const saveKept = (state: SpoolState, kept: readonly Kept[]): number => {
 export const saveDictionary = (state: SpoolState, from: number): number => {
   const entries = state.dictionary.entries(from)
   entries.forEach((entry, at) => {
-    state
-      .sql('INSERT OR REPLACE INTO series VALUES (?, ?, ?, ?)')
-      .run(entry.id, entry.name, JSON.stringify(entry.tags), entry.unit)
+    saveSeries(state, entry)
     state
       .sql('INSERT INTO dictionary VALUES (?, ?)')
       .run(state.ordinal * 2 ** 24 + from + at, entry.id)

@@ -8,6 +8,7 @@
 import { dictionaryHashStart, extendDictionaryHash } from '../codec/series-id.ts'
 import type { EpochId, EpochLink, LaneId, Seq, SeriesEntry } from '../model.ts'
 import { asTheyAre, type Renumber } from './columns.ts'
+import { entryOfRow, type SeriesRow, seriesColumns } from './series-rows.ts'
 import { type EpochRow, type LaneState, type SpoolState, seqSpan } from './state.ts'
 
 const dictionarySpan = 2 ** 24
@@ -99,19 +100,6 @@ export const pruneEpochs = (state: SpoolState): void => {
   state.sql('DELETE FROM epoch_lanes WHERE key < ?').run(first * 512)
 }
 
-interface SeriesRow {
-  readonly id: bigint
-  readonly name: string
-  readonly tags: string
-  readonly unit: string
-}
-const entryOf = (row: SeriesRow): SeriesEntry => ({
-  id: row.id,
-  name: row.name,
-  tags: JSON.parse(row.tags) as SeriesEntry['tags'],
-  unit: row.unit,
-})
-
 export const dictionaryEntries = (
   state: SpoolState,
   epoch: EpochId,
@@ -124,12 +112,19 @@ export const dictionaryEntries = (
   const start = row.ordinal * dictionarySpan
   const rows = state
     .sql(
-      `SELECT s.id, s.name, s.tags, s.unit FROM dictionary d JOIN series s ON s.id = d.series
+      `SELECT ${seriesColumns} FROM dictionary d JOIN series s ON s.id = d.series
        WHERE d.key >= ? AND d.key < ? ORDER BY d.key LIMIT ?`,
     )
     .safeIntegers()
     .all(start + first, start + dictionarySpan, max) as SeriesRow[]
-  return rows.map(entryOf)
+  const entries: SeriesEntry[] = []
+  for (const row of rows) {
+    const entry = entryOfRow(row)
+    // No segment beyond this one is read out any more (`dictionaryHolds`).
+    if (entry === undefined) break
+    entries.push(entry)
+  }
+  return entries
 }
 
 /** Whether the epoch's dictionary is still the one a segment was sealed with: nobody could tell its series else. */
@@ -141,17 +136,17 @@ export const dictionaryHolds = (
   const seen = state.dictionariesSeen.get(ordinal) ?? { length: 0, hash: dictionaryHashStart }
   if (ordinal === state.ordinal || sealed.dictionaryLength <= seen.length) return true
   const start = ordinal * dictionarySpan
-  const ids = state
+  const rows = state
     .sql(
-      `SELECT d.series FROM dictionary d JOIN series s ON s.id = d.series
+      `SELECT ${seriesColumns} FROM dictionary d JOIN series s ON s.id = d.series
        WHERE d.key >= ? AND d.key < ? ORDER BY d.key`,
     )
-    .pluck()
     .safeIntegers()
-    .iterate(start + seen.length, start + sealed.dictionaryLength) as IterableIterator<bigint>
+    .iterate(start + seen.length, start + sealed.dictionaryLength) as IterableIterator<SeriesRow>
   let { length, hash } = seen
-  for (const id of ids) {
-    hash = extendDictionaryHash(hash, BigInt.asUintN(64, id))
+  for (const row of rows) {
+    if (entryOfRow(row) === undefined) break
+    hash = extendDictionaryHash(hash, BigInt.asUintN(64, row.id))
     length++
   }
   if (length !== sealed.dictionaryLength || hash !== sealed.dictionaryHash) return false
@@ -166,13 +161,13 @@ export const renumberFrom = (state: SpoolState, ordinal: number): Renumber => {
   const learn = (index: number): number => {
     const row = state
       .sql(
-        `SELECT s.id, s.name, s.tags, s.unit FROM dictionary d JOIN series s ON s.id = d.series
-         WHERE d.key = ?`,
+        `SELECT ${seriesColumns} FROM dictionary d JOIN series s ON s.id = d.series WHERE d.key = ?`,
       )
       .safeIntegers()
       .get(ordinal * dictionarySpan + index) as SeriesRow | undefined
-    if (row === undefined) throw new Error(`no series ${index} in epoch ${ordinal}`)
-    const number = state.dictionary.ofEntry(entryOf(row))
+    const entry = row === undefined ? undefined : entryOfRow(row)
+    if (entry === undefined) throw new Error(`no series ${index} in epoch ${ordinal}`)
+    const number = state.dictionary.ofEntry(entry)
     known.set(index, number)
     return number
   }

@@ -201,7 +201,7 @@ const buildState = (
     lastWallUs: loaded.wallUs,
     stampedBoots: new Map(),
     dead: null,
-    filePages: db.pragma('page_count', { simple: true }) as number,
+    pagesGranted: db.pragma('page_count', { simple: true }) as number,
     epochs: [...epochs, row],
     dictionariesSeen: new Map(),
     commitMs: [],

@@ -48,10 +48,13 @@ export const requireRoom = (state: SpoolState, room: Room, bytes: number): void 
     room.neededBytes = over + slackBytes
     throw new Failure('HF-S020', 'the spool is at its quota')
   }
-  if (file > state.filePages && state.diskFreeBytes() < growthFloor(state)) {
+  // Used pages, not the file's: what a seal added unasked counts against the next commit, what a trim freed for it.
+  if (used <= state.pagesGranted) return
+  if (state.diskFreeBytes() < growthFloor(state)) {
     room.reason = 'disk'
     throw new Failure('HF-S020', 'the disk is at its free-space floor')
   }
+  state.pagesGranted = file
 }
 
 const releaseHold = (state: SpoolState, bytes: number): boolean => {

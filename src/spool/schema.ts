@@ -124,7 +124,8 @@ CREATE TABLE series (
   id INTEGER PRIMARY KEY,          -- 63 bits of SHA-256
   name TEXT NOT NULL,
   tags TEXT NOT NULL,              -- JSON, sorted pairs
-  unit TEXT NOT NULL
+  unit TEXT NOT NULL,
+  crc INTEGER NOT NULL             -- CRC32 of all columns before, see series-rows.ts
 ) STRICT;
 
 CREATE TABLE kept (

@@ -114,8 +114,8 @@ export interface SpoolState {
   /** Offsets given to boots that ended untrusted, while their points are being settled. */
   readonly stampedBoots: Map<string, number>
   dead: Failure | null
-  /** Pages of the file after the last commit: growth beyond them needs the disk's consent. */
-  filePages: number
+  /** Pages the file had when the disk last had room enough: what commits may use without asking again. */
+  pagesGranted: number
   readonly epochs: EpochRow[]
   /** Of older epochs' dictionaries, by ordinal: how far they were found to be what their segments say. */
   readonly dictionariesSeen: Map<number, { readonly length: number; readonly hash: string }>

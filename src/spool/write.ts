@@ -135,7 +135,6 @@ export const write = <T>(state: SpoolState, anchor: AnchorNeed, work: () => T): 
   for (const lane of state.lanes.values()) {
     for (const reader of lane.readers.values()) reader.saved = reader.now
   }
-  state.filePages = state.sql('PRAGMA page_count').pluck().get() as number
   state.commitMs[state.commits % commitSamples] = state.host.clock.monotonicMs() - startedMs
   state.commits++
   state.failpoint('after-commit')

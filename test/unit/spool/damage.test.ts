@@ -51,3 +51,47 @@ test('journal rows whose bytes are of another type are declared lost', () => {
   assert.equal(damaged.lanes()[0]?.accepted, 40)
   assert.equal(damaged.gaps(10)[0]?.count, 20)
 })
+
+/** A spool whose older epoch used `name`; then what it gives out when the image is changed by `change`. */
+const afterRestart = (name: string, change: (image: Buffer) => void) => {
+  const rig = createRig()
+  const first = rig.open()
+  store(first, floats(rig.series, 1, 200, 'another'))
+  store(first, floats(rig.series, 201, 100, name))
+  const image = Buffer.from(first.image())
+  change(image)
+  const spool = rig.look(image)
+  const items = readAll(spool)
+  const [epoch] = spool.epochs()
+  return { items, entries: spool.dictionary(epoch?.epoch ?? '', 0, 10) }
+}
+
+test('any one flipped bit of a stored series is put right', () => {
+  const name = 'boiler temperature'
+  for (let bit = 0; bit < name.length * 8; bit++) {
+    const { items, entries } = afterRestart(name, (image) => {
+      const at = image.indexOf(name)
+      assert.ok(at > 0 && image.indexOf(name, at + 1) === -1)
+      image[at + (bit >> 3)] = (image[at + (bit >> 3)] as number) ^ (1 << (bit & 7))
+    })
+    assert.ok(items.every((item) => item.type === 'segment'))
+    assert.deepEqual(
+      entries.map((entry) => entry.name),
+      ['another', name],
+    )
+  }
+})
+
+test('of a series damaged beyond that no segment is given out, those before it are', () => {
+  const { items, entries } = afterRestart('boiler temperature', (image) =>
+    image.write('cooler', image.indexOf('boiler temperature')),
+  )
+  assert.deepEqual(
+    items.map((item) => (item.type === 'tombstone' ? item.gap.reason : 'segment')),
+    ['segment', 'segment', 'damaged'],
+  )
+  assert.deepEqual(
+    entries.map((entry) => entry.name),
+    ['another'],
+  )
+})

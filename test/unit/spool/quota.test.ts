@@ -141,3 +141,32 @@ test('below the free-disk floor the file does not grow, but what it has is used'
   assert.equal(spool.lanes()[0]?.accepted, 0)
   assert.deepEqual(contents(readAll(spool)), [])
 })
+
+test('below the free-disk floor seals add little, intake ends, and goes on in what a trim has freed', () => {
+  const rig = createRig({ lanes, diskFreeBytesMin: 1e9 })
+  const spool = rig.open()
+  spool.openReader('raw', 'region', 'oldest')
+  fill(spool, rig, 'raw', (total) => total >= 50_000)
+  rig.disk.freeBytes = 1e6
+  const granted = spool.image().length
+  let small = 100_000
+  /** Journalled, and sealed apart even if the commit was refused: what that adds to the file no commit asked for. */
+  const storeSmall = (): boolean => {
+    small += 20
+    const points = noise(rig.series, small, 20)
+    const { kind } = spool.commit([{ lane: 'raw', intakes: [{ points }], seal: false }])
+    if (kind === 'full' || small % 400 === 0) spool.seal(['raw'])
+    return kind === 'stored'
+  }
+  const most = 10_000
+  let stored = 0
+  while (stored < most && storeSmall()) stored++
+  assert.ok(stored < most)
+  // Each seal may leave a page free again, and must not invite the next commit to fill it.
+  for (let again = 0; again < 1_000; again++) storeSmall()
+  assert.ok(spool.image().length - granted <= 16 * 4_096)
+  spool.ack('raw', 'region', { which: 'backlog', upTo: spool.lanes()[0]?.head ?? 0 })
+  spool.flush()
+  assert.ok(storeSmall(), 'pages of the file that are free again are used')
+  assert.ok(spool.image().length - granted <= 16 * 4_096)
+})

@@ -95,6 +95,8 @@ export interface Rig {
   readonly clock: TestClock
   readonly series: ReturnType<typeof newSeries>
   readonly anchorFile: AnchorFile
+  /** What the spool sees of its disk; the test's to change. */
+  readonly disk: { freeBytes: number }
   readonly open: (image?: Uint8Array | null, failpoint?: (name: string) => void) => Spool
   /** Opens a copy that shares nothing with the rig's spool, its anchor included. */
   readonly look: (image: Uint8Array) => Spool
@@ -103,16 +105,18 @@ export const createRig = (change: Partial<SpoolOptions> = {}): Rig => {
   const clock = createTestClock()
   const series = newSeries()
   const anchorFile = createMemoryAnchor()
+  const disk = { freeBytes: 1e12 }
   const parts = {
     host: { clock, randomBytes: countingBytes, bootId: 'b0'.repeat(16), log: silentLog },
     series,
     options: spoolOptions(change),
-    diskFreeBytes: () => 1e12,
+    diskFreeBytes: () => disk.freeBytes,
   }
   return {
     clock,
     series,
     anchorFile,
+    disk,
     open: (image = null, failpoint = () => {}) =>
       openSpool({ ...parts, at: { image }, anchorFile, failpoint }),
     look: (image) => openSpool({ ...parts, at: { image }, anchorFile: createMemoryAnchor() }),

@@ -1,0 +1,75 @@
+/**
+ * Rows of the `series` table: what a series' number on the wire means, years later too.
+ *
+ * Invariants: a row is believed only when its CRC32 holds; one flipped bit, wherever in the row, is found and put
+ * right (every single flip has a CRC of its own), more are damage and nobody guesses.
+ */
+import { crc32 } from 'node:zlib'
+import type { SeriesEntry } from '../model.ts'
+import type { SpoolState } from './state.ts'
+
+/** As columns of a query over `series s`. Text as bytes: a flipped bit may leave no valid UTF-8. */
+export const seriesColumns =
+  's.id, CAST(s.name AS BLOB) AS name, CAST(s.tags AS BLOB) AS tags, CAST(s.unit AS BLOB) AS unit, s.crc'
+export interface SeriesRow {
+  readonly id: bigint
+  readonly name: Uint8Array
+  readonly tags: Uint8Array
+  readonly unit: Uint8Array
+  readonly crc: bigint
+}
+
+const idBytes = 8
+/** No door lets a NUL into a name, a tag or a unit. */
+const between = Buffer.of(0)
+const bytesOf = (id: bigint, texts: readonly Uint8Array[]): Buffer => {
+  const idPart = Buffer.alloc(idBytes)
+  idPart.writeBigInt64BE(id)
+  return Buffer.concat([idPart, ...texts.flatMap((text) => [between, text])])
+}
+
+export const saveSeries = (state: SpoolState, { id, name, tags, unit }: SeriesEntry): void => {
+  const texts = [name, JSON.stringify(tags), unit]
+  const crc = crc32(
+    bytesOf(
+      id,
+      texts.map((text) => Buffer.from(text)),
+    ),
+  )
+  state.sql('INSERT OR REPLACE INTO series VALUES (?, ?, ?, ?, ?)').run(id, ...texts, crc)
+}
+
+/** The row's bytes as they were written, or undefined when no single flipped bit explains what is there. */
+const mended = (bytes: Buffer, crc: number): Buffer | undefined => {
+  const found = crc32(bytes)
+  const differing = (found ^ crc) >>> 0
+  // None, or one bit of the CRC itself.
+  if ((differing & (differing - 1)) === 0) return bytes
+  for (let bit = 0; bit < bytes.length * 8; bit++) {
+    const at = bit >> 3
+    const was = bytes[at] as number
+    bytes[at] = was ^ (1 << (bit & 7))
+    if (crc32(bytes) === crc) return bytes
+    bytes[at] = was
+  }
+  return undefined
+}
+
+/** Undefined when the row is damaged. */
+export const entryOfRow = (row: SeriesRow): SeriesEntry | undefined => {
+  const texts = [row.name, row.tags, row.unit]
+  const bytes = mended(bytesOf(row.id, texts), Number(row.crc))
+  if (bytes === undefined) return undefined
+  let at = idBytes
+  const [name, tags, unit] = texts.map(({ length }) => {
+    const text = bytes.toString('utf8', at + 1, at + 1 + length)
+    at += 1 + length
+    return text
+  }) as [string, string, string]
+  return {
+    id: bytes.readBigInt64BE(0),
+    name,
+    tags: JSON.parse(tags) as SeriesEntry['tags'],
+    unit,
+  }
+}
