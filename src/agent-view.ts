@@ -155,6 +155,9 @@ export const createAgentView = (parts: AgentViewParts): AgentView => {
         certificates: parts.certificates(),
         lostLastHour: lostLastHour(answer?.gaps ?? []),
       }),
+      replays: destinations.flatMap(({ config: one, forwarder }) =>
+        forwarder.replays().map((job) => ({ destination: one.name, ...job })),
+      ),
       ...shared,
     }
   }

@@ -46,6 +46,21 @@ const destinationLines = (status: AgentStatus): string[] => {
     return `${one.name} ${one.state}   ${last}${backlog}${drainText(one, inPerSecond)}${why}`
   })
 }
+/** What runs or waits, and what was refused on its way; a replay that went well needs no line. */
+const replayLines = ({ replays }: AgentStatus): string[] =>
+  replays
+    .filter(
+      ({ state, segmentsRefused }) =>
+        state === 'running' || state === 'waiting' || segmentsRefused > 0,
+    )
+    .map((one) => {
+      const refused =
+        one.segmentsRefused > 0
+          ? `, ${amountText(one.segmentsRefused, 'segment')} refused, see the log`
+          : ''
+      const sent = `${countText(one.pointsSent)} of ${countText(one.points)} points of ${one.lane}`
+      return `${one.destination}:${one.id} ${one.state}   ${sent}${refused}`
+    })
 const lostPoints = ({ lanes }: AgentStatus) =>
   lanes.reduce(
     (sum, { readers }) => sum + Math.max(0, ...readers.map((one) => one.declaredLost)),
@@ -82,6 +97,7 @@ export const statusLines = (status: AgentStatus): string[] => {
     ...line('sources', sourceLines(nowUs, status.sources)),
     ...line('spool', [spoolText(status)]),
     ...line('destination', destinationLines(status)),
+    ...line('replay', replayLines(status)),
     ...(lost > 0
       ? line('lost', [`${amountText(lost, 'point')} declared lost, see: holdfast gaps`])
       : []),

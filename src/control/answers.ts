@@ -103,6 +103,24 @@ const spoolStats = both<SpoolStats>()(
   }),
 )
 const clock = both<ClockStatus>()(z.object({ trusted: z.boolean(), offsetUs: count.nullable() }))
+const replay = both<AgentStatus['replays'][number]>()(
+  z.object({
+    destination: text,
+    id: count,
+    lane: text,
+    fromUs: timeUs,
+    toUs: timeUs,
+    state: z.enum(['waiting', 'running', 'done', 'cancelled']),
+    seqFirst: count,
+    seqLast: count,
+    seqDone: count,
+    segmentsSent: count,
+    pointsSent: count,
+    segmentsRefused: count.describe('Accepted once and refused now: passed over, still held'),
+    points: count,
+    segments: count,
+  }),
+)
 export const agentStatus = both<AgentStatus>()(
   z.object({
     version: text,
@@ -118,6 +136,7 @@ export const agentStatus = both<AgentStatus>()(
     sources: z.array(source).readonly(),
     lanes: z.array(laneStatus).readonly(),
     destinations: z.array(destination).readonly(),
+    replays: z.array(replay).readonly(),
   }),
 )
 export const gapRow = both<GapRow>()(

@@ -5,6 +5,7 @@
  * which say what they did.
  */
 
+import type { ReplayStatus } from '../forward/replay.ts'
 import type {
   ClockStatus,
   DestinationStatus,
@@ -35,6 +36,8 @@ export interface AgentStatus {
   readonly sources: readonly SourceStatus[]
   readonly lanes: readonly LaneStatus[]
   readonly destinations: readonly DestinationStatus[]
+  /** Those asked for lately, with their progress. */
+  readonly replays: readonly (ReplayStatus & { readonly destination: string })[]
 }
 export interface ReplayRequest {
   readonly fromUs: number

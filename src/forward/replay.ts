@@ -25,6 +25,8 @@ export interface ReplayStatus {
   readonly seqDone: Seq
   readonly segmentsSent: number
   readonly pointsSent: number
+  /** Accepted once, refused now: passed over, still held, in the log by lane and seq. */
+  readonly segmentsRefused: number
   /** What the range held when the replay was asked for. */
   readonly points: number
   readonly segments: number
@@ -122,12 +124,23 @@ export const createReplays = (parts: ReplayParts): Replays => {
         return { kind: 'end', end: outcome }
       // One item a request: too big or refused now is passed over; it was accepted once, and is still held.
       const given = outcome.kind === 'smaller' || outcome.rejected.length > 0
-      if (given) parts.host.log.warn('replay_refused', { lane: job.lane, after })
+      if (given) {
+        const text = outcome.kind === 'smaller' ? outcome.text : (outcome.rejected[0]?.text ?? '')
+        const { lane, id } = job
+        parts.host.log.warn('replay_refused', {
+          destination: destination.name,
+          lane,
+          replay: id,
+          after,
+          text,
+        })
+      }
       const sent = given ? [] : batch.items
       jobs.change(job.id, {
         seqDone: Math.max(now.seqDone, ...batch.items.map(seqLastOf)),
         segmentsSent: now.segmentsSent + sent.length,
         pointsSent: now.pointsSent + pointsIn(sent),
+        segmentsRefused: now.segmentsRefused + (given ? batch.items.length : 0),
       })
       if (++batches % batchesBetweenSaves === 0) await jobs.save()
       return { kind: 'taken' }
@@ -157,9 +170,10 @@ export const createReplays = (parts: ReplayParts): Replays => {
     )
     if (end === undefined && !stop.aborted) {
       jobs.change(job.id, { state: 'done', seqDone: upTo })
-      const { segmentsSent: segments = 0, pointsSent: points = 0 } = jobs.get(job.id) ?? {}
-      const { id } = job
-      parts.host.log.info('replay_done', { replay: id, lane: job.lane, segments, points })
+      const done = jobs.get(job.id) ?? job
+      const { id, lane, segmentsSent, pointsSent, segmentsRefused } = done
+      const counts = { segments: segmentsSent, points: pointsSent, refused: segmentsRefused }
+      parts.host.log.info('replay_done', { replay: id, lane, ...counts })
     }
     await jobs.save()
     return end === 'cancelled' ? undefined : end
@@ -184,6 +198,7 @@ export const createReplays = (parts: ReplayParts): Replays => {
         seqDone: Math.max(0, range.seqFirst - 1),
         segmentsSent: 0,
         pointsSent: 0,
+        segmentsRefused: 0,
         points: range.points,
         segments: range.segments,
       })

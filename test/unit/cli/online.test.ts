@@ -61,6 +61,11 @@ test('status --json is the whole answer; -q is the verdict alone', async () => {
   assert.equal((await it.ask('status', '-q')).out.split('\n').length, 2)
 })
 
+const replay = {
+  ...{ destination: 'region', id: 3, lane: 'raw', fromUs: 0, toUs: 1, state: 'running' as const },
+  ...{ seqFirst: 1, seqLast: 10, seqDone: 7, segments: 10, points: 100 },
+  ...{ segmentsSent: 7, pointsSent: 70, segmentsRefused: 0 },
+}
 test('status shows what is wrong in each part', () => {
   const source = { ...status.sources[0], state: 'restarting' as const, text: 'broker refused' }
   const lines = statusLines({
@@ -68,11 +73,19 @@ test('status shows what is wrong in each part', () => {
     spool: null,
     sources: [source as (typeof status.sources)[0]],
     clock: { trusted: false, offsetUs: -90_000_000 },
+    replays: [
+      replay,
+      { ...replay, id: 4, state: 'done' },
+      { ...replay, state: 'done', segmentsRefused: 2 },
+    ],
   }).join('\n')
   assert.match(lines, /0\/1 running/)
   assert.match(lines, /press: restarting, last point 1 s ago: broker refused/)
   assert.match(lines, /spool {8}does not answer/)
   assert.match(lines, /clock {8}not trusted, -2 min/)
+  assert.match(lines, /replay {7}region:3 running {3}70 of 100 points of raw\n/)
+  assert.match(lines, /region:3 done {3}70 of 100 points of raw, 2 segments refused, see the log/)
+  assert.doesNotMatch(lines, /region:4/)
 })
 
 test('tap: so many points, then it ends', async () => {

@@ -41,6 +41,7 @@ export const status: AgentStatus = {
     lostLastHour: 0,
   }),
   clock: { trusted: true, offsetUs: 3_000 },
+  replays: [],
   spool,
   sources: [
     {

@@ -226,6 +226,23 @@ test('a destination that throws is a bug: the service ends with it and leaves no
   assert.equal(trial.waiting(), 0)
 })
 
+test('replay: a segment that is refused now is passed over and counted', async () => {
+  const trial = createTrial({
+    send: ({ replay, items: [item] }) =>
+      replay && item?.seq === 7
+        ? { kind: 'stored', rejected: [{ seq: 7, text: 'not any more' }] }
+        : undefined,
+  })
+  trial.add(10)
+  trial.start()
+  assert.ok(await trial.until(() => trial.drained() === 10))
+  await trial.forwarder.replay('raw', 5_000_000, 10_000_000)
+  await trial.until(() => trial.forwarder.replays()[0]?.state === 'done')
+  const [{ segmentsSent, segmentsRefused, pointsSent } = {}] = trial.forwarder.replays()
+  assert.deepEqual([segmentsSent, segmentsRefused, pointsSent], [4, 1, 40])
+  assert.ok(await trial.stop())
+})
+
 test('replay: the range again, marked, once more after a restart, and not beyond what is acked', async () => {
   const trial = createTrial({ delayMs: 100 })
   trial.add(30)
