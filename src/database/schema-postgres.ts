@@ -206,7 +206,11 @@ end if;
 end $migration$;
 `
 
-/** Every row inserted, overwritten or deleted, for a checker that trusts no counter. Idempotent. */
+const auditEvents = { insert: 'new', update: 'new', delete: 'old' } as const
+/**
+ * Every row inserted, overwritten or deleted, for a checker that trusts no counter. Idempotent. A hypertable that may be
+ * compressed takes no transition tables: there each row tells of itself, which is slower.
+ */
 export const postgresAudit = `
 create table if not exists points_audit (
   id bigint generated always as identity,
@@ -215,19 +219,34 @@ create table if not exists points_audit (
 create or replace function points_audit_note() returns trigger language plpgsql security definer
 set search_path from current as $$
 begin
-  if tg_op = 'INSERT' then
-    insert into points_audit (series_id, time, ord, op) select series_id, time, ord, 'insert' from changed;
-  elsif tg_op = 'UPDATE' then
-    insert into points_audit (series_id, time, ord, op) select series_id, time, ord, 'update' from changed;
-  else
-    insert into points_audit (series_id, time, ord, op) select series_id, time, ord, 'delete' from changed;
-  end if;
+  insert into points_audit (series_id, time, ord, op) select series_id, time, ord, lower(tg_op) from changed;
   return null;
 end $$;
-create or replace trigger points_audit_insert after insert on points
-  referencing new table as changed for each statement execute function points_audit_note();
-create or replace trigger points_audit_update after update on points
-  referencing new table as changed for each statement execute function points_audit_note();
-create or replace trigger points_audit_delete after delete on points
-  referencing old table as changed for each statement execute function points_audit_note();
+create or replace function points_audit_note_row() returns trigger language plpgsql security definer
+set search_path from current as $$
+declare changed points%rowtype;
+begin
+  if tg_op = 'DELETE' then changed := old; else changed := new; end if;
+  insert into points_audit (series_id, time, ord, op)
+  values (changed.series_id, changed.time, changed.ord, lower(tg_op));
+  return null;
+end $$;
+do $do$ declare is_hypertable boolean := false;
+begin
+  if exists (select from pg_extension where extname = 'timescaledb') then
+    is_hypertable := exists (select from timescaledb_information.hypertables
+      where hypertable_schema = current_schema() and hypertable_name = 'points');
+  end if;
+${Object.entries(auditEvents)
+  .map(
+    ([event, table]) => `  if is_hypertable then
+    create or replace trigger points_audit_${event} after ${event} on points
+      for each row execute function points_audit_note_row();
+  else
+    create or replace trigger points_audit_${event} after ${event} on points
+      referencing ${table} table as changed for each statement execute function points_audit_note();
+  end if;`,
+  )
+  .join('\n')}
+end $do$;
 `

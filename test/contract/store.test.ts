@@ -1,12 +1,14 @@
 /** The store contract over every implementation and every way in: memory, file, PostgreSQL, PgBouncer. */
+import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { after, before } from 'node:test'
+import { after, before, test } from 'node:test'
 import pg from 'pg'
 import { extendDictionaryHash } from '../../src/codec/series-id.ts'
 import { createEmbeddedStore, type EmbeddedStore } from '../../src/database/embedded.ts'
 import { createPostgresStore } from '../../src/database/postgres.ts'
 import { createEmbeddedReadBack, createPostgresReadBack } from '../../src/database/read-back.ts'
+import { planSql } from '../../src/database/schema-postgres.ts'
 import { createSystemHost, type Host } from '../../src/host.ts'
 import { createCertificates } from '../support/certificates.ts'
 import { type PgBouncer, type Postgres, startPgBouncer, startPostgres } from '../support/servers.ts'
@@ -37,6 +39,7 @@ const embeddedWorld = async (path: string): Promise<StoreWorld> => {
     other: store,
     readBack: createEmbeddedReadBack(store.database),
     pass: async (ms) => host.move(ms),
+    age: async () => {},
     losePoints: async (agent) => {
       store.database
         .prepare(
@@ -63,11 +66,16 @@ runStoreContract('embedded, in a file', () =>
   embeddedWorld(join(temporaryFolder('store'), 'region.db')),
 )
 
+/** Where the installed PostgreSQL has the extension: Debian's packages do not, so it is asked for by name. */
+const timescale = process.env.HOLDFAST_TEST_TIMESCALEDB === '1'
 let postgres: Postgres
 let bouncer: PgBouncer
 before(async () => {
   const certificates = await createCertificates()
-  postgres = await startPostgres({ certificates })
+  const settings = timescale
+    ? ["shared_preload_libraries = 'timescaledb'", 'timescaledb.telemetry_level = off']
+    : []
+  postgres = await startPostgres({ certificates, settings })
   bouncer = await startPgBouncer(postgres, certificates)
 })
 after(async () => {
@@ -75,10 +83,15 @@ after(async () => {
   await postgres.stop()
 })
 
-const postgresWorld = async (url: string, database: string): Promise<StoreWorld> => {
+const postgresWorld = async (
+  url: string,
+  database: string,
+  extension = '',
+): Promise<StoreWorld> => {
   // PgBouncer knows only this one, which is there already.
   if (database !== postgres.database)
     postgres.sql(`create database ${database} owner holdfast`, 'postgres')
+  if (extension !== '') postgres.sql(`create extension ${extension}`, database)
   const ca = readFileSync(postgres.ca, 'utf8')
   const urls = [url.replace(/\/holdfast$/, `/${database}`)]
   const open = () => createPostgresStore({ urls, tls: { ca }, host: system, extendDictionaryHash })
@@ -104,6 +117,10 @@ const postgresWorld = async (url: string, database: string): Promise<StoreWorld>
     readBack: createPostgresReadBack(client),
     pass: async (ms) => {
       await client.query(`update agents set last_heard = last_heard - ${ms * 1000}`)
+    },
+    age: async () => {
+      if (extension !== '')
+        await client.query('select compress_chunk(chunk, true) from show_chunks($$points$$) chunk')
     },
     losePoints: async (agent) => {
       await client.query({
@@ -133,3 +150,17 @@ const postgresWorld = async (url: string, database: string): Promise<StoreWorld>
 }
 runStoreContract('PostgreSQL, TLS and SCRAM', () => postgresWorld(postgres.url, 'direct'))
 runStoreContract('PostgreSQL through PgBouncer', () => postgresWorld(bouncer.url, 'holdfast'))
+if (timescale) {
+  runStoreContract('TimescaleDB', () => postgresWorld(postgres.url, 'hypertable', 'timescaledb'))
+  test('TimescaleDB: the plan makes hypertable, compression and retention, once', () => {
+    postgres.sql('create database planned', 'postgres')
+    postgres.sql('create extension timescaledb', 'planned')
+    const plan = planSql({ role: 'region_node', retention: '365 days' })
+    for (const _ of ['first', 'again']) postgres.sql(plan, 'planned')
+    const jobs = postgres.sql(
+      "select proc_name from timescaledb_information.jobs where hypertable_name = 'points' order by 1",
+      'planned',
+    )
+    assert.deepEqual(jobs.split('\n'), ['policy_compression', 'policy_retention'])
+  })
+}
