@@ -208,8 +208,8 @@ end $migration$;
 
 const auditEvents = { insert: 'new', update: 'new', delete: 'old' } as const
 /**
- * Every row inserted, overwritten or deleted, for a checker that trusts no counter. Idempotent. A hypertable that may be
- * compressed takes no transition tables: there each row tells of itself, which is slower.
+ * Every row inserted, overwritten or deleted, for a checker that trusts no counter. Idempotent. A hypertable that may
+ * be compressed takes no transition tables: there each row tells of itself, which is slower.
  */
 export const postgresAudit = `
 create table if not exists points_audit (
