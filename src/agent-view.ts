@@ -16,6 +16,7 @@ import { Failure } from './errors.ts'
 import type { Forwarder, ForwarderStatus } from './forward/forwarder.ts'
 import type { Host } from './host.ts'
 import { gapRowsMax } from './limits.ts'
+import type { Destination } from './model.ts'
 import type { CertificateStatus, DestinationStatus } from './observability/health.ts'
 import { spoolSilentMsMax, verdict } from './observability/health.ts'
 import type { AgentClock } from './pipeline/clock.ts'
@@ -24,6 +25,7 @@ import type { GapRow, LaneStatus, SpoolPort, SpoolStats } from './spool-port.ts'
 
 export interface AgentDestination {
   readonly config: DestinationConfig
+  readonly destination: Destination
   readonly forwarder: Forwarder
 }
 export interface AgentViewParts {

@@ -89,7 +89,7 @@ const createDestinations = (
       },
       host,
     })
-    return { config: one, forwarder }
+    return { config: one, destination, forwarder }
   })
 
 /** Tells the spool what the clock is worth, once a second and whenever that changes. */
@@ -274,6 +274,7 @@ const runOver = async (
     fatal.stop,
   )
   await Promise.race([running, fatal.raised])
+  await closeDestinations(host, destinations)
   host.log.info('agent_stopped', { agent: config.agent.name })
   const failure = fatal.failure()
   return failure === undefined
@@ -281,6 +282,14 @@ const runOver = async (
     : isFailure(failure, 'HF-S074')
       ? exitCodes.diskTrouble
       : exitCodes.failed
+}
+
+/** A destination may have something open (a file, a timer) that would outlive the agent. */
+const closeDestinations = async (host: Host, destinations: readonly AgentDestination[]) => {
+  const closing = destinations.map(({ destination }) => destination[Symbol.asyncDispose]())
+  const ended = new AbortController()
+  const all = Promise.allSettled(closing).then(() => ended.abort())
+  await Promise.race([all, host.clock.sleep(lastSendMs, ended.signal)])
 }
 
 const aborted = (signal: AbortSignal): Promise<void> =>

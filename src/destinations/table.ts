@@ -1,5 +1,6 @@
 /** Every destination type there is: one line each, in the order the documentation lists them. */
+import { fileDestination } from './file.ts'
 import { influxDestination } from './influx.ts'
 import { relayDestination } from './relay.ts'
 
-export const destinationTypes = [relayDestination, influxDestination] as const
+export const destinationTypes = [relayDestination, influxDestination, fileDestination] as const
