@@ -192,7 +192,7 @@ const tagsIn = (value: unknown): [string, string][] | undefined => {
   return tags.every((one): one is [string, string] => isText(one[1])) ? tags : undefined
 }
 
-/** Reads a block's lines. `more` are tags given to every series. Throws Failure HF-K020, or what `series.ref` throws. */
+/** Reads a block's lines. `more` are tags given to every series. Throws HF-K020, or what `series.ref` throws. */
 export const readNdjson = (
   body: Uint8Array,
   series: Pick<SeriesTable, 'ref'>,

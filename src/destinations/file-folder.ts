@@ -1,7 +1,7 @@
 /**
  * A folder of points files: one open part, finished files beside it, and their index.
  *
- * Invariants: what `append` resolved is fsynced; a part that was left by a crash is read back block by block, a seq that
+ * Invariants: what `append` resolved is fsynced; a part left by a crash is read back block by block, a seq that
  * is not all there is cut off, and the rest becomes a finished file; a finished file appears under its name by one
  * rename, whole and fsynced, and then in the index; a seq is in the books exactly when its lines are in a file.
  */
