@@ -52,7 +52,7 @@ const systemSocket = '/run/holdfast/control.sock'
 export const isoText = (ms: number) => new Date(ms).toISOString()
 
 /** Only `agent.state_dir` is read, so that a broken configuration does not keep anyone from asking for the status. */
-const stateDirOf = async (configPath: string): Promise<string | undefined> => {
+export const stateDirOf = async (configPath: string): Promise<string | undefined> => {
   try {
     const { parseDocument } = await import('yaml')
     const found: unknown = parseDocument(readFileSync(configPath, 'utf8')).getIn([

@@ -28,6 +28,12 @@ const countArgument = (text: string): number => {
     throw new InvalidArgumentError('A whole number from 1 is needed.')
   return count
 }
+const amountArgument = (text: string): number => {
+  const amount = Number(text)
+  if (!(amount > 0 && Number.isFinite(amount)))
+    throw new InvalidArgumentError('A number above 0 is needed.')
+  return amount
+}
 
 const exitCodeOf = (error: unknown): number => {
   if (!isFailure(error)) return exitCodes.failed
@@ -189,6 +195,25 @@ const addLookVerbs = (session: Session, root: Command) => {
   )
 }
 
+const addDoctorVerbs = (session: Session, root: Command) => {
+  act(
+    session,
+    root
+      .command('doctor')
+      .description(
+        'look at disk, clock, rights, certificates and the way to each destination, and say what to do; ' +
+          'exit 0 all good, 3 something to look at, 4 something is wrong',
+      )
+      .addOption(
+        new Option('--card-tbw <terabytes>', 'what the card or disk is good for, for its life')
+          .argParser(amountArgument)
+          .default(10),
+      )
+      .option('--unit <name>', 'the systemd unit of the agent', 'holdfast'),
+    async () => (await import('./doctor.ts')).doctor,
+  )
+}
+
 const addRegionalVerbs = (session: Session, root: Command) => {
   const regional = root
     .command('regional')
@@ -271,6 +296,7 @@ export const createProgram = (session: Session): Command => {
     .exitOverride()
   addAgentVerbs(session, root)
   addLookVerbs(session, root)
+  addDoctorVerbs(session, root)
   addRegionalVerbs(session, root)
   addOtherVerbs(session, root)
   return root

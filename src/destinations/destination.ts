@@ -3,6 +3,7 @@ import type { z } from 'zod'
 import type { Host } from '../host.ts'
 import type { Destination } from '../model.ts'
 import type { SpoolPort } from '../spool-port.ts'
+import type { LinkTarget } from './link.ts'
 
 export interface DestinationDeps {
   readonly host: Host
@@ -21,6 +22,8 @@ export interface DestinationType<Schema extends z.ZodType = z.ZodType> {
   readonly type: string
   readonly config: Schema
   readonly create: (deps: DestinationDeps, config: z.output<Schema>) => Destination
+  /** Where its far side is, for a look at the way there (`link.ts`); without it there is none to look at. */
+  readonly link?: (config: z.output<Schema>, agent: string) => LinkTarget
 }
 export const defineDestination = <Schema extends z.ZodType>(
   one: DestinationType<Schema>,

@@ -15,6 +15,7 @@ import { type DestinationDeps, defineDestination } from './destination.ts'
 import type { Unholdable } from './influx-lines.ts'
 import { type InfluxReading, readInfluxReply } from './influx-outcome.ts'
 import { createInfluxSender } from './influx-send.ts'
+import { type LinkTarget, unwell, well } from './link.ts'
 import { createHttpTransport } from './relay-http.ts'
 import { later } from './relay-outcome.ts'
 import { troubleOf } from './relay-trouble.ts'
@@ -148,4 +149,36 @@ const create = (deps: DestinationDeps, config: InfluxConfig): Destination => {
   }
 }
 
-export const influxDestination = defineDestination({ type: 'influx', config: influxConfig, create })
+/** A write of nothing: what refuses it has looked at the credentials and the place first. */
+const link = (config: InfluxConfig): LinkTarget => ({
+  url: config.url,
+  tls: config.tls,
+  hello: {
+    path: pathOf(config),
+    headers: { 'content-type': 'text/plain; charset=utf-8', ...authOf(config) },
+    body: new Uint8Array(0),
+    read: ({ status }) => {
+      if (status < 300 || status === 400) return well('the server takes writes there')
+      if (status === 401 || status === 403)
+        return unwell(
+          'HF-F120',
+          `HTTP ${status}: credentials refused`,
+          'Token, or user and password, with the right to write there.',
+        )
+      if (status === 404)
+        return unwell(
+          'HF-F121',
+          'no such database, bucket or path',
+          'Create it, or correct the configuration.',
+        )
+      return unwell('HF-N020', `HTTP ${status}`, 'Look at the server, and what stands before it.')
+    },
+  },
+})
+
+export const influxDestination = defineDestination({
+  type: 'influx',
+  config: influxConfig,
+  create,
+  link,
+})

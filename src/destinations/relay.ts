@@ -3,14 +3,19 @@
  * books. Only the wiring stands here: `relay-client.ts` speaks the protocol, `relay-http.ts`
  * carries it.
  */
+import { randomBytes } from 'node:crypto'
 import { z } from 'zod'
 import { relayBodyBytesDefault, relayBodyBytesMax } from '../limits.ts'
 import type { Destination } from '../model.ts'
+import { contentTypes, protocolVersion, relayHeaders, relayPaths } from '../protocol/relay.ts'
 import { openTlsFiles } from '../tls.ts'
 import { duration, size } from '../units.ts'
 import { type DestinationDeps, defineDestination } from './destination.ts'
+import { type LinkTarget, type Reading, unwell, well } from './link.ts'
 import { createRelayClient } from './relay-client.ts'
 import { createHttpTransport } from './relay-http.ts'
+import { readReply, relayCodes } from './relay-outcome.ts'
+import type { RelayReply } from './relay-transport.ts'
 import { troubleOf } from './relay-trouble.ts'
 
 const path = z.string().min(1)
@@ -91,4 +96,40 @@ const create = (deps: DestinationDeps, config: z.output<typeof relayConfig>): De
   })
 }
 
-export const relayDestination = defineDestination({ type: 'relay', config: relayConfig, create })
+/** A hello that says nothing is refused only after the region has seen who asks: that refusal is the good answer. */
+const readEmptyHello = (reply: RelayReply): Reading => {
+  const reading = readReply(reply, 0)
+  if (reading.kind !== 'setback') return well('a regional node answers')
+  const { setback } = reading
+  const understood = `the region did not understand: protocol`
+  if (setback.kind !== 'blocked')
+    return unwell('HF-N020', setback.text, 'Look at the regional node, and what stands before it.')
+  if (setback.code === relayCodes.notUnderstood && !setback.text.startsWith(understood))
+    return well('a regional node answers, and takes the certificate of this agent')
+  return unwell(setback.code, setback.text, setback.hint)
+}
+const link = (config: z.output<typeof relayConfig>, agent: string): LinkTarget => {
+  const { url, proxy, tls, sign_requests: sign } = config
+  const headers = {
+    'content-type': contentTypes.json,
+    [relayHeaders.protocol]: String(protocolVersion),
+    [relayHeaders.agent]: agent,
+    // Signed requests are counted by epoch: one of its own, so that no count of the agent's is used up.
+    [relayHeaders.epoch]: randomBytes(16).toString('hex'),
+  }
+  const body = new Uint8Array(Buffer.from('{}'))
+  return {
+    url,
+    proxy,
+    tls,
+    sign,
+    hello: { path: relayPaths.hello, headers, body, read: readEmptyHello },
+  }
+}
+
+export const relayDestination = defineDestination({
+  type: 'relay',
+  config: relayConfig,
+  create,
+  link,
+})
