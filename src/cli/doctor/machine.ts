@@ -12,7 +12,8 @@ import { spanText } from '../format.ts'
 import { bad, type Finding, good, said, unknown, warning } from './finding.ts'
 
 export const versionsOf = (status: AgentStatus | undefined): Finding => {
-  const text = `holdfast ${version}, node ${process.versions.node}, ${process.platform}-${process.arch}, kernel ${release()}`
+  const machine = `${process.platform}-${process.arch}, kernel ${release()}`
+  const text = `holdfast ${version}, node ${process.versions.node}, ${machine}`
   if (status === undefined || status.version === version) return good('version', text)
   return warning(
     'version',
