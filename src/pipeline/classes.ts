@@ -1,8 +1,8 @@
 /**
  * Classes of series: which points of a series leave (one rule), which windows are made of it, into which lanes.
  *
- * Invariants: a series belongs to the first class that matches its name, unit and tags, or to none; that is decided by
- * its entry alone, so a restart decides alike; times are whole microseconds; what `problemsOf` passes, each stage takes.
+ * Invariants: a series belongs to the first class that matches its name, unit and tags, or to none; its entry alone
+ * decides, so a restart decides alike; times are whole microseconds; what `problemsOf` passes, each stage takes.
  */
 import type { Contract, SeriesEntry } from '../model.ts'
 
