@@ -36,6 +36,12 @@ const suites: Readonly<Record<string, Suite>> = {
     tools: [],
     concurrency: 2,
   },
+  reduce: {
+    about: 'rules and windows against naive ones, in any order, restarted anywhere',
+    minutes: 1,
+    tools: [],
+    concurrency: 2,
+  },
   sim: { about: '2,000 simulated lives and the mutants', minutes: 3, tools: [], concurrency: 1 },
   fault: {
     about: 'full disks, failing fsync, killed brokers',

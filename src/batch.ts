@@ -23,6 +23,15 @@ export interface BatchBuilder {
   readonly add: (series: SeriesRef, timeUs: number, value: Value, quality: Quality) => void
   /** An int within ±(2^53 − 1), without making a bigint. */
   readonly addSafeInt: (series: SeriesRef, timeUs: number, value: number, quality: Quality) => void
+  /** The 64-bit pattern as two words: nothing is made of a value that only passes. Not for strings. */
+  readonly addWords: (
+    series: SeriesRef,
+    timeUs: number,
+    kind: Kind,
+    quality: Quality,
+    low: number,
+    high: number,
+  ) => void
   /** Gives all points from `at` on the same time. */
   readonly setTimeFrom: (at: number, timeUs: number) => void
   /** Forgets the points from `to` on, with their texts. */
@@ -85,6 +94,11 @@ export const createBatchBuilder = (initialCapacity = 256): BatchBuilder => {
       const at = place(ref, time, kinds.int, quality) * 2
       words[at] = value
       words[at + 1] = Math.floor(value / 4_294_967_296)
+    },
+    addWords: (ref, time, kind, quality, low, high) => {
+      const at = place(ref, time, kind, quality) * 2
+      words[at] = low
+      words[at + 1] = high
     },
     setTimeFrom: (at, time) => {
       for (let i = at; i < count; i++) timeUs[i] = time

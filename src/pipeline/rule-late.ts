@@ -1,0 +1,76 @@
+/**
+ * What a point out of order breaks, mended: between the two knots around it every point of the raw lane is sent.
+ *
+ * Invariants: a job's range lies strictly between two points already sent, so whatever was left out beyond it is drawn
+ * as before; ranges are read from the raw lane once a step, and none is longer than `mendSpanUsMax`.
+ */
+import type { PointBatch, StageInput } from '../model.ts'
+import { cell, knotsMax, stride } from './rule-table.ts'
+
+/** Raw points of this much time are read again at most. */
+export const mendSpanUsMax = 3_600_000_000
+
+export interface MendJob {
+  readonly own: number
+  /** Exclusive. */
+  readonly fromUs: number
+  readonly toUs: number
+  /** Time of the point that came late: its newest value is sent after all others. */
+  readonly timeUs: number
+}
+
+/** Between which knots `timeUs` lies; null when they are forgotten, or too far apart to read. */
+export const rangeAround = (
+  cells: Float64Array,
+  own: number,
+  timeUs: number,
+): { readonly fromUs: number; readonly toUs: number } | null => {
+  const row = own * stride
+  const count = cells[row + cell.knotCount] as number
+  let fromUs = Number.NEGATIVE_INFINITY
+  let toUs = Number.POSITIVE_INFINITY
+  for (let i = 0; i < Math.min(count, knotsMax); i++) {
+    const time = cells[row + cell.knots + i] as number
+    if (time < timeUs && time > fromUs) fromUs = time
+    if (time > timeUs && time < toUs) toUs = time
+  }
+  if (toUs === Number.POSITIVE_INFINITY) toUs = timeUs
+  // Before the very first point there is nothing left out.
+  if (fromUs === Number.NEGATIVE_INFINITY)
+    return count <= knotsMax ? { fromUs: timeUs, toUs } : null
+  return toUs - fromUs > mendSpanUsMax ? null : { fromUs, toUs }
+}
+
+/** Calls `send` with every raw point inside a job's range, but for those at its own time. */
+export const mend = (
+  jobs: readonly MendJob[],
+  raw: StageInput['raw'],
+  owns: Int32Array,
+  send: (own: number, batch: PointBatch, i: number) => void,
+): void => {
+  const sorted = jobs
+    .filter(({ fromUs, toUs }) => toUs > fromUs)
+    .sort((a, b) => a.fromUs - b.fromUs)
+  for (let first = 0; first < sorted.length; ) {
+    let { fromUs, toUs } = sorted[first] as MendJob
+    const group = new Map<number, MendJob[]>()
+    let next = first
+    for (; next < sorted.length && (sorted[next] as MendJob).fromUs <= toUs; next++) {
+      const job = sorted[next] as MendJob
+      toUs = Math.max(toUs, job.toUs)
+      group.set(job.own, [...(group.get(job.own) ?? []), job])
+    }
+    for (const batch of raw(fromUs + 1, toUs)) {
+      for (let i = 0; i < batch.count; i++) {
+        const own = owns[batch.series[i] as number] ?? -1
+        if (own < 0) continue
+        const time = batch.timeUs[i] as number
+        const inside = group
+          .get(own)
+          ?.some((job) => time > job.fromUs && time < job.toUs && time !== job.timeUs)
+        if (inside) send(own, batch, i)
+      }
+    }
+    first = next
+  }
+}

@@ -1,0 +1,176 @@
+/**
+ * The stage that thins: every series by the rule of its class (`classes.ts`), into the lane of that class.
+ *
+ * Invariants: deterministic: rows of the table, and with them the points given out, follow from the steps alone; what
+ * `tick` decides by the clock it gives out, so the spool saves it; a point in order is given out at most once, and
+ * never after a later one of its series; a state of another class keeps only the point it still owed.
+ * A series outside every class gives nothing: it stays in the lane it is in.
+ */
+import { type BatchBuilder, createBatchBuilder } from '../batch.ts'
+import type { Derived, SeriesEntry, Stage, StageInput, StageTotals } from '../model.ts'
+import { type CompiledClasses, contractOf } from './classes.ts'
+import { type MendJob, mend, rangeAround } from './rule-late.ts'
+import { loadRules, saveRules } from './rule-state.ts'
+import { createRuleStep } from './rule-step.ts'
+import {
+  cell,
+  compileParams,
+  countsOfClass,
+  createRuleTable,
+  flags,
+  methods,
+  param,
+  paramStride,
+  stride,
+} from './rule-table.ts'
+import { createStageSeries } from './stage-series.ts'
+
+export interface RulesStageParts {
+  readonly classes: CompiledClasses
+}
+/** What a rule did beside its points in and out, since the state began. */
+export interface RuleTotals extends StageTotals {
+  /** Points that `min_gap` held back though the rule wanted them. */
+  readonly withheld: number
+  /** Points not later than the newest of their series. */
+  readonly late: number
+  /** Of these, those too far back to mend the line around them. */
+  readonly lateUnmended: number
+}
+export interface RulesStage extends Stage {
+  readonly totals: () => readonly RuleTotals[]
+}
+
+export const createRulesStage = ({ classes: compiled }: RulesStageParts): RulesStage => {
+  const { classes } = compiled
+  const params = compileParams(classes)
+  const table = createRuleTable()
+  const counts = new Float64Array(classes.length * countsOfClass)
+  const bump = (classNumber: number, which: number, by = 1): void => {
+    const at = classNumber * countsOfClass + which
+    counts[at] = (counts[at] as number) + by
+  }
+  /** By own number: what the last ticks saw held, and since when. Decides ticks alone, so it is not saved. */
+  let seenTimes = new Float64Array(0)
+  let seenSince = new Float64Array(0)
+  const series = createStageSeries(
+    compiled,
+    (one) => one.reduce.method !== 'none',
+    (own) => table.add(own, series.classes[own] as number),
+  )
+  const outs: BatchBuilder[] = classes.map(() => createBatchBuilder())
+  let late: (MendJob & { readonly i: number })[] = []
+  const step = createRuleStep(table, params, {
+    outOf: (at) => outs[at / paramStride] as BatchBuilder,
+    countIn: (at) => bump(at / paramStride, 0),
+    countWithheld: (at) => bump(at / paramStride, 2),
+    countLate: (at) => bump(at / paramStride, 3),
+    late: (own, i, timeUs) => {
+      const range = rangeAround(table.cells(), own, timeUs)
+      if (range === null) bump(series.classes[own] as number, 4)
+      late.push({ own, i, timeUs, ...(range ?? { fromUs: timeUs, toUs: timeUs }) })
+    },
+  })
+  const contracts = classes.map(contractOf)
+  const outEntries: SeriesEntry[] = []
+  const entry = (own: number): SeriesEntry => {
+    const known = outEntries[own]
+    if (known !== undefined) return known
+    const { contract: _, ...plain } = series.entries[own] as SeriesEntry
+    const contract = contracts[series.classes[own] as number]
+    const made = contract === undefined ? plain : { ...plain, contract }
+    outEntries[own] = made
+    return made
+  }
+  const takeAll = (): Derived[] => {
+    const derived: Derived[] = []
+    classes.forEach(({ reduce }, at) => {
+      const out = outs[at] as BatchBuilder
+      if (reduce.method === 'none' || out.count() === 0) return
+      bump(at, 1, out.count())
+      derived.push({ lane: reduce.lane, points: out.take(), entry })
+    })
+    return derived
+  }
+  /** Points out of order, behind the raw points around them. */
+  const mendAll = ({ points, raw }: StageInput): void => {
+    mend(late, raw, series.owns(), step.resend)
+    for (const { own, i } of late) step.resend(own, points, i)
+    late = []
+  }
+  /** What the clock alone can send: a corner nothing follows, a value nothing repeats. */
+  const dueAt = (own: number, nowUs: number): 'no' | 'plain' | 'marked' => {
+    const row = own * stride
+    const cells = table.cells()
+    const held = cells[row + cell.heldTime] as number
+    if (Number.isNaN(held)) return 'no'
+    const flag = table.words()[(row + cell.meta) * 2 + 1] as number
+    if ((flag & flags.orphan) !== 0) return 'plain'
+    if (seenTimes[own] !== held) {
+      seenTimes[own] = held
+      seenSince[own] = nowUs
+      return 'no'
+    }
+    const at = cells[row + cell.params] as number
+    const waited = nowUs - (seenSince[own] as number)
+    if ((flag & flags.withheld) !== 0 && waited >= (params[at + param.minGapUs] as number))
+      return 'plain'
+    if (waited < (params[at + param.maxHoldUs] as number)) return 'no'
+    return params[at + param.method] === methods.swinging_door ? 'plain' : 'marked'
+  }
+  const clear = (): void => {
+    series.clear()
+    table.clear()
+    outEntries.length = 0
+    counts.fill(0)
+    seenTimes = new Float64Array(0)
+    seenSince = new Float64Array(0)
+  }
+  return {
+    name: 'rules',
+    step: (input) => {
+      series.meet(input.points, input.entry)
+      step.run(input.points, series.owns())
+      if (late.length > 0) mendAll(input)
+      return takeAll()
+    },
+    tick: (nowUs) => {
+      const count = series.count()
+      if (seenTimes.length < count) {
+        const [times, since] = [
+          new Float64Array(count * 2).fill(Number.NaN),
+          new Float64Array(count * 2),
+        ]
+        times.set(seenTimes)
+        since.set(seenSince)
+        seenTimes = times
+        seenSince = since
+      }
+      for (let own = 0; own < count; own++) {
+        const due = dueAt(own, nowUs)
+        if (due !== 'no') step.flush(own, due === 'marked')
+      }
+      return takeAll()
+    },
+    save: () => saveRules({ classes, series, table, counts }),
+    load: (state) => {
+      clear()
+      try {
+        if (state !== null) loadRules(state, { classes, series, table, counts })
+      } catch (error) {
+        if (!(error instanceof RangeError)) throw error
+        clear()
+      }
+    },
+    holdFromUs: () => Number.POSITIVE_INFINITY,
+    letGo: () => [],
+    totals: () =>
+      classes.flatMap(({ name, reduce }, at) => {
+        if (reduce.method === 'none') return []
+        const [pointsIn = 0, pointsOut = 0, withheld = 0, lateCount = 0, lateUnmended = 0] =
+          counts.subarray(at * countsOfClass, (at + 1) * countsOfClass)
+        const own = { withheld, late: lateCount, lateUnmended }
+        return [{ class: name, lane: reduce.lane, pointsIn, pointsOut, tooLate: 0, ...own }]
+      }),
+  }
+}

@@ -1,0 +1,80 @@
+/**
+ * A stage's own numbers for the series it works on: dense, kept over restarts, told from the numbers of its input.
+ *
+ * Invariants: an own number stands for one series id for the life of the state; a series outside every class, or one
+ * beyond `seriesMax`, has none.
+ */
+import { seriesMax } from '../limits.ts'
+import type { PointBatch, SeriesEntry, SeriesId } from '../model.ts'
+import type { CompiledClasses, SeriesClass } from './classes.ts'
+
+export interface StageSeries {
+  /** By input number: own number, -1 outside every class, -2 not met yet. Replaced when it grows. */
+  readonly owns: () => Int32Array
+  /** Gives every series of the batch its own number; afterwards `owns` holds no -2 for them. */
+  readonly meet: (points: PointBatch, entry: (series: number) => SeriesEntry) => void
+  /** In order of own numbers. */
+  readonly entries: readonly SeriesEntry[]
+  /** Number of its class, by own number. */
+  readonly classes: readonly number[]
+  readonly ownOf: (id: SeriesId) => number | undefined
+  /** A series of a saved state; undefined when its class is no longer one of the stage's. */
+  readonly add: (entry: SeriesEntry) => number | undefined
+  readonly count: () => number
+  readonly clear: () => void
+}
+
+const unmet = -2
+
+export const createStageSeries = (
+  { classes, classOf }: CompiledClasses,
+  wanted: (one: SeriesClass) => boolean,
+  added: (own: number) => void,
+): StageSeries => {
+  let owns = new Int32Array(1024).fill(unmet)
+  const entries: SeriesEntry[] = []
+  const classNumbers: number[] = []
+  const byId = new Map<SeriesId, number>()
+
+  const add = (entry: SeriesEntry): number | undefined => {
+    const known = byId.get(entry.id)
+    if (known !== undefined) return known
+    const at = classOf(entry)
+    const one = classes[at]
+    if (one === undefined || !wanted(one) || entries.length >= seriesMax) return undefined
+    const own = entries.length
+    entries.push(entry)
+    classNumbers.push(at)
+    byId.set(entry.id, own)
+    added(own)
+    return own
+  }
+  const meetOne = (series: number, entry: SeriesEntry): void => {
+    if (series >= owns.length) {
+      const larger = new Int32Array(Math.max(series + 1, owns.length * 2)).fill(unmet)
+      larger.set(owns)
+      owns = larger
+    }
+    owns[series] = add(entry) ?? -1
+  }
+  return {
+    owns: () => owns,
+    meet: ({ series, count }, entry) => {
+      for (let at = 0; at < count; at++) {
+        const one = series[at] as number
+        if (one >= owns.length || owns[one] === unmet) meetOne(one, entry(one))
+      }
+    },
+    entries,
+    classes: classNumbers,
+    ownOf: (id) => byId.get(id),
+    add,
+    count: () => entries.length,
+    clear: () => {
+      owns.fill(unmet)
+      entries.length = 0
+      classNumbers.length = 0
+      byId.clear()
+    },
+  }
+}
