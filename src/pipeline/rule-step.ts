@@ -2,7 +2,7 @@
  * The rules themselves: which points of a run leave, series by series.
  *
  * Invariants: always sent are a series' first point, a change of quality or type, NaN and infinity, ints beyond 2^53,
- * the last point before and the first after a gap; of the others, none that is left out lies further from the drawn line
+ * the last point before and the first after a gap; of the others, none left out lies further off the drawn line
  * (`Contract`) than the deviation, unless `min_gap` says so. Strings and bools have no distance: they leave when they
  * change. A point not later than the newest of its series is left out where the line already covers it, else sent, and
  * asks for the raw points around it (`rule-late.ts`).
