@@ -44,8 +44,8 @@ export const createEmbeddedSeries = (
     'select agent, name, tags from series where series_id = ?',
   )
   const addIds = db.prepare('insert into dictionary values (?, ?, ?, ?)')
-  const addKey = db.prepare(`insert into series values (?, ?, ?, ?, ?)
-    on conflict (series_id) do update set unit = excluded.unit`)
+  const addKey = db.prepare(`insert into series values (?, ?, ?, ?, ?, ?)
+    on conflict (series_id) do update set unit = excluded.unit, contract = excluded.contract`)
 
   const dictionary: EmbeddedSeries['dictionary'] = ({ agent, epochs }, epoch) => {
     const length = epochs.get(epoch)?.dictionaryLength ?? 0
@@ -69,8 +69,10 @@ export const createEmbeddedSeries = (
         if (key.agent === agent && key.name === name && key.tags === tagsText(tags)) continue
         return { kind: 'fork', text: `series id ${id} stands for another series: ${key.name}` }
       }
-      for (const { id, name, tags, unit } of added)
-        addKey.run(id, agent, name, tagsText(tags), unit)
+      for (const { id, name, tags, unit, contract } of added) {
+        const contractText = contract === undefined ? null : JSON.stringify(contract)
+        addKey.run(id, agent, name, tagsText(tags), unit, contractText)
+      }
       addIds.run(agent, epoch, ids.length, packIds(added.map((entry) => entry.id)))
       row.dictionaryLength = ids.length + added.length
       row.dirty = true

@@ -34,12 +34,13 @@ export const readDictionary = async (
 }
 
 const putSql = `with given as (
-    select series_id, agent, name, tags::jsonb as tags, unit from json_to_recordset($1)
-    as r (series_id bigint, agent text, name text, tags text, unit text)
+    select series_id, agent, name, tags::jsonb as tags, unit, contract from json_to_recordset($1)
+    as r (series_id bigint, agent text, name text, tags text, unit text, contract jsonb)
   ), put as (
-    insert into series as s (series_id, agent, name, tags, unit)
-    select distinct on (series_id) series_id, agent, name, tags, unit from given order by series_id
-    on conflict (series_id) do update set unit = excluded.unit where s.unit <> excluded.unit
+    insert into series as s (series_id, agent, name, tags, unit, contract)
+    select distinct on (series_id) series_id, agent, name, tags, unit, contract from given order by series_id
+    on conflict (series_id) do update set unit = excluded.unit, contract = excluded.contract
+      where (s.unit, s.contract) is distinct from (excluded.unit, excluded.contract)
   )
   select s.series_id::text from series s join given g using (series_id)
   where (s.agent, s.name, s.tags) is distinct from (g.agent, g.name, g.tags) limit 1`
@@ -50,8 +51,8 @@ const putSeries = async (
   agent: string,
   entries: readonly SeriesEntry[],
 ): Promise<string | null> => {
-  const rows = entries.map(({ id, name, tags, unit }) => {
-    return { series_id: String(id), agent, name, tags: tagsText(tags), unit }
+  const rows = entries.map(({ id, name, tags, unit, contract = null }) => {
+    return { series_id: String(id), agent, name, tags: tagsText(tags), unit, contract }
   })
   const found = await client.query<{ series_id: string }>({
     text: putSql,

@@ -2,6 +2,8 @@
  * The embedded store's tables (SQLite), as numbered migrations. Columns mean the same as in PostgreSQL, but values
  * stand as 64-bit patterns in `bits`: SQLite would turn NaN into NULL and lose the sign of zero.
  */
+import { windowsView, windowTags } from './windows-view.ts'
+
 const one = `
 create table region (
   id integer primary key check (id = 1),
@@ -91,7 +93,7 @@ const float = `case bits >> 52 & 2047
       else ((bits & 4503599627370495) | 4503599627370496) * pow(2, (bits >> 52 & 2047) - 1075)
     end * case when bits < 0 then -1.0 else 1.0 end`
 
-const view = `
+const view = (more: string, where: string): string => `
 create view readings as
 select s.agent, s.name as series, s.tags, s.unit,
   strftime('%Y-%m-%dT%H:%M:%f', p.time / 1000000.0, 'unixepoch') || 'Z' as time, p.time as time_us,
@@ -101,11 +103,34 @@ select s.agent, s.name as series, s.tags, s.unit,
   case p.kind when 2 then bits end as value_bool,
   p.value_text,
   case p.quality & 3 when 0 then 'good' when 1 then 'uncertain' else 'bad' end as quality,
-  p.quality >> 2 as quality_code
-from points p join series s using (series_id);
+  p.quality >> 2 as quality_code${more}
+from points p join series s using (series_id)${where};
 `
 
-export const embeddedMigrations: readonly string[] = [one + view]
+const own = `json_remove(s.tags, '$."${windowTags.every}"', '$."${windowTags.statistic}"')`
+const two = `
+alter table series add column contract text; -- how its points were thinned; null: every point is there
+${windowsView({
+  tag: (name) => `json_extract(s.tags, '$."${name}"')`,
+  ownTags: own,
+  hasStatistic: `json_extract(s.tags, '$."${windowTags.statistic}"') is not null`,
+  float: `case p.kind when 0 then ${float} else p.bits end`,
+  int: 'p.bits',
+  time: (us) => us,
+  start: 'p.time',
+  json: (text) => text,
+  every: (text) => `cast(${text} as integer)`,
+})}
+drop view readings;
+${view(
+  `,
+  s.contract`,
+  `
+where json_extract(s.tags, '$."${windowTags.statistic}"') is null`,
+)}
+`
+
+export const embeddedMigrations: readonly string[] = [one + view('', ''), two]
 
 /** Every row inserted, overwritten or deleted, for a checker that trusts no counter. */
 export const embeddedAudit = `

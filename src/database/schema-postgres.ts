@@ -4,6 +4,8 @@
  * Invariants: a migration that was released is never edited; DDL runs in `prepare` and in the plan, never beside
  * data; hypertable and policies are set only where the timescaledb extension is present.
  */
+import { windowsView, windowTags } from './windows-view.ts'
+
 const one = `
 create table region (
   id smallint primary key check (id = 1),
@@ -98,7 +100,34 @@ from points p join series s using (series_id);
 insert into region values (1, replace(gen_random_uuid()::text, '-', ''));
 `
 
-export const postgresMigrations: readonly string[] = [one]
+const two = `
+alter table series add column contract jsonb; -- how its points were thinned; null: every point is there
+${windowsView({
+  tag: (name) => `(s.tags ->> '${name}')`,
+  ownTags: `s.tags - '${windowTags.every}' - '${windowTags.statistic}'`,
+  hasStatistic: `s.tags ? '${windowTags.statistic}'`,
+  float: 'coalesce(p.value, p.value_int)',
+  int: 'p.value_int',
+  time: (us) => `timestamptz 'epoch' + ${us} * interval '1 microsecond'`,
+  start: 'p.time',
+  json: (text) => `(${text})::jsonb`,
+  every: (text) => `${text}::bigint * interval '1 microsecond'`,
+})}
+create or replace view readings as
+select s.agent, s.name as series, s.tags, s.unit, p.time,
+  case p.kind when 0 then 'float' when 1 then 'int' when 2 then 'bool' else 'string' end as kind,
+  p.value,
+  case when p.kind = 1 then p.value_int end as value_int,
+  case when p.kind = 2 then p.value_int <> 0 end as value_bool,
+  p.value_text,
+  case p.quality & 3 when 0 then 'good' when 1 then 'uncertain' else 'bad' end as quality,
+  p.quality >> 2 as quality_code,
+  s.contract
+from points p join series s using (series_id)
+where not s.tags ? '${windowTags.statistic}';
+`
+
+export const postgresMigrations: readonly string[] = [one, two]
 
 /** Held for the length of a migration, so that several regional nodes may start at once. */
 export const migrationLock = 0x686f_6c64

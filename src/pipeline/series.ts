@@ -99,6 +99,8 @@ const check = ({ name, tags }: SeriesKey): void => {
   if (tags.length > seriesTagsMax) refuse(`it has more than ${seriesTagsMax} tags`)
   let keyBytes = nameBytes
   for (const [at, [tag, value]] of tags.entries()) {
+    if (tag.startsWith('@'))
+      refuse(`tag names that begin with "@" are Holdfast's own: ${shown(tag)}`)
     if (tag === tags[at - 1]?.[0]) refuse(`it has tag ${shown(tag)} twice`)
     keyBytes += Buffer.byteLength(tag) + Buffer.byteLength(value)
   }

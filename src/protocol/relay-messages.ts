@@ -151,6 +151,17 @@ const cleanText = (max: number) => z.string().max(max).refine(isCleanText, 'is n
 const tagText = cleanText(seriesKeyBytesMax).min(1)
 /** A unit is an attribute, not identity: agents cut it to this. */
 export const unitMax = 256
+const contract = z.object({
+  method: z.enum(['every', 'on_change', 'deadband', 'swinging_door', 'sample']),
+  /** Null on the wire: no bound. */
+  deviation: z
+    .number()
+    .min(0)
+    .nullable()
+    .transform((bound) => bound ?? Number.POSITIVE_INFINITY),
+  interpolation: z.enum(['linear', 'step']),
+  heartbeatUs: z.int().min(0).nullable(),
+})
 export const seriesRequest = messageOf<SeriesRequest>(
   z.object({
     epoch: hex32,
@@ -162,6 +173,7 @@ export const seriesRequest = messageOf<SeriesRequest>(
           name: cleanText(seriesNameBytesMax).min(1),
           tags: z.array(z.tuple([tagText, tagText])).max(seriesTagsMax),
           unit: cleanText(unitMax),
+          contract: contract.exactOptional(),
         }),
       )
       .max(dictionaryEntriesPerRequestMax),
@@ -169,7 +181,7 @@ export const seriesRequest = messageOf<SeriesRequest>(
   ({ epoch, first, entries }) => ({
     epoch,
     first,
-    entries: entries.map(({ id, name, tags, unit }) => ({ id: String(id), name, tags, unit })),
+    entries: entries.map((entry) => ({ ...entry, id: String(entry.id) })),
   }),
 )
 export const seriesAnswer = messageOf<SeriesAnswer>(z.object({ epoch: hex32, known: index }))

@@ -11,6 +11,7 @@ import type {
   Seq,
   SeriesEntry,
   SeriesId,
+  SeriesKey,
   Value,
 } from '../../src/model.ts'
 
@@ -64,11 +65,17 @@ const digestOf = (epoch: EpochId, lane: LaneId, seq: Seq, variant: string): stri
     ? zeroHash
     : createHash('sha256').update(`${epoch}/${lane}/${seq}/${variant}`).digest('hex').slice(0, 32)
 
-export const createTestAgent = (name: string, seriesCount = 8): TestAgent => {
-  const entries = Array.from({ length: seriesCount }, (_, at): SeriesEntry => {
-    const key = { name: `${name}.series-${at}`, tags: [['line', `l${at % 3}`]] as const }
-    return { ...key, id: seriesIdOf(name, key), unit: '°C' }
+export const createTestAgent = (
+  name: string,
+  seriesCount = 8,
+  more: readonly (SeriesKey & Pick<SeriesEntry, 'contract'>)[] = [],
+): TestAgent => {
+  const plain = Array.from({ length: seriesCount }, (_, at): SeriesKey => {
+    return { name: `${name}.series-${at}`, tags: [['line', `l${at % 3}`]] }
   })
+  const entries = [...plain, ...more].map(
+    (key): SeriesEntry => ({ ...key, id: seriesIdOf(name, key), unit: '°C' }),
+  )
   let dictionaryHash = dictionaryHashStart
   for (const { id } of entries) dictionaryHash = extendDictionaryHash(dictionaryHash, id)
 

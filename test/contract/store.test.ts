@@ -39,6 +39,7 @@ const embeddedWorld = async (path: string): Promise<StoreWorld> => {
     other: store,
     readBack: createEmbeddedReadBack(store.database),
     pass: async (ms) => host.move(ms),
+    query: async (sql) => store.database.prepare<[], Record<string, unknown>>(sql).all(),
     age: async () => {},
     losePoints: async (agent) => {
       store.database
@@ -118,6 +119,7 @@ const postgresWorld = async (
     pass: async (ms) => {
       await client.query(`update agents set last_heard = last_heard - ${ms * 1000}`)
     },
+    query: async (sql) => (await client.query<Record<string, unknown>>(sql)).rows,
     age: async () => {
       if (extension !== '')
         await client.query('select compress_chunk(chunk, true) from show_chunks($$points$$) chunk')

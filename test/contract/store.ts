@@ -7,7 +7,7 @@ import { after, before, describe, test } from 'node:test'
 import fc from 'fast-check'
 import type { ReadBack, ReadPoint } from '../../src/database/read-back.ts'
 import type { CommitFrame, RegionStore } from '../../src/database/store.ts'
-import { type Kind, kinds, type Seq } from '../../src/model.ts'
+import { type Contract, type Kind, kinds, type Seq } from '../../src/model.ts'
 import { createTestAgent, type TestAgent, type TestEpoch, type TestPoint } from './store-agent.ts'
 
 export interface StoreWorld {
@@ -17,6 +17,8 @@ export interface StoreWorld {
   readonly readBack: ReadBack
   /** Lets this much of the region's time pass. */
   readonly pass: (ms: number) => Promise<void>
+  /** What an engineer's own query answers; numbers and texts as they come. */
+  readonly query: (sql: string) => Promise<readonly Readonly<Record<string, unknown>>[]>
   /** Lets the database do now what it does to old rows by itself (compression); nothing for most. */
   readonly age: () => Promise<void>
   /** Deletes all rows of points, as a careless hand would. */
@@ -388,6 +390,64 @@ export const runStoreContract = (name: string, makeWorld: MakeWorld): void => {
           ),
           { numRuns: 25 },
         )
+      })
+    })
+
+    describe('windows', () => {
+      test('points of statistic series are one row a window, the last revision standing', async () => {
+        const name = `agent-${++agents}`
+        const names = ['rev', 'count', 'good_count', 'sum', 'max', 'last']
+        const keys = names.map((statistic) => ({
+          name: 'oven',
+          tags: [
+            ['@every', '60000000'],
+            ['@statistic', statistic],
+            ['line', '2'],
+          ] as const,
+        }))
+        const agent = createTestAgent(name, 1, keys)
+        const first = agent.epoch('first')
+        await agent.introduce(world.store, first)
+        const row = (second: number, values: readonly TestPoint['value'][]) =>
+          values.map((value, n) => point(n + 1, second, value))
+        const rows = [
+          first.segment(1, [...row(0, [0n, 3n, 2n, 7.5, 6, 1]), point(0, 0, 9)]),
+          first.segment(2, [
+            ...row(0, [1n, 4n, 3n, 9, 6.5, 1]),
+            ...row(60, [0n, 1n, 1n, -2, -2, -2]),
+          ]),
+        ]
+        for (const frame of rows.reverse()) await commit(world.store, agent, first, frame)
+        const found = await world.query(
+          `select series, rev, count, sum, mean, max, unit from windows where agent = '${name}' order by start`,
+        )
+        const plain = found.map((one) =>
+          Object.values(one).map((value) =>
+            value === 'oven' || value === '°C' ? value : Number(value),
+          ),
+        )
+        assert.deepEqual(plain, [
+          ['oven', 1, 4, 9, 3, 6.5, '°C'],
+          ['oven', 0, 1, -2, -2, -2, '°C'],
+        ])
+        const readings = await world.query(`select * from readings where agent = '${name}'`)
+        assert.equal(readings.length, 1, 'statistics are no readings')
+      })
+      test('a series carries the contract it was thinned under', async () => {
+        const name = `agent-${++agents}`
+        const contract: Contract = {
+          method: 'deadband',
+          deviation: 0.5,
+          interpolation: 'step',
+          heartbeatUs: null,
+        }
+        const agent = createTestAgent(name, 0, [{ name: 'thin', tags: [], contract }])
+        const first = agent.epoch('first')
+        await agent.introduce(world.store, first)
+        await commit(world.store, agent, first, first.segment(1, [point(0, 1)]))
+        const [found] = await world.query(`select contract from readings where agent = '${name}'`)
+        const stored = found?.contract
+        assert.deepEqual(typeof stored === 'string' ? JSON.parse(stored) : stored, contract)
       })
     })
 

@@ -58,6 +58,7 @@ test('refs are dense and entries keep name, tags, unit and id', () => {
   })
   one.ref('a', [['x', '1']], 'mbar')
   assert.equal(one.entry(0).unit, 'mbar')
+  assert.throws(() => table.ref('a', [['@every', '1']]), /begin with "@"/)
   assert.throws(() => one.entry(3))
 })
 
