@@ -56,6 +56,8 @@ export interface SeriesEntry extends SeriesKey {
   /** How its points were thinned; absent when every point is there. */
   readonly contract?: Contract
 }
+/** Tags of a series of window statistics, beside those of the series it is made of; doors refuse them. */
+export const windowTags = { every: '@every', statistic: '@statistic' } as const
 /**
  * What a reduced series promises to whoever draws it: between its points, by `interpolation`, no point that was left
  * out lies further off than `deviation` (in the series' unit).

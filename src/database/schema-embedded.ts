@@ -2,7 +2,8 @@
  * The embedded store's tables (SQLite), as numbered migrations. Columns mean the same as in PostgreSQL, but values
  * stand as 64-bit patterns in `bits`: SQLite would turn NaN into NULL and lose the sign of zero.
  */
-import { windowsView, windowTags } from './windows-view.ts'
+import { windowTags } from '../model.ts'
+import { windowsView } from './windows-view.ts'
 
 const one = `
 create table region (

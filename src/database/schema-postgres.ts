@@ -4,7 +4,8 @@
  * Invariants: a migration that was released is never edited; DDL runs in `prepare` and in the plan, never beside
  * data; hypertable and policies are set only where the timescaledb extension is present.
  */
-import { windowsView, windowTags } from './windows-view.ts'
+import { windowTags } from '../model.ts'
+import { windowsView } from './windows-view.ts'
 
 const one = `
 create table region (

@@ -6,8 +6,7 @@
  * them reads the points of those series and times only.
  */
 
-/** Tags of a statistic series beside those of its own series; doors refuse names that begin with "@". */
-export const windowTags = { every: '@every', statistic: '@statistic' } as const
+import { windowTags } from '../model.ts'
 
 /** Of a number as float, of whole numbers (counts, times in microseconds), of text. */
 const floats = [
