@@ -7,7 +7,14 @@
  */
 import { Failure } from '../errors.ts'
 import { seriesKeyBytesMax, seriesMax, seriesNameBytesMax, seriesTagsMax } from '../limits.ts'
-import type { SeriesEntry, SeriesId, SeriesKey, SeriesRef, SeriesTable } from '../model.ts'
+import {
+  type SeriesEntry,
+  type SeriesId,
+  type SeriesKey,
+  type SeriesRef,
+  type SeriesTable,
+  windowTags,
+} from '../model.ts'
 
 export interface SeriesTableParts {
   readonly agent: string
@@ -15,6 +22,7 @@ export interface SeriesTableParts {
   /** Ceiling of distinct series; `seriesMax` unless a test or a small gateway says less. */
   readonly max?: number
 }
+const ownTags: readonly string[] = Object.values(windowTags)
 type Tag = readonly [string, string]
 
 const codes = { full: 'HF-I001', refused: 'HF-I002', collision: 'HF-I003' } as const
@@ -99,8 +107,7 @@ const check = ({ name, tags }: SeriesKey): void => {
   if (tags.length > seriesTagsMax) refuse(`it has more than ${seriesTagsMax} tags`)
   let keyBytes = nameBytes
   for (const [at, [tag, value]] of tags.entries()) {
-    if (tag.startsWith('@'))
-      refuse(`tag names that begin with "@" are Holdfast's own: ${shown(tag)}`)
+    if (ownTags.includes(tag)) refuse(`tag ${shown(tag)} is Holdfast's own`)
     if (tag === tags[at - 1]?.[0]) refuse(`it has tag ${shown(tag)} twice`)
     keyBytes += Buffer.byteLength(tag) + Buffer.byteLength(value)
   }

@@ -82,7 +82,7 @@ test('names are refused with the reason, and nothing is kept of them', () => {
   refuses(() => one.ref('a', [['t', 'v\0']]), 'HF-I002', /NUL/)
   refuses(() => one.ref('a\ud800', []), 'HF-I002', /ill-formed/)
   refuses(() => one.ref('a', [['\udc00', 'v']]), 'HF-I002', /ill-formed/)
-  refuses(() => one.ref('a', [['@every', '1']]), 'HF-I002', /begin with "@"/)
+  refuses(() => one.ref('a', [['@every', '1']]), 'HF-I002', /Holdfast's own/)
   refuses(() => one.ref('a'.repeat(513), []), 'HF-I002', /512 bytes/)
   refuses(() => one.ref('ä'.repeat(257), []), 'HF-I002', /512 bytes/)
   refuses(
