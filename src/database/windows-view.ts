@@ -1,6 +1,6 @@
 /**
- * The view `windows`: points of statistic series (decision 0007) as one row a window, the newest revision standing. Both
- * databases have it, so that a plant engineer asks both alike.
+ * The view `windows`: points of statistic series (decision 0007) as one row a window, the newest revision standing.
+ * Both databases have it, so that a plant engineer asks both alike.
  *
  * Invariant: names of series and agent, `every` and `start` are what rows are grouped by, so that a query that names
  * them reads the points of those series and times only.
