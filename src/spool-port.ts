@@ -26,6 +26,8 @@ export interface LaneStatus {
   readonly head: Seq
   /** Seqs below this are gone (stubs and tombstones answer them). */
   readonly floor: Seq
+  /** Written by a stage (rules, windows): its points add nothing to what sources had accepted. */
+  readonly derived: boolean
   readonly accepted: number
   readonly bytes: number
   readonly readers: readonly ReaderStatus[]
@@ -33,7 +35,12 @@ export interface LaneStatus {
 export interface ReaderStatus {
   readonly reader: string
   readonly cursor: Cursor
+  /** It writes lanes of its own (rules, windows); every other reader is a destination. */
+  readonly stage: boolean
+  /** Of a stage: points it gave out to lanes of its own. */
   readonly delivered: number
+  /** Of a stage: points read less points given out (below zero when it gives out more); 0 for destinations. */
+  readonly reduced: number
   readonly declaredLost: number
   readonly pending: number
 }

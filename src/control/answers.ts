@@ -77,11 +77,20 @@ export const laneStatus = both<LaneStatus>()(
     id: count,
     head: count,
     floor: count,
+    derived: z.boolean(),
     accepted: count,
     bytes: count,
     readers: z
       .array(
-        z.object({ reader: text, cursor, delivered: count, declaredLost: count, pending: count }),
+        z.object({
+          reader: text,
+          cursor,
+          stage: z.boolean(),
+          delivered: count,
+          reduced: count,
+          declaredLost: count,
+          pending: count,
+        }),
       )
       .readonly(),
   }),

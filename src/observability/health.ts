@@ -193,7 +193,8 @@ const ofDestinations = (inputs: HealthInputs): readonly Issue[] =>
 const ofOrphans = (inputs: HealthInputs): readonly Issue[] => {
   const configured = new Set(inputs.destinations.map((one) => one.name))
   const pending = new Map<string, number>()
-  for (const one of inputs.lanes.flatMap((lane) => lane.readers))
+  const readers = inputs.lanes.flatMap((lane) => lane.readers)
+  for (const one of readers.filter(({ stage }) => !stage))
     if (!configured.has(one.reader))
       pending.set(one.reader, (pending.get(one.reader) ?? 0) + one.pending)
   return [...pending]

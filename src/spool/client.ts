@@ -139,6 +139,8 @@ const createCalls = (
 const remoteMethods = [
   'seal',
   'flush',
+  'derive',
+  'tick',
   'openReader',
   'closeReader',
   'read',

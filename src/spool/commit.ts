@@ -6,17 +6,16 @@
  * memory or on disk.
  */
 import { encodeJournal } from '../codec/journal.ts'
-import { Failure, isFailure } from '../errors.ts'
+import { Failure } from '../errors.ts'
 import { keptBytesMax, segmentPointsMax } from '../limits.ts'
 import type { Intake, Kept, Loss } from '../model.ts'
 import { recordLosses } from './gaps.ts'
 import { keepSample } from './quarantine.ts'
-import { makeRoom, type Room, requireRoom } from './room.ts'
+import { type CommitResult, type Room, requireRoom, writeWithRoom } from './room.ts'
 import { pointsMaxOf, sealOpen, segmentTextCostMax } from './seal.ts'
 import { saveSeries } from './series-rows.ts'
 import { keyOf, type LaneState, laneNamed, type SpoolState } from './state.ts'
 import { addWaiting } from './waiting.ts'
-import { write } from './write.ts'
 
 /** Intakes of one lane, in order. */
 export interface Handed {
@@ -25,10 +24,6 @@ export interface Handed {
   /** Its open segment is due: seal what is there with this commit. */
   readonly seal: boolean
 }
-export type CommitResult =
-  | { readonly kind: 'stored' }
-  | { readonly kind: 'full'; readonly reason: string }
-
 export const saveKept = (state: SpoolState, kept: readonly Kept[]): number => {
   let bytes = 0
   for (const { key, value } of kept) {
@@ -66,29 +61,39 @@ const sealAtOncePoints = segmentPointsMax / 2
 /** Appends to the open columns, then journals or seals. Returns the bytes written. */
 const storePoints = (state: SpoolState, lane: LaneState, handed: Handed): number => {
   const start = lane.open.count()
-  const bytesBefore = lane.now.bytes
   let bytesWaiting = 0
   const waiting = handed.intakes.filter((intake) => intake.timeBase === 'monotonic')
   if (waiting.length > 0) bytesWaiting = addWaiting(state, lane, waiting)
   for (const intake of handed.intakes) {
     if (intake.timeBase !== 'monotonic') lane.open.append(intake.points, state.dictionary.ofRefs)
   }
+  return bytesWaiting + journalOrSeal(state, lane, start, handed.seal)
+}
+
+/** Inside a transaction: the open columns' points from `start` on become durable. Returns the bytes written. */
+export const journalOrSeal = (
+  state: SpoolState,
+  lane: LaneState,
+  start: number,
+  seal: boolean,
+): number => {
+  const bytesBefore = lane.now.bytes
   const end = lane.open.count()
   const full = end >= pointsMaxOf(lane) || lane.open.textBytes() >= segmentTextCostMax
-  const all = handed.seal || end - start >= sealAtOncePoints
+  const all = seal || end - start >= sealAtOncePoints
   let from = start
   if (end > 0 && (full || all)) {
     sealOpen(state, lane, all)
     from = 0
   }
   const rest = lane.open.count()
-  if (rest === from) return bytesWaiting + lane.now.bytes - bytesBefore
+  if (rest === from) return lane.now.bytes - bytesBefore
   const bytes = encodeJournal(lane.open.slice(from, rest))
   state
     .sql('INSERT INTO journal VALUES (?, ?, ?, ?)')
     .run(keyOf(lane.id, state.now.commitNumber), state.ordinal, rest - from, bytes)
   state.bytesWritten += bytes.length
-  return bytesWaiting + bytes.length + lane.now.bytes - bytesBefore
+  return bytes.length + lane.now.bytes - bytesBefore
 }
 
 const lossesOf = (intakes: readonly Intake[]): readonly Loss[] =>
@@ -113,21 +118,15 @@ const store = (state: SpoolState, windows: readonly Handed[], room: Room) => {
 /** One transaction for all windows. Makes room as the lanes' policy allows; never blocks. */
 export const commitWindows = (state: SpoolState, windows: readonly Handed[]): CommitResult => {
   for (const { lane } of windows) {
-    if (laneNamed(state, lane).options === null) {
+    const { options } = laneNamed(state, lane)
+    if (options === null) {
       throw new Failure('HF-S010', `lane "${lane}" is no longer configured`)
     }
-  }
-  const room: Room = { neededBytes: 0, reason: '' }
-  for (let attempt = 0; attempt < 4; attempt++) {
-    room.reason = ''
-    try {
-      write(state, 'write', () => store(state, windows, room))
-      state.failpoint('before-ack')
-      return { kind: 'stored' }
-    } catch (error) {
-      if (!isFailure(error, 'HF-S020')) throw error
-      if (!makeRoom(state, windows, room)) break
+    if (options.derived === true) {
+      throw new Failure('HF-S017', `lane "${lane}" is written by a stage alone`)
     }
   }
-  return { kind: 'full', reason: room.reason }
+  const result = writeWithRoom(state, windows, (room) => store(state, windows, room))
+  if (result.kind === 'stored') state.failpoint('before-ack')
+  return result
 }

@@ -1,10 +1,9 @@
 /**
  * The present epoch's dictionary: series to small numbers, in order of first use.
  *
- * Invariants: entry i never changes; new entries are written in the transaction that first uses them;
- * `truncate` undoes
- * entries of a transaction that failed; every hash of the running chain is kept so that undoing needs no
- * recomputation.
+ * Invariants: the series of entry i never changes (a contract may come to it); new entries are written in the
+ * transaction that first uses them; `truncate` undoes entries of a transaction that failed; every hash of the running
+ * chain is kept so that undoing needs no recomputation.
  */
 import { dictionaryHashStart, extendDictionaryHash } from '../codec/series-id.ts'
 import type { SeriesEntry, SeriesId, SeriesRef } from '../model.ts'
@@ -16,6 +15,7 @@ export interface Dictionary {
   /** Process-wide refs to numbers, a column at a time. */
   readonly ofRefs: Renumber
   readonly ofEntry: (entry: SeriesEntry) => number
+  readonly entry: (number: number) => SeriesEntry | undefined
   readonly entries: (from: number) => readonly SeriesEntry[]
   readonly truncate: (length: number) => void
 }
@@ -30,7 +30,10 @@ export const createDictionary = (entryOf: (ref: SeriesRef) => SeriesEntry): Dict
 
   const ofEntry = (entry: SeriesEntry): number => {
     const known = byId.get(entry.id)
-    if (known !== undefined) return known
+    if (known !== undefined) {
+      if (entry.contract !== undefined) entries[known] = entry
+      return known
+    }
     const at = entries.length
     entries.push(entry)
     hashes.push(extendDictionaryHash(hashes[at] as string, entry.id))
@@ -63,6 +66,7 @@ export const createDictionary = (entryOf: (ref: SeriesRef) => SeriesEntry): Dict
       }
     },
     ofEntry,
+    entry: (number) => entries[number],
     entries: (from) => entries.slice(from),
     truncate: (length) => {
       if (length === entries.length) return

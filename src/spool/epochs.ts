@@ -154,20 +154,30 @@ export const dictionaryHolds = (
   return true
 }
 
+/** What segments of that epoch call `index`. Throws when nothing does (a row is damaged). */
+export const entryIn = (state: SpoolState, ordinal: number, index: number): SeriesEntry => {
+  if (ordinal === state.ordinal) {
+    const entry = state.dictionary.entry(index)
+    if (entry !== undefined) return entry
+    throw new Error(`no series ${index} in this epoch`)
+  }
+  const row = state
+    .sql(
+      `SELECT ${seriesColumns} FROM dictionary d JOIN series s ON s.id = d.series WHERE d.key = ?`,
+    )
+    .safeIntegers()
+    .get(ordinal * dictionarySpan + index) as SeriesRow | undefined
+  const entry = row === undefined ? undefined : entryOfRow(row)
+  if (entry === undefined) throw new Error(`no series ${index} in epoch ${ordinal}`)
+  return entry
+}
+
 /** From an older epoch's dictionary indexes to this one's. Throws when an index is unknown (the row is damaged). */
 export const renumberFrom = (state: SpoolState, ordinal: number): Renumber => {
   if (ordinal === state.ordinal) return asTheyAre
   const known = new Map<number, number>()
   const learn = (index: number): number => {
-    const row = state
-      .sql(
-        `SELECT ${seriesColumns} FROM dictionary d JOIN series s ON s.id = d.series WHERE d.key = ?`,
-      )
-      .safeIntegers()
-      .get(ordinal * dictionarySpan + index) as SeriesRow | undefined
-    const entry = row === undefined ? undefined : entryOfRow(row)
-    if (entry === undefined) throw new Error(`no series ${index} in epoch ${ordinal}`)
-    const number = state.dictionary.ofEntry(entry)
+    const number = state.dictionary.ofEntry(entryIn(state, ordinal, index))
     known.set(index, number)
     return number
   }

@@ -10,14 +10,14 @@ import { Failure, isFailure, textOf } from '../errors.ts'
 import type { Host } from '../host.ts'
 import { intakeBytesWaitingMax } from '../limits.ts'
 import type { Intake, Seq } from '../model.ts'
-import type { CommitResult, Handed, LaneHead, LaneOptions } from './spool.ts'
+import { createDeriver, type DerivePort } from './deriver.ts'
+import type { CommitResult, Handed, LaneOptions } from './spool.ts'
 
 /** What group commit needs of a spool, here or across a thread. */
-export interface CommitPort {
+export interface CommitPort extends DerivePort {
   readonly commit: (windows: readonly Handed[]) => Promise<CommitResult> | CommitResult
   readonly seal: (lanes: readonly string[]) => Promise<void> | void
   readonly flush: () => Promise<boolean> | boolean
-  readonly heads: () => readonly LaneHead[]
 }
 export interface IngestOptions {
   readonly commitWindowMs: number
@@ -35,6 +35,8 @@ export interface Ingest {
   /** Resolves with the head once it is > after, or with the head as it is when the signal fires. */
   readonly whenPast: (lane: string, after: Seq, signal: AbortSignal) => Promise<Seq>
   readonly configure: (options: IngestOptions) => void
+  /** Resolves when stages have read what is sealed, or do not get there soon. */
+  readonly derived: () => Promise<void>
   /** Heads may have moved. */
   readonly moved: () => void
   /** Everything rejects with this from now on. */
@@ -126,6 +128,7 @@ export const createIngest = (
       }
     }
     for (const wake of [...pastWaiters]) wake()
+    if (dead === null) deriver.look()
   }
 
   /** A lane whose segment is due before the next window could end is sealed with this commit. */
@@ -243,6 +246,11 @@ export const createIngest = (
     if (cancelWindow === null && dead === null) cancelWindow = clock.after(ms, commitNow)
   }
 
+  const deriver = createDeriver(spool, clock, {
+    moved: () => moved(),
+    failed: (error) => failWith(error),
+  })
+
   const isFull = (lane: string): boolean =>
     (openPoints.get(lane) ?? 0) + (waitingPoints.get(lane) ?? 0) >=
     (optionsOf(lane)?.segmentPointsMax ?? Infinity)
@@ -319,6 +327,7 @@ export const createIngest = (
         signal.addEventListener('abort', check, { once: true })
         check()
       }),
+    derived: deriver.idle,
     configure: (next) => {
       options = next
     },
@@ -328,6 +337,7 @@ export const createIngest = (
       if (dead !== null) return
       if (waiting.length > 0) commitNow()
       while (inFlight !== null) await inFlight
+      await deriver.stop()
       fail(new Failure('HF-S015', 'the spool is closed'))
     },
   }
@@ -335,4 +345,5 @@ export const createIngest = (
 
 /** The intake itself is at fault; nothing of it was stored. */
 const isRefusal = (failure: Failure): boolean =>
-  ['HF-S010', 'HF-S013', 'HF-S016'].includes(failure.code) || failure.code.startsWith('HF-K')
+  ['HF-S010', 'HF-S013', 'HF-S016', 'HF-S017'].includes(failure.code) ||
+  failure.code.startsWith('HF-K')

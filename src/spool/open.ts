@@ -17,6 +17,7 @@ import { loadEpochs } from './epochs.ts'
 import { beginEpoch, createLanes, loadLanes } from './recover.ts'
 import { pageBytes, pagesMax, prepareBallast } from './room.ts'
 import { migrate, refuseNewer } from './schema.ts'
+import { attachStages, type StageReader } from './stages.ts'
 import {
   asFailure,
   damageMark,
@@ -31,6 +32,7 @@ export interface SpoolParts {
   readonly host: Pick<Host, 'clock' | 'randomBytes' | 'bootId' | 'log'>
   readonly series: Pick<SeriesTable, 'entry'>
   readonly options: SpoolOptions
+  readonly stages?: readonly StageReader[]
   /** In place of the file beside the database. */
   readonly anchorFile?: AnchorFile
   readonly diskFreeBytes?: () => number
@@ -208,6 +210,7 @@ const buildState = (
     commits: 0,
     bytesWritten: 0,
     fill: { sinceMs: host.clock.monotonicMs(), bytes: 0, perSecond: 0 },
+    stages: [],
     ballast: false,
   }
   return { state, row, isNew }
@@ -227,6 +230,7 @@ const openOnce = (parts: SpoolParts, wasSetAside: boolean): SpoolState => {
   try {
     const { state, row, isNew } = buildState(parts, path, db, anchorFile)
     beginEpoch(state, row, wasSetAside ? 'set-aside' : isNew ? 'new' : 'no')
+    attachStages(state, parts.stages ?? [])
     if (path !== '') {
       assertDurable(db)
       prepareBallast(state)

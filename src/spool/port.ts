@@ -63,7 +63,12 @@ export const createSpoolPort = (
     },
     blocked: ingest.blocked,
     bytesWaiting: ingest.bytesWaiting,
-    seal: ingest.seal,
+    seal: async (lane) => {
+      const derived = spool.heads().some((one) => one.lane === lane && one.derived)
+      // What stages still have to give out belongs to it, if they get there soon.
+      if (derived) await ingest.derived()
+      await ingest.seal(lane)
+    },
     openReader: async (lane, reader, from) => spool.openReader(lane, reader, from),
     closeReader: (lane, reader) => acked(() => spool.closeReader(lane, reader)),
     read: async (lane, after, bytesMax, upTo) => spool.read(lane, after, bytesMax, upTo),
@@ -87,6 +92,8 @@ export const createSpoolPort = (
     setClock: (reading) =>
       moved(async () => {
         while (await spool.setClock(reading));
+        const closes = spool.heads().some((lane) => lane.closes)
+        if (reading.trusted && closes) await spool.tick(reading.nowUs)
       }),
     lastWallUs: spool.lastWallUs(),
     configure: (options, ingestOptions) =>

@@ -4,6 +4,7 @@ import type { GapReason, LaneId, Loss, Seq } from '../model.ts'
 import type { QuarantineRow } from '../spool-port.ts'
 import { segmentsToGaps } from './gaps.ts'
 import { blob } from './schema.ts'
+import { checkpointBefore } from './stage-output.ts'
 import { keyOf, type LaneState, type SpoolState } from './state.ts'
 import { write } from './write.ts'
 
@@ -84,6 +85,7 @@ export const quarantineSegment = (
     .get(keyOf(lane.id, seq)) as Uint8Array | undefined
   if (bytes === undefined) return
   write(state, 'write', () => {
+    checkpointBefore(state, lane, seq)
     add(state, lane.id, seq, { reason, source: '', text, sample: bytes })
     segmentsToGaps(state, lane, seq, seq, reason)
   })

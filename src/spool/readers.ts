@@ -13,6 +13,7 @@ import { stubRows } from './retention.ts'
 import {
   keyOf,
   type LaneState,
+  type ReaderNow,
   type ReaderState,
   readerNamed,
   type SpoolState,
@@ -29,7 +30,7 @@ interface Booked {
   readonly lost: number
 }
 /** Points in segments and counts of tombstones whose last seq lies in (after, to]. */
-const book = (state: SpoolState, lane: LaneState, after: Seq, to: Seq): Booked => {
+export const book = (state: SpoolState, lane: LaneState, after: Seq, to: Seq): Booked => {
   const range = [keyOf(lane.id, after), keyOf(lane.id, to)]
   const sum = (column: string, table: string) =>
     state
@@ -51,14 +52,28 @@ export const openReader = (
     throw new Failure('HF-S012', `lane "${lane.name}" has ${readersMax} readers already`)
   }
   const backlog = from === 'now' && !lane.readersLost ? lane.now.head : lane.now.floor - 1
+  return write(state, 'none', () => cursorOf(addReader(state, lane, name, backlog)))
+}
+
+/** Inside a transaction: a reader that has nothing to do with seqs up to `backlog`. */
+export const addReader = (
+  state: SpoolState,
+  lane: LaneState,
+  name: string,
+  backlog: Seq,
+): ReaderState => {
   const held = book(state, lane, backlog, lane.now.head)
-  const acceptedBefore = lane.now.accepted - held.points - held.lost
-  return write(state, 'none', () => {
-    const now = { backlog, live: null, delivered: 0, lost: 0, start: backlog, acceptedBefore }
-    const reader: ReaderState = { name, now, saved: null, merged: false }
-    lane.readers.set(name, reader)
-    return cursorOf(reader)
-  })
+  const now: ReaderNow = {
+    backlog,
+    live: null,
+    ...{ delivered: 0, lost: 0, reduced: 0 },
+    start: backlog,
+    acceptedBefore: lane.now.accepted - held.points - held.lost,
+    keepsAfter: Number.POSITIVE_INFINITY,
+  }
+  const reader: ReaderState = { name, now, saved: null, merged: false }
+  lane.readers.set(name, reader)
+  return reader
 }
 
 export const closeReader = (state: SpoolState, lane: LaneState, name: string): void => {

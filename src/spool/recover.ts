@@ -6,11 +6,13 @@ import { decodeJournal } from '../codec/journal.ts'
 import { dictionaryHashStart } from '../codec/series-id.ts'
 import { Failure, textOf } from '../errors.ts'
 import { laneIdMax } from '../limits.ts'
+import type { Seq } from '../model.ts'
 import { createOpenColumns } from './columns.ts'
 import { saveDictionary } from './commit.ts'
 import { pruneEpochs, putBase, renumberFrom } from './epochs.ts'
 import { recordGap } from './gaps.ts'
 import { blob, rowCrc } from './schema.ts'
+import { keepsAfter, type StageRow, stageRows } from './stage-rows.ts'
 import {
   acceptedOf,
   type EpochRow,
@@ -47,6 +49,7 @@ interface CursorRow {
   readonly live_up_to: number | null
   readonly delivered: number
   readonly lost: number
+  readonly reduced: number
   readonly start: number
   readonly accepted_before: number
   readonly crc: number
@@ -56,7 +59,7 @@ interface CursorRow {
 const intact = (row: LaneRow | CursorRow): boolean =>
   rowCrc(Object.values(row).slice(0, -1)) === row.crc
 
-const readerOf = (row: CursorRow): ReaderState => {
+const readerOf = (row: CursorRow, keepsAfter: Seq): ReaderState => {
   const live =
     row.live_start === null || row.live_up_to === null
       ? null
@@ -66,13 +69,20 @@ const readerOf = (row: CursorRow): ReaderState => {
     live,
     delivered: row.delivered,
     lost: row.lost,
+    reduced: row.reduced,
     start: row.start,
     acceptedBefore: row.accepted_before,
+    keepsAfter,
   }
   return { name: row.reader, now, saved: now, merged: false }
 }
 
-const laneOf = (sql: Sql, row: LaneRow, options: LaneOptions | null): LaneState => {
+const laneOf = (
+  sql: Sql,
+  row: LaneRow,
+  options: LaneOptions | null,
+  stages: readonly StageRow[],
+): LaneState => {
   const range = [row.id * seqSpan, (row.id + 1) * seqSpan]
   if (!intact(row)) throw new Failure('HF-S005', `the row of lane ${row.id} is damaged`)
   const all = sql('SELECT * FROM cursors WHERE lane = ?').all(row.id) as CursorRow[]
@@ -95,7 +105,9 @@ const laneOf = (sql: Sql, row: LaneRow, options: LaneOptions | null): LaneState 
     },
     open: createOpenColumns(),
     spare: createOpenColumns(),
-    readers: new Map(cursors.map((one) => [one.reader, readerOf(one)])),
+    readers: new Map(
+      cursors.map((one) => [one.reader, readerOf(one, keepsAfter(stages, row.id, one.reader))]),
+    ),
     readersLost: cursors.length < all.length,
     readThrough: row.head,
     heldAtMs:
@@ -121,6 +133,7 @@ export const createLanes = (sql: Sql, lanes: readonly LaneOptions[]): void => {
 
 export const loadLanes = (sql: Sql, options: readonly LaneOptions[]) => {
   const rows = sql('SELECT * FROM lanes ORDER BY id').all() as LaneRow[]
+  const stages = stageRows(sql)
   const newestKey = (table: 'journal' | 'waiting', id: number) =>
     sql(`SELECT max(key) FROM ${table} WHERE key >= ? AND key < ?`)
       .pluck()
@@ -131,7 +144,7 @@ export const loadLanes = (sql: Sql, options: readonly LaneOptions[]) => {
     lanes: new Map(
       rows.map((row) => [
         row.name,
-        laneOf(sql, row, options.find((one) => one.name === row.name) ?? null),
+        laneOf(sql, row, options.find((one) => one.name === row.name) ?? null, stages),
       ]),
     ),
     totals: {
@@ -204,7 +217,8 @@ const declareAnchorLoss = (state: SpoolState, fresh: 'no' | 'new' | 'set-aside')
     const lane = byId.get(was.lane) ?? first
     const has = lane.id === was.lane ? acceptedOf(lane) : 0
     const count = sameSpool ? was.accepted - has : was.pending
-    if (count <= 0) continue
+    // What a stage gives out it gives out again from the lane it reads, which declares its own losses.
+    if (count <= 0 || lane.options?.derived === true) continue
     const reason = fresh === 'set-aside' ? 'damaged' : 'anchor'
     state.host.log.error('the spool came back older than its anchor', {
       lane: lane.name,

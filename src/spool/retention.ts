@@ -16,10 +16,16 @@ const holdMarks = 64
 const stubRowsMax = 10_000
 
 /** What every reader has passed; the live cursor does not count, its backlog does. */
-export const passedByAll = (lane: LaneState): Seq => {
+export const passedByReaders = (lane: LaneState): Seq => {
   if (lane.readers.size === 0) return 0
   let passed = Number.MAX_SAFE_INTEGER
   for (const reader of lane.readers.values()) passed = Math.min(passed, reader.now.backlog)
+  return passed
+}
+/** And no stage may ask for again. */
+export const passedByAll = (lane: LaneState): Seq => {
+  let passed = passedByReaders(lane)
+  for (const reader of lane.readers.values()) passed = Math.min(passed, reader.now.keepsAfter)
   return passed
 }
 

@@ -2,15 +2,18 @@
  * Quota, free-disk floor and what happens at them.
  *
  * Invariants: inserts stop `spoolReserveBytes` short of the quota, which only gaps, cursors and seals may use; held
- * segments that everyone has passed go first, then samples of the quarantine, then a `drop_oldest` lane loses its
- * oldest, never a `block` lane.
+ * segments that everyone has passed go first, then samples of the quarantine, then what open windows hold (they are
+ * given out first, as partial), then a `drop_oldest` lane loses its oldest, never a `block` lane.
  */
 import { existsSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { Failure, isFailure } from '../errors.ts'
 import { spoolReserveBytes } from '../limits.ts'
+import type { Seq } from '../model.ts'
+import { letGo, stagesOf } from './derive.ts'
 import { segmentsToGaps } from './gaps.ts'
 import { shedSamples } from './quarantine.ts'
-import { passedByAll, segmentRows, trimLane } from './retention.ts'
+import { passedByAll, passedByReaders, segmentRows, trimLane } from './retention.ts'
+import { checkpointBefore, storeStages } from './stage-output.ts'
 import { type LaneState, laneNamed, type SpoolState, seqOf } from './state.ts'
 import { dropWaiting } from './waiting.ts'
 import { write } from './write.ts'
@@ -25,6 +28,8 @@ export interface Room {
   reason: string
 }
 const slackBytes = 64 * 1024
+const attemptsMax = 4
+const oldestRowsMax = 256
 /** One event of dropping frees at least this share of the quota, so that tombstones stay few. */
 const dropShare = 1 / 128
 
@@ -39,10 +44,15 @@ const growthFloor = ({ ballast, path, options }: SpoolState): number =>
   options.diskFreeBytesMin + (ballast || path === '' ? 0 : 2 * ballastBytes)
 
 /** Inside a transaction, after its inserts: throws HF-S020 when they may not stand. */
-export const requireRoom = (state: SpoolState, room: Room, bytes: number): void => {
+export const requireRoom = (
+  state: SpoolState,
+  room: Room,
+  bytes: number,
+  reserveBytes = spoolReserveBytes,
+): void => {
   const { file, used } = pages(state)
   room.neededBytes = bytes + slackBytes
-  const over = used * pageBytes - (state.options.bytesMax - spoolReserveBytes)
+  const over = used * pageBytes - (state.options.bytesMax - reserveBytes)
   if (over > 0) {
     room.reason = 'quota'
     room.neededBytes = over + slackBytes
@@ -57,7 +67,8 @@ export const requireRoom = (state: SpoolState, room: Room, bytes: number): void 
   state.pagesGranted = file
 }
 
-const releaseHold = (state: SpoolState, bytes: number): boolean => {
+/** Inside a transaction: what everyone has passed goes though its hold is not over, at least `bytes` if there are. */
+export const releasePassed = (state: SpoolState, bytes: number): boolean => {
   let freed = 0
   for (const lane of state.lanes.values()) {
     const passed = passedByAll(lane)
@@ -85,8 +96,39 @@ const dropOldest = (state: SpoolState, lane: LaneState, bytes: number): boolean 
   return freed > 0
 }
 
+/** One way of making room; false when there was none, or not even room for that. */
+const attempt = (state: SpoolState, work: () => boolean): boolean => {
+  try {
+    return write(state, 'write', work)
+  } catch (error) {
+    if (!isFailure(error, 'HF-S020')) throw error
+    dropBallast(state)
+    return false
+  }
+}
+
+/** What open windows hold of a lane's oldest segments up to `last`: they are given out as they are. */
+const releaseWindows = (state: SpoolState, lane: LaneState, last: Seq, bytes: number): boolean => {
+  if (last < lane.now.floor) return false
+  if (!letGo(state, lane, oldestThrough(state, lane, last, bytes))) return false
+  return attempt(state, () => {
+    storeStages(state, stagesOf(state, lane))
+    return releasePassed(state, bytes)
+  })
+}
+
+/** The last of the lane's oldest segments, none above `last`, that hold so many bytes. */
+const oldestThrough = (state: SpoolState, lane: LaneState, last: Seq, bytes: number): Seq => {
+  let size = 0
+  for (const row of segmentRows(state, lane, lane.now.floor, last, oldestRowsMax)) {
+    size += row.size
+    if (size >= bytes) return seqOf(row.key)
+  }
+  return last
+}
+
 /** Makes room as the lanes that asked allow; false when only readers, or a person, can. */
-export const makeRoom = (
+const makeRoom = (
   state: SpoolState,
   asking: readonly { readonly lane: string }[],
   room: Room,
@@ -98,23 +140,50 @@ export const makeRoom = (
   }
   const bytes = Math.max(room.neededBytes, slackBytes)
   const lanes = asking.map(({ lane }) => laneNamed(state, lane))
-  const mayDrop = lanes.every((lane) => lane.options?.policy === 'drop_oldest')
-  try {
-    return write(state, 'write', () => {
-      if (releaseHold(state, bytes)) return true
-      if (shedSamples(state, bytes) > 0) return true
-      if (!mayDrop) return false
-      const drop = Math.max(bytes, Math.floor(bytesUsed(state) * dropShare))
-      const others = [...state.lanes.values()].filter(
-        (lane) => !lanes.includes(lane) && lane.options?.policy === 'drop_oldest',
-      )
-      return [...lanes, ...others].some((lane) => dropOldest(state, lane, drop))
-    })
-  } catch (error) {
-    if (!isFailure(error, 'HF-S020')) throw error
-    dropBallast(state)
-    return false
+  const drops = (lane: LaneState) => lane.options?.policy === 'drop_oldest'
+  const mayDrop = lanes.length > 0 && lanes.every(drops)
+  const others = [...state.lanes.values()].filter((lane) => !lanes.includes(lane) && drops(lane))
+  const droppable = mayDrop ? [...lanes, ...others] : []
+  if (attempt(state, () => releasePassed(state, bytes) || shedSamples(state, bytes) > 0))
+    return true
+  for (const lane of state.lanes.values()) {
+    if (releaseWindows(state, lane, passedByReaders(lane), bytes)) return true
   }
+  const drop = Math.max(bytes, Math.floor(bytesUsed(state) * dropShare))
+  for (const lane of droppable) {
+    releaseWindows(state, lane, lane.now.head, drop)
+    const dropped = () => dropOldest(state, lane, drop)
+    const saved = () => {
+      checkpointBefore(state, lane, lane.now.head)
+      return dropped()
+    }
+    if (attempt(state, saved) || attempt(state, dropped)) return true
+  }
+  return false
+}
+
+export type CommitResult =
+  | { readonly kind: 'stored' }
+  | { readonly kind: 'full'; readonly reason: string }
+
+/** One transaction; when it finds no room, room is made as the lanes that ask allow, and it is tried again. */
+export const writeWithRoom = (
+  state: SpoolState,
+  asking: readonly { readonly lane: string }[],
+  store: (room: Room, attempt: number) => void,
+): CommitResult => {
+  const room: Room = { neededBytes: 0, reason: '' }
+  for (let attempt = 0; attempt < attemptsMax; attempt++) {
+    room.reason = ''
+    try {
+      write(state, 'write', () => store(room, attempt))
+      return { kind: 'stored' }
+    } catch (error) {
+      if (!isFailure(error, 'HF-S020')) throw error
+      if (!makeRoom(state, asking, room)) break
+    }
+  }
+  return { kind: 'full', reason: room.reason }
 }
 
 /** Larger than the write-ahead log's cap: deleting it lets a full disk delete again. */

@@ -92,9 +92,21 @@ CREATE TABLE cursors (
   live_up_to INTEGER,
   delivered INTEGER NOT NULL,      -- points in segments passed
   lost INTEGER NOT NULL,           -- counts of tombstones passed
+  reduced INTEGER NOT NULL,        -- points a stage read and did not give out (0 for destinations)
   start INTEGER NOT NULL,          -- the seq after which the reader began
   accepted_before INTEGER NOT NULL, -- the lane's accepted in seqs <= start
   crc INTEGER NOT NULL,            -- rowCrc of all columns before
+  PRIMARY KEY (lane, reader)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE stages (
+  lane INTEGER NOT NULL,           -- the lane it reads
+  reader TEXT NOT NULL,
+  checkpoint INTEGER NOT NULL,     -- the state is the stage's after this seq
+  hold_seq INTEGER NOT NULL,       -- segments from here on may still be asked for by that state
+  state_crc INTEGER NOT NULL,      -- CRC32 of the state
+  crc INTEGER NOT NULL,            -- rowCrc of all columns before
+  state BLOB NOT NULL,
   PRIMARY KEY (lane, reader)
 ) STRICT, WITHOUT ROWID;
 
@@ -125,6 +137,7 @@ CREATE TABLE series (
   name TEXT NOT NULL,
   tags TEXT NOT NULL,              -- JSON, sorted pairs
   unit TEXT NOT NULL,
+  contract TEXT NOT NULL,          -- JSON of a Contract: how its points were thinned; '' when they were not
   crc INTEGER NOT NULL             -- CRC32 of all columns before, see series-rows.ts
 ) STRICT;
 

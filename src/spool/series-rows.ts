@@ -5,17 +5,20 @@
  * right (every single flip has a CRC of its own), more are damage and nobody guesses.
  */
 import { crc32 } from 'node:zlib'
-import type { SeriesEntry } from '../model.ts'
+import type { Contract, SeriesEntry } from '../model.ts'
 import type { SpoolState } from './state.ts'
 
 /** As columns of a query over `series s`. Text as bytes: a flipped bit may leave no valid UTF-8. */
-export const seriesColumns =
-  's.id, CAST(s.name AS BLOB) AS name, CAST(s.tags AS BLOB) AS tags, CAST(s.unit AS BLOB) AS unit, s.crc'
+const textColumns = ['name', 'tags', 'unit', 'contract'].map(
+  (name) => `CAST(s.${name} AS BLOB) AS ${name}`,
+)
+export const seriesColumns = ['s.id', ...textColumns, 's.crc'].join(', ')
 export interface SeriesRow {
   readonly id: bigint
   readonly name: Uint8Array
   readonly tags: Uint8Array
   readonly unit: Uint8Array
+  readonly contract: Uint8Array
   readonly crc: bigint
 }
 
@@ -28,15 +31,20 @@ const bytesOf = (id: bigint, texts: readonly Uint8Array[]): Buffer => {
   return Buffer.concat([idPart, ...texts.flatMap((text) => [between, text])])
 }
 
-export const saveSeries = (state: SpoolState, { id, name, tags, unit }: SeriesEntry): void => {
-  const texts = [name, JSON.stringify(tags), unit]
+/** A series that comes without a contract keeps the one it had: points thinned by it may still be held. */
+export const saveSeries = (state: SpoolState, entry: SeriesEntry): void => {
+  const { id, name, tags, unit, contract } = entry
+  const known = () =>
+    state.sql('SELECT contract FROM series WHERE id = ?').pluck().get(id) as string | undefined
+  const contractText = contract === undefined ? (known() ?? '') : JSON.stringify(contract)
+  const texts = [name, JSON.stringify(tags), unit, contractText]
   const crc = crc32(
     bytesOf(
       id,
       texts.map((text) => Buffer.from(text)),
     ),
   )
-  state.sql('INSERT OR REPLACE INTO series VALUES (?, ?, ?, ?, ?)').run(id, ...texts, crc)
+  state.sql('INSERT OR REPLACE INTO series VALUES (?, ?, ?, ?, ?, ?)').run(id, ...texts, crc)
 }
 
 /** The row's bytes as they were written, or undefined when no single flipped bit explains what is there. */
@@ -57,19 +65,20 @@ const mended = (bytes: Buffer, crc: number): Buffer | undefined => {
 
 /** Undefined when the row is damaged. */
 export const entryOfRow = (row: SeriesRow): SeriesEntry | undefined => {
-  const texts = [row.name, row.tags, row.unit]
+  const texts = [row.name, row.tags, row.unit, row.contract]
   const bytes = mended(bytesOf(row.id, texts), Number(row.crc))
   if (bytes === undefined) return undefined
   let at = idBytes
-  const [name, tags, unit] = texts.map(({ length }) => {
+  const [name, tags, unit, contract] = texts.map(({ length }) => {
     const text = bytes.toString('utf8', at + 1, at + 1 + length)
     at += 1 + length
     return text
-  }) as [string, string, string]
+  }) as [string, string, string, string]
   return {
     id: bytes.readBigInt64BE(0),
     name,
     tags: JSON.parse(tags) as SeriesEntry['tags'],
     unit,
+    ...(contract === '' ? {} : { contract: JSON.parse(contract) as Contract }),
   }
 }

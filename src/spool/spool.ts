@@ -25,14 +25,15 @@ import type {
   RangeEstimate,
   SpoolStats,
 } from '../spool-port.ts'
-import { type CommitResult, commitWindows, type Handed, saveKept } from './commit.ts'
+import { commitWindows, type Handed, saveKept } from './commit.ts'
+import { checkpointAll, derive, isUnderived, mayClose, type Turn, tick } from './derive.ts'
 import { dictionaryEntries, epochLinks, seriesCount } from './epochs.ts'
 import { openState, type SpoolParts } from './open.ts'
 import { quarantined, quarantineSegment } from './quarantine.ts'
 import { estimate, listGaps, readItems } from './read.ts'
 import { ack, closeReader, type HeldRanges, openReader, rewind, startLive } from './readers.ts'
 import { addLanes } from './recover.ts'
-import { bytesUsed, pagesMax, prepareBallast } from './room.ts'
+import { bytesUsed, type CommitResult, pagesMax, prepareBallast } from './room.ts'
 import { sealOpen } from './seal.ts'
 import {
   acceptedOf,
@@ -49,8 +50,11 @@ import {
 import { setClock, settleWaiting } from './waiting.ts'
 import { write } from './write.ts'
 
-export type { CommitResult, Handed } from './commit.ts'
+export type { Handed } from './commit.ts'
+export type { Turn } from './derive.ts'
 export type { SpoolParts } from './open.ts'
+export type { CommitResult } from './room.ts'
+export type { StageReader } from './stages.ts'
 export type { LaneOptions, SpoolOptions } from './state.ts'
 
 /** Facts the port needs after any call, without asking again. */
@@ -58,6 +62,11 @@ export interface LaneHead {
   readonly lane: string
   readonly head: Seq
   readonly openCount: number
+  readonly derived: boolean
+  /** Stages have something to do here: call `derive`. */
+  readonly underived: boolean
+  /** A stage holds something that the clock may close: call `tick` now and then. */
+  readonly closes: boolean
 }
 export interface Spool {
   readonly epoch: EpochId
@@ -66,6 +75,10 @@ export interface Spool {
   /** Seals what is open; nothing when nothing is. */
   readonly seal: (lanes: readonly string[]) => void
   readonly heads: () => readonly LaneHead[]
+  /** A bounded piece of what stages have to do; again while it says `more`. */
+  readonly derive: () => Turn
+  /** Closes what the time alone closes. Nothing while points are still to be derived. */
+  readonly tick: (nowUs: number) => Turn
   /** Writes acks taken since the last transaction. True when there were any. */
   readonly flush: () => boolean
   readonly openReader: (lane: string, reader: string, from: 'now' | 'oldest') => Cursor
@@ -99,6 +112,7 @@ export interface Spool {
 const laneStatus = (lane: LaneState): LaneStatus => ({
   lane: lane.name,
   id: lane.id,
+  derived: lane.options?.derived ?? false,
   head: lane.now.head,
   floor: lane.now.floor,
   accepted: acceptedOf(lane),
@@ -106,7 +120,9 @@ const laneStatus = (lane: LaneState): LaneStatus => ({
   readers: [...lane.readers.values()].map(({ name, now }) => ({
     reader: name,
     cursor: { backlog: now.backlog, live: now.live },
+    stage: now.keepsAfter !== Number.POSITIVE_INFINITY,
     delivered: now.delivered,
+    reduced: now.reduced,
     declaredLost: now.lost,
     pending: pendingOf(lane, now),
   })),
@@ -161,7 +177,10 @@ const flush = (state: SpoolState): boolean => {
 const close = (state: SpoolState) => {
   if (!state.db.open) return
   try {
-    if (state.dead === null) flush(state)
+    if (state.dead === null) {
+      checkpointAll(state)
+      flush(state)
+    }
   } finally {
     state.dead ??= new Failure('HF-S015', 'the spool is closed')
     state.anchor.close()
@@ -173,6 +192,12 @@ const close = (state: SpoolState) => {
 export const openSpool = (parts: SpoolParts): Spool => {
   const state = openState(parts)
   const lane = (name: string) => laneNamed(state, name)
+  /** The lane, for a reader that is no stage. */
+  const outside = (name: string, reader: string): LaneState => {
+    const found = lane(name)
+    if (!state.stages.some((one) => one.lane === found && one.reader === reader)) return found
+    throw new Failure('HF-S017', `reader "${reader}" of lane "${name}" is a stage`)
+  }
   /** Damage met on the way ends the spool and is noted, so that the next opening looks at the whole file. */
   const read = <T>(work: () => T): T => {
     alive(state)
@@ -193,15 +218,22 @@ export const openSpool = (parts: SpoolParts): Spool => {
         lane: one.name,
         head: one.now.head,
         openCount: one.open.count(),
+        derived: one.options?.derived ?? false,
+        underived: isUnderived(state, one),
+        closes: mayClose(state, one),
       })),
+    derive: () => read(() => derive(state)),
+    tick: (nowUs) => read(() => tick(state, nowUs)),
     flush: () => flush(state),
-    openReader: (name, reader, from) => read(() => openReader(state, lane(name), reader, from)),
-    closeReader: (name, reader) => closeReader(state, lane(name), reader),
+    openReader: (name, reader, from) =>
+      read(() => openReader(state, outside(name, reader), reader, from)),
+    closeReader: (name, reader) => closeReader(state, outside(name, reader), reader),
     read: (name, after, bytesMax, upTo) =>
       read(() => readItems(state, lane(name), after, bytesMax, upTo)),
-    startLive: (name, reader) => startLive(lane(name), reader),
-    ack: (name, reader, acked) => read(() => ack(state, lane(name), reader, acked)),
-    rewind: (name, reader, after, held) => rewind(state, lane(name), reader, after, held),
+    startLive: (name, reader) => startLive(outside(name, reader), reader),
+    ack: (name, reader, acked) => read(() => ack(state, outside(name, reader), reader, acked)),
+    rewind: (name, reader, after, held) =>
+      rewind(state, outside(name, reader), reader, after, held),
     quarantine: (name, seq, reason, text) =>
       read(() => quarantineSegment(state, lane(name), seq, reason, text)),
     lanes: () => [...state.lanes.values()].map(laneStatus),

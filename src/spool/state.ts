@@ -15,12 +15,15 @@ import type { ClockReading, EpochId, LaneId, Seq, SeriesTable } from '../model.t
 import type { Anchor } from './anchor.ts'
 import type { OpenColumns } from './columns.ts'
 import type { Dictionary } from './dictionary.ts'
+import type { StageState } from './stages.ts'
 
 export interface LaneOptions {
   readonly name: string
   readonly maxDelayMs: number
   readonly segmentPointsMax: number
   readonly policy: 'block' | 'drop_oldest'
+  /** Written by a stage alone; adds nothing to what sources had accepted. */
+  readonly derived?: boolean
 }
 export interface SpoolOptions {
   readonly agent: string
@@ -52,9 +55,13 @@ export interface ReaderNow {
   readonly live: { readonly start: Seq; readonly upTo: Seq } | null
   readonly delivered: number
   readonly lost: number
+  /** Of a stage: points read and not given out; below zero when it gives out more than it reads. */
+  readonly reduced: number
   /** The seq after which the reader began, and what the lane had accepted up to there: none of its concern. */
   readonly start: Seq
   readonly acceptedBefore: number
+  /** Of a stage: what lies above may not be trimmed, though the cursor has passed it. Infinity for others. */
+  readonly keepsAfter: Seq
 }
 export interface ReaderState {
   readonly name: string
@@ -123,6 +130,7 @@ export interface SpoolState {
   commits: number
   bytesWritten: number
   fill: FillRate
+  readonly stages: StageState[]
   /** Whether the ballast file exists; made again once a full disk has room. */
   ballast: boolean
 }
@@ -161,7 +169,7 @@ export const readerNamed = (lane: LaneState, name: string): ReaderState => {
 export const acceptedOf = (lane: LaneState): number =>
   lane.now.accepted + lane.open.count() + lane.now.waiting
 export const pendingOf = (lane: LaneState, reader: ReaderNow): number =>
-  acceptedOf(lane) - reader.acceptedBefore - reader.delivered - reader.lost
+  acceptedOf(lane) - reader.acceptedBefore - reader.delivered - reader.lost - reader.reduced
 
 const codeOf = (error: unknown): string =>
   typeof error === 'object' && error !== null && 'code' in error ? String(error.code) : ''

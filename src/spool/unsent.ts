@@ -32,8 +32,8 @@ export const unsentPoints = (db: Database.Database): number => {
     const readers = cursors.filter(({ lane }) => lane === id)
     if (readers.length === 0) return open + sum('segments')
     const behind = readers.map(
-      ({ accepted_before = 0, delivered = 0, lost = 0 }) =>
-        accepted + open - accepted_before - delivered - lost,
+      ({ accepted_before = 0, delivered = 0, lost = 0, reduced = 0 }) =>
+        accepted + open - accepted_before - delivered - lost - reduced,
     )
     return Math.max(...behind)
   }

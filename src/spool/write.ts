@@ -35,12 +35,17 @@ const snapshot = (state: SpoolState) => {
     heldAtMs: lane.heldAtMs,
     readers: [...lane.readers.values()].map((reader) => ({ reader, now: reader.now })),
   }))
+  const stages = state.stages.map((stage) => ({ stage, now: stage.now }))
   return {
     lanes,
     sealNumber: totals.sealNumber,
     restore: () => {
       state.now = totals
       state.dictionary.truncate(dictionary)
+      for (const { stage, now } of stages) {
+        stage.now = now
+        stage.numbers.clear()
+      }
       for (const was of lanes) {
         was.lane.now = was.now
         was.lane.open = was.open
@@ -73,13 +78,13 @@ const saveLane = (state: SpoolState, lane: LaneState) => {
 const saveReaders = (state: SpoolState, lane: LaneState) => {
   for (const reader of lane.readers.values()) {
     if (reader.saved === reader.now) continue
-    const { backlog, live, delivered, lost, start, acceptedBefore } = reader.now
+    const { backlog, live, delivered, lost, reduced, start, acceptedBefore } = reader.now
     const values = [
       ...[lane.id, reader.name, backlog, live?.start ?? null, live?.upTo ?? null],
-      ...[delivered, lost, start, acceptedBefore],
+      ...[delivered, lost, reduced, start, acceptedBefore],
     ]
     state
-      .sql('INSERT OR REPLACE INTO cursors VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)')
+      .sql('INSERT OR REPLACE INTO cursors VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)')
       .run(...values, rowCrc(values))
   }
 }

@@ -64,13 +64,16 @@ export const status: AgentStatus = {
       id: 1,
       head: 12,
       floor: 1,
+      derived: false,
       accepted: 1_000,
       bytes: 4_000,
       readers: [
         {
           reader: 'north',
           cursor: { backlog: 9, live: null },
+          stage: false,
           delivered: 900,
+          reduced: 0,
           declaredLost: 4,
           pending: 96,
         },

@@ -176,12 +176,14 @@ test('the verdict is never better than its worst issue, and the same for the sam
 })
 
 test('a destination that is no longer configured and still holds points back is named', () => {
-  const reader = { cursor: { backlog: 1, live: null }, delivered: 1, declaredLost: 0 }
+  const cursor = { backlog: 1, live: null }
+  const reader = { cursor, stage: false, delivered: 1, reduced: 0, declaredLost: 0 }
   const readers = [
     { ...reader, reader: 'north', pending: 3 },
     { ...reader, reader: 'old', pending: 12 },
   ]
-  const lane = { lane: 'raw', id: 1, head: 5, floor: 1, accepted: 13, bytes: 1, readers }
+  const books = { derived: false, accepted: 13, bytes: 1 }
+  const lane = { lane: 'raw', id: 1, head: 5, floor: 1, ...books, readers }
   const { state, code, reason, fix } = of({ lanes: [lane] })
   assert.deepEqual([state, code], ['degraded', 'HF-H010'])
   assert.match(reason, /12 points are held for "old"/)

@@ -124,6 +124,7 @@ const ruled = (rig: Rig, rule: (lane: string, first: number) => 'stored' | 'full
     seal: () => {},
     flush: () => true,
     heads: () => [],
+    derive: () => 'done' as const,
   }
   const lanes = [laneOptions('a'), laneOptions('b')]
   return { stored, ingest: createIngest(port, rig.clock, { commitWindowMs: 100, lanes }) }

@@ -11,6 +11,7 @@ import {
   openSpool,
   type Spool,
   type SpoolOptions,
+  type StageReader,
 } from '../../../src/spool/spool.ts'
 
 export interface TestClock extends Clock {
@@ -97,7 +98,11 @@ export interface Rig {
   readonly anchorFile: AnchorFile
   /** What the spool sees of its disk; the test's to change. */
   readonly disk: { freeBytes: number }
-  readonly open: (image?: Uint8Array | null, failpoint?: (name: string) => void) => Spool
+  readonly open: (
+    image?: Uint8Array | null,
+    failpoint?: (name: string) => void,
+    stages?: readonly StageReader[],
+  ) => Spool
   /** Opens a copy that shares nothing with the rig's spool, its anchor included. */
   readonly look: (image: Uint8Array) => Spool
 }
@@ -117,8 +122,8 @@ export const createRig = (change: Partial<SpoolOptions> = {}): Rig => {
     series,
     anchorFile,
     disk,
-    open: (image = null, failpoint = () => {}) =>
-      openSpool({ ...parts, at: { image }, anchorFile, failpoint }),
+    open: (image = null, failpoint = () => {}, stages = []) =>
+      openSpool({ ...parts, at: { image }, anchorFile, failpoint, stages }),
     look: (image) => openSpool({ ...parts, at: { image }, anchorFile: createMemoryAnchor() }),
   }
 }

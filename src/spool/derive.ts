@@ -1,0 +1,218 @@
+/**
+ * The turns of stages: what was sealed is read, stepped and what comes of it stored, a bounded piece at a time.
+ *
+ * Invariants: a turn's output, cursor and books are one transaction; what is stepped again after a restart gives
+ * nothing out twice; a segment is decoded once a turn for all stages of its lane; a stage that throws rests, and holds
+ * up nobody else.
+ */
+import { isFailure, textOf } from '../errors.ts'
+import { spoolReserveBytes } from '../limits.ts'
+import type { Derived, LaneItem, PointBatch, Seq, StageInput } from '../model.ts'
+import { quarantineSegment } from './quarantine.ts'
+import { readItems } from './read.ts'
+import { releasePassed, requireRoom, writeWithRoom } from './room.ts'
+import { storeStages } from './stage-output.ts'
+import { catchesUp, cursorOf, type StageState } from './stages.ts'
+import { alive, isFatal, keyOf, type LaneState, type SpoolState, uptimeMs } from './state.ts'
+
+/** Whether there is more to do now, nothing, or no room for what was given out. */
+export type Turn = 'more' | 'done' | 'full'
+
+/** About 10 ms of decoding and stepping: nobody waits longer for an ack. */
+const turnPointsMax = 60_000
+const turnBytesMax = 256 * 1024
+/** A restart steps again at most about this much. */
+const checkpointSegmentsMax = 256
+const checkpointPointsMax = 4_000_000
+const checkpointMs = 60_000
+
+export const stagesOf = (state: SpoolState, lane: LaneState): readonly StageState[] =>
+  state.stages.filter((one) => one.lane === lane && !one.failed)
+
+/** A stage has something to read here, or something to store. */
+export const isUnderived = (state: SpoolState, lane: LaneState): boolean =>
+  stagesOf(state, lane).some((one) => one.position < lane.now.head || one.now.ready.length > 0)
+/** The clock alone could close something. */
+export const mayClose = (state: SpoolState, lane: LaneState): boolean =>
+  stagesOf(state, lane).some((one) => Number.isFinite(one.hold.fromUs()))
+
+const rest = (state: SpoolState, one: StageState, error: unknown) => {
+  one.failed = true
+  const facts = { stage: one.reader, lane: one.lane.name, after: one.position }
+  state.host.log.error('stage_failed', { ...facts, text: textOf(error) })
+}
+
+/** What the stage gives out; nothing when it throws. Trouble of the spool itself goes on upwards. */
+const given = (
+  state: SpoolState,
+  one: StageState,
+  through: Seq,
+  work: () => readonly Derived[],
+): readonly Derived[] => {
+  try {
+    const derived = work().filter(({ points }) => points.count > 0)
+    one.hold.move(one.stage.holdFromUs(), through)
+    return derived
+  } catch (error) {
+    if (isFatal(error)) throw error
+    rest(state, one, error)
+    return []
+  }
+}
+
+const rawFor =
+  (one: StageState, through: Seq): StageInput['raw'] =>
+  (fromUs, toUs) =>
+    one.feed.raw(one.lane, one.hold.firstFor(fromUs), through, fromUs, toUs)
+
+const step = (state: SpoolState, one: StageState, seq: Seq, points: PointBatch) => {
+  const { feed, stage } = one
+  const input = { points, entry: feed.entry, seq, raw: rawFor(one, seq) }
+  const derived = given(state, one, seq, () => stage.step(input))
+  if (one.failed) return
+  const again = seq <= cursorOf(one)
+  one.now = {
+    ...one.now,
+    ready: again ? one.now.ready : [...one.now.ready, ...derived],
+    segments: one.now.segments + 1,
+    points: one.now.points + points.count,
+  }
+}
+
+/** Null when the bytes or their dictionary are damaged: their place is then a tombstone. */
+const opened = (state: SpoolState, stage: StageState, item: LaneItem): PointBatch | null => {
+  if (item.type === 'tombstone') return null
+  try {
+    return stage.feed.open(item)
+  } catch (error) {
+    if (isFatal(error)) throw error
+    quarantineSegment(state, stage.lane, item.seq, 'damaged', textOf(error))
+    return null
+  }
+}
+
+const readOn = (state: SpoolState, lane: LaneState, stages: readonly StageState[]) => {
+  const from = Math.min(...stages.map((one) => one.position))
+  let points = 0
+  for (const item of readItems(state, lane, from, turnBytesMax)) {
+    const seqLast = item.type === 'segment' ? item.seq : item.seqLast
+    const here = stages.filter((one) => !one.failed && one.position < seqLast)
+    const [first] = here
+    if (first === undefined) continue
+    const batch = opened(state, first, item)
+    for (const one of here) {
+      if (batch !== null) step(state, one, item.seq, batch)
+      if (!one.failed) one.position = seqLast
+    }
+    points += batch?.count ?? 0
+    if (points >= turnPointsMax) return
+  }
+}
+
+const isDue = (state: SpoolState, { now, hold }: StageState): boolean =>
+  now.due ||
+  now.segments >= checkpointSegmentsMax ||
+  now.points >= checkpointPointsMax ||
+  (now.segments > 0 && uptimeMs(state) - now.checkpointMs >= checkpointMs) ||
+  // A window of an older time has opened: a restart must find what it needs.
+  hold.seq() < now.holdSeq
+
+/** What was given out, cursors and checkpoints that are due, in one transaction. */
+const store = (state: SpoolState, stages: readonly StageState[]): Turn => {
+  for (const one of stages) if (isDue(state, one)) one.now = { ...one.now, due: true }
+  const changed = stages.filter(
+    (one) =>
+      !one.failed && (one.position > cursorOf(one) || one.now.ready.length > 0 || one.now.due),
+  )
+  if (changed.length === 0) return 'done'
+  const lanes = new Set(changed.flatMap(({ now }) => now.ready.map(({ lane }) => lane)))
+  const asking = [...lanes].map((lane) => ({ lane }))
+  try {
+    const result = writeWithRoom(state, asking, (room, attempt) => {
+      if (attempt > 0) for (const one of changed) one.now = { ...one.now, due: true }
+      const bytes = storeStages(state, changed, () => {
+        if (attempt > 0) releasePassed(state, room.neededBytes)
+      })
+      // A spool full of what stages have still to read goes on: what they give out lets more of it go.
+      if (bytes > 0)
+        requireRoom(state, room, bytes, attempt > 0 ? spoolReserveBytes / 2 : undefined)
+    })
+    return result.kind === 'full' ? 'full' : 'done'
+  } catch (error) {
+    // A lane it may not write, a point without a time: its own fault alone, and no other stage's work is lost.
+    if (!isFailure(error) || !ownFaults.includes(error.code)) throw error
+    const [only] = changed
+    if (changed.length === 1 && only !== undefined) rest(state, only, error)
+    else for (const one of changed) store(state, [one])
+    return 'done'
+  }
+}
+const ownFaults = ['HF-S010', 'HF-S016', 'HF-S017']
+
+/** One turn of every lane that stages read. */
+export const derive = (state: SpoolState): Turn => {
+  alive(state)
+  let turn: Turn = 'done'
+  for (const lane of new Set(state.stages.map((one) => one.lane))) {
+    const stages = stagesOf(state, lane)
+    if (!isUnderived(state, lane)) continue
+    if (!stages.some(({ now }) => now.ready.length > 0)) readOn(state, lane, stages)
+    const result = store(state, stages)
+    if (result === 'full') turn = 'full'
+    else if (turn === 'done' && isUnderived(state, lane)) turn = 'more'
+  }
+  return turn
+}
+
+/** The clock says so late it is: what no point closed, it may close. Its output is saved with a checkpoint. */
+export const tick = (state: SpoolState, nowUs: number): Turn => {
+  alive(state)
+  let turn: Turn = 'done'
+  for (const lane of new Set(state.stages.map((one) => one.lane))) {
+    const stages = stagesOf(state, lane).filter(
+      (one) => one.position === lane.now.head && !catchesUp(one) && one.now.ready.length === 0,
+    )
+    for (const one of stages) {
+      if (!Number.isFinite(one.hold.fromUs())) continue
+      const raw = rawFor(one, one.position)
+      const derived = given(state, one, one.position, () => one.stage.tick(nowUs, raw))
+      if (derived.length > 0) one.now = { ...one.now, ready: derived, due: true }
+    }
+    if (store(state, stages) === 'full') turn = 'full'
+  }
+  return turn
+}
+
+/** Before the spool closes: nothing need be stepped again at the next opening. */
+export const checkpointAll = (state: SpoolState): void => {
+  for (const one of state.stages) {
+    const moved = one.now.segments > 0 || one.now.due
+    if (moved && !one.failed) one.now = { ...one.now, due: true }
+  }
+  store(state, state.stages)
+}
+
+/**
+ * The oldest segments of a lane, through this one, must make room: stages that may still ask for them give out what
+ * they need them for. True when one did; it is stored with the next transaction of its stage.
+ */
+export const letGo = (state: SpoolState, lane: LaneState, through: Seq): boolean => {
+  let any = false
+  for (const one of stagesOf(state, lane)) {
+    if (catchesUp(one) || one.hold.seq() > through) continue
+    const last = Math.min(through, one.position)
+    const beforeUs = endsUs(state, lane, last)
+    if (one.stage.holdFromUs() >= beforeUs) continue
+    const raw = rawFor(one, one.position)
+    const derived = given(state, one, one.position, () => one.stage.letGo(beforeUs, raw))
+    one.now = { ...one.now, ready: [...one.now.ready, ...derived], due: true }
+    any = true
+  }
+  return any
+}
+/** All segments through `seq` end before this. */
+const endsUs = (state: SpoolState, lane: LaneState, seq: Seq): number =>
+  ((state
+    .sql('SELECT max(time_us_max) FROM segments WHERE key >= ? AND key <= ?')
+    .pluck()
+    .get(keyOf(lane.id, lane.now.floor), keyOf(lane.id, seq)) as number | null) ?? -1) + 1

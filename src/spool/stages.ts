@@ -1,0 +1,180 @@
+/**
+ * Stages (decision 0007): readers of a lane that write lanes of their own. What the spool holds of each while it is
+ * open, and how they are found again when it opens.
+ *
+ * Invariants: the reader's cursor is the output cursor: everything <= it was read and what came of it is durable; the
+ * checkpoint is never above it; `position`, where the state in memory stands, may be below the cursor (what is given
+ * out until then is thrown away) or above (what was given out waits in `ready`).
+ */
+import { textOf } from '../errors.ts'
+import type { Derived, Seq, Stage } from '../model.ts'
+import { createHold, type Hold } from './hold.ts'
+import { addReader } from './readers.ts'
+import { createFeed, type Feed } from './stage-input.ts'
+import { deleteStageRow, type StageRow, saveStageRow, stageRows } from './stage-rows.ts'
+import { type LaneState, laneNamed, readerNamed, type SpoolState, uptimeMs } from './state.ts'
+import { write } from './write.ts'
+
+export interface StageReader {
+  /** Its name in the books of the lane; a stage of another name begins anew. */
+  readonly reader: string
+  /** The lane it reads. */
+  readonly lane: string
+  readonly stage: Stage
+  /** Where a new one begins; `oldest` when not said. */
+  readonly from?: 'now' | 'oldest'
+}
+/** What a transaction may change: replaced, never altered, so that one that fails puts the old back. */
+export interface StageNow {
+  /** Given out and not yet in a lane. */
+  readonly ready: readonly Derived[]
+  /** A checkpoint belongs to the next transaction. */
+  readonly due: boolean
+  readonly checkpoint: Seq
+  readonly holdSeq: Seq
+  readonly checkpointMs: number
+  /** Since the checkpoint. */
+  readonly segments: number
+  readonly points: number
+}
+export interface StageState {
+  readonly reader: string
+  readonly lane: LaneState
+  readonly stage: Stage
+  readonly feed: Feed
+  readonly hold: Hold
+  /** By lane it writes: its own numbers to the epoch's dictionary. Empty after a transaction that failed. */
+  readonly numbers: Map<string, Uint32Array>
+  position: Seq
+  now: StageNow
+  /** It threw: it rests until the next opening, and its lane keeps what it has not read. */
+  failed: boolean
+}
+
+export const cursorOf = ({ lane, reader }: StageState): Seq => readerNamed(lane, reader).now.backlog
+/** Steps again what a checkpoint did not hold; what it gives out is in its lanes already. */
+export const catchesUp = (one: StageState): boolean => one.position < cursorOf(one)
+
+/** Inside a transaction: the state as it is now, if no durable output is missing for it. */
+export const saveCheckpoint = (state: SpoolState, one: StageState): void => {
+  const holdSeq = one.hold.seq()
+  saveStageRow(state.sql, {
+    lane: one.lane.id,
+    reader: one.reader,
+    checkpoint: one.position,
+    holdSeq,
+    state: one.stage.save(),
+  })
+  const fresh = { checkpointMs: uptimeMs(state), segments: 0, points: 0, due: false }
+  one.now = { ...one.now, ...fresh, checkpoint: one.position, holdSeq }
+  keep(one)
+}
+
+/** What the checkpoint in the file and the state in memory may ask for is not trimmed. */
+export const keep = (one: StageState): void => {
+  const keepsAfter = Math.min(one.now.checkpoint, one.now.holdSeq - 1, one.hold.seq() - 1)
+  const reader = readerNamed(one.lane, one.reader)
+  if (reader.now.keepsAfter !== keepsAfter) reader.now = { ...reader.now, keepsAfter }
+}
+
+/** The saved state, or the beginning where there is none that can be read. */
+const loadState = (state: SpoolState, one: StageReader, row: StageRow | undefined): boolean => {
+  if (row?.state != null) {
+    try {
+      one.stage.load(row.state)
+      return true
+    } catch (error) {
+      const facts = { stage: one.reader, text: textOf(error) }
+      state.host.log.warn('stage_state_refused', facts)
+    }
+  }
+  one.stage.load(null)
+  return false
+}
+
+/** Inside a transaction: its reader, made where there is none or where its row was damaged. */
+const readerFor = (
+  state: SpoolState,
+  lane: LaneState,
+  one: StageReader,
+  row: StageRow | undefined,
+) => {
+  const found = lane.readers.get(one.reader)
+  if (found !== undefined) return found
+  const oldest = lane.now.floor - 1
+  // A damaged cursor: what came after the checkpoint is given out once more, the same points.
+  if (row?.intact) return addReader(state, lane, one.reader, Math.max(row.checkpoint, oldest))
+  const begin = one.from === 'now' && !lane.readersLost ? lane.now.head : oldest
+  return addReader(state, lane, one.reader, begin)
+}
+
+/** Inside a transaction. */
+const attach = (
+  state: SpoolState,
+  one: StageReader,
+  row: StageRow | undefined,
+  feed: Feed,
+): StageState => {
+  const lane = laneNamed(state, one.lane)
+  const known = lane.readers.has(one.reader)
+  const { now: cursor } = readerFor(state, lane, one, row)
+  const sound = row?.state != null && row.checkpoint <= cursor.backlog
+  const loaded = loadState(state, one, sound ? row : undefined)
+  // Nothing below the floor is there to be read.
+  const begin = Math.max(loaded ? (row?.checkpoint ?? 0) : cursor.start, lane.now.floor - 1)
+  if (!loaded && (known || row !== undefined)) {
+    const facts = { stage: one.reader, lane: lane.name, after: begin, cursor: cursor.backlog }
+    state.host.log.warn('stage_begins_anew', facts)
+  }
+  const holdSeq = loaded ? (row?.holdSeq ?? 1) : begin + 1
+  const attached: StageState = {
+    reader: one.reader,
+    lane,
+    stage: one.stage,
+    feed,
+    hold: createHold(state, lane, holdSeq, one.stage.holdFromUs()),
+    numbers: new Map(),
+    position: begin,
+    now: {
+      ready: [],
+      due: false,
+      checkpoint: begin,
+      holdSeq,
+      checkpointMs: uptimeMs(state),
+      segments: 0,
+      points: 0,
+    },
+    failed: false,
+  }
+  if (loaded) keep(attached)
+  else saveCheckpoint(state, attached)
+  return attached
+}
+
+/** At the end of opening. A stage that is no longer configured leaves no reader behind that would hold its lane. */
+export const attachStages = (state: SpoolState, wanted: readonly StageReader[]): void => {
+  const rows = stageRows(state.sql)
+  if (wanted.length === 0 && rows.length === 0) return
+  const laneId = (name: string) => laneNamed(state, name).id
+  const wants = (row: StageRow) =>
+    wanted.some((one) => one.reader === row.reader && laneId(one.lane) === row.lane)
+  const feed = createFeed(state)
+  const attached = write(state, 'none', () => {
+    for (const row of rows.filter((one) => !wants(one))) {
+      deleteStageRow(state.sql, row.lane, row.reader)
+      state.sql('DELETE FROM cursors WHERE lane = ? AND reader = ?').run(row.lane, row.reader)
+      for (const lane of state.lanes.values()) {
+        if (lane.id === row.lane) lane.readers.delete(row.reader)
+      }
+    }
+    return wanted.map((one) =>
+      attach(
+        state,
+        one,
+        rows.find((row) => row.reader === one.reader && row.lane === laneId(one.lane)),
+        feed,
+      ),
+    )
+  })
+  state.stages.push(...attached)
+}
