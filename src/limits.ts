@@ -69,6 +69,11 @@ export const helloEpochsMax = 16_384
 /** Decoded points of one request and of all at work in one regional node: 26 bytes each, and the raw bodies. */
 export const requestDecodedBytesMax = 96 * MiB
 export const regionalDecodedBytesMax = 384 * MiB
+/**
+ * The same of one transaction of an agent that writes to its database by itself: 240 k points decode to 6 MB, so four
+ * at once, with their rows, stay within 64 MB. More is cut; a single segment comes alone.
+ */
+export const postgresDecodedBytesMax = 16 * MiB
 /** Bodies held by one regional node, and requests at work: each holds a database connection while it commits. */
 export const regionalBytesMax = 128 * MiB
 export const regionalRequestsMax = 64

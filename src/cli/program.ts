@@ -250,6 +250,19 @@ const addRegionalVerbs = (session: Session, root: Command) => {
   )
 }
 
+const addDestinationVerbs = (session: Session, root: Command) => {
+  const destination = root.command('destination').description('about the destinations')
+  act(
+    session,
+    destination
+      .command('plan <name>')
+      .description('print what to run on its far side before the first send')
+      .option('--role <name>', 'who will write; else the user of the configuration')
+      .option('--retention <duration>', 'let points go after this long'),
+    async () => (await import('./destination.ts')).plan,
+  )
+}
+
 const addOtherVerbs = (session: Session, root: Command) => {
   act(
     session,
@@ -298,6 +311,7 @@ export const createProgram = (session: Session): Command => {
   addLookVerbs(session, root)
   addDoctorVerbs(session, root)
   addRegionalVerbs(session, root)
+  addDestinationVerbs(session, root)
   addOtherVerbs(session, root)
   return root
 }

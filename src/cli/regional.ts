@@ -70,21 +70,25 @@ const defined = (given: Readonly<Record<string, string | undefined>>): Record<st
     Object.entries(given).flatMap(([key, value]) => (value === undefined ? [] : [[key, value]])),
   )
 
-export const plan = async (
-  context: CliContext,
-  options: { readonly role: string; readonly retention?: string },
-): Promise<number> => {
-  const { role, retention } = options
-  const ms = retention === undefined ? undefined : parseDurationMs(retention)
-  if (retention !== undefined && (ms === undefined || ms < 3_600_000))
+/** As PostgreSQL writes it. */
+export const retentionText = (given: string | undefined): { readonly retention?: string } => {
+  if (given === undefined) return {}
+  const ms = parseDurationMs(given)
+  if (ms === undefined || ms < 3_600_000)
     throw new Failure(
       'HF-X002',
-      `--retention is no duration of an hour or more: "${retention}"`,
+      `--retention is no duration of an hour or more: "${given}"`,
       'write 365d',
     )
+  return { retention: `${Math.round(ms / 3_600_000)} hours` }
+}
+
+export const plan = async (
+  context: CliContext,
+  { role, retention }: { readonly role: string; readonly retention?: string },
+): Promise<number> => {
   const { planSql } = await import('../database/schema-postgres.ts')
-  const hours = ms === undefined ? {} : { retention: `${Math.round(ms / 3_600_000)} hours` }
-  context.out(planSql({ role, ...hours }).trimEnd())
+  context.out(planSql({ role, ...retentionText(retention) }).trimEnd())
   context.say('-- to be run by the owner of the database; safe to run again')
   return exitCodes.good
 }

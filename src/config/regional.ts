@@ -5,6 +5,7 @@
 import { createHash } from 'node:crypto'
 import { dirname, resolve } from 'node:path'
 import { z } from 'zod'
+import { isPrivateUrl, postgresTls, postgresUrls } from '../database/postgres-config.ts'
 import { systemClock } from '../host.ts'
 import { regionalBytesMax, regionalRequestsMax } from '../limits.ts'
 import { size } from '../units.ts'
@@ -17,26 +18,10 @@ import { type Environment, isSecretPath, resolveSecrets } from './secrets.ts'
 import { parseSource, type SourceText, type Trouble } from './source-text.ts'
 import { validate } from './validate.ts'
 
-const postgresUrl = z
-  .string()
-  .regex(/^postgres(ql)?:\/\/.+/, 'must be postgres://USER@HOST:PORT/DATABASE')
 const databaseSchema = z.strictObject({
-  url: z
-    .union([postgresUrl, z.array(postgresUrl).min(1).max(16)])
-    .describe('One server, or several that are tried in order'),
+  url: postgresUrls,
   password: z.string().optional(),
-  tls: z
-    .union([
-      z.literal('off'),
-      z.strictObject({
-        ca: z.string().optional(),
-        cert: z.string().optional(),
-        key: z.string().optional(),
-        server_name: z.string().optional(),
-      }),
-    ])
-    .prefault({})
-    .describe('Verified in full; "off" only for a Unix socket or this machine'),
+  tls: postgresTls,
   pool_max: z.int().min(1).max(100).default(8),
 })
 export const regionalSchema = z.strictObject({
@@ -125,15 +110,9 @@ const merge = (under: Raw, over: Raw): Raw => {
   return out
 }
 
-/** A socket in a folder, or an address nobody else can listen in on. */
-const isPrivate = (url: string): boolean => {
-  const [, name = ''] = /^[a-z]+:\/\/(?:[^/]*@)?(\[[^\]]*\]|[^/:?]*)/.exec(url) ?? []
-  const host = (/[?&]host=([^&]*)/.exec(url)?.[1] ?? name).replaceAll(/%2f/gi, '/')
-  return host === '' || host.startsWith('/') || isLoopback(`${host}:1`)
-}
 const checkDatabase = (config: RegionalConfig): Trouble[] => {
   if (config.database === null || config.database.tls !== 'off') return []
-  return config.database.urls.every(isPrivate)
+  return config.database.urls.every(isPrivateUrl)
     ? []
     : [
         {

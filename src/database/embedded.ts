@@ -127,7 +127,7 @@ export const createEmbeddedStore = (options: EmbeddedOptions): EmbeddedStore => 
         all.books.save(books)
         if (trouble !== null) return trouble
         const lanes = hello.lanes.map(({ lane }) => lane)
-        return { kind: 'ok', ...identity, lanes: positionsOf(books, hello.epoch, lanes) }
+        return { kind: 'ok', ...identity, nowUs, lanes: positionsOf(books, hello.epoch, lanes) }
       }),
     addSeries: (agent, epoch, first, entries) =>
       transact((all, nowUs) => {

@@ -4,7 +4,7 @@
  * Invariants: TLS verifies chain and host name unless it is switched off by name; a host that does not answer or
  * turns out to be a standby is left for the next one; one operation asks each host at most once.
  */
-import { checkServerIdentity, type PeerCertificate } from 'node:tls'
+import { type ConnectionOptions, checkServerIdentity, type PeerCertificate } from 'node:tls'
 import pg from 'pg'
 import { textOf } from '../errors.ts'
 import type { Host } from '../host.ts'
@@ -23,8 +23,11 @@ export interface PostgresTls {
 export interface PostgresHostsOptions {
   /** `postgresql://user@host:port/database`, tried in order. A password in it is used unless `password` is given. */
   readonly urls: readonly string[]
-  /** 'off' is for a Unix socket or a loopback address only; everything else is verified in full. */
-  readonly tls: PostgresTls | 'off'
+  /**
+   * 'off' is for a Unix socket or a loopback address only; everything else is verified in full. A function is asked
+   * at each new connection.
+   */
+  readonly tls: PostgresTls | 'off' | (() => PostgresTls)
   /** Asked for each new connection, so that a rotated secret is picked up. */
   readonly password?: () => string | Promise<string>
   readonly poolMax?: number
@@ -50,24 +53,32 @@ export interface PostgresHosts {
 export const standbyError = (): Error =>
   Object.assign(new Error('this server is a standby (read-only)'), { code: '25006' })
 
+/** Getters: pg reads them at each new connection, so that renewed files are taken. */
+const secureOptions = (tls: PostgresTls | (() => PostgresTls), hostname: string) => {
+  const now = typeof tls === 'function' ? tls : () => tls
+  return {
+    rejectUnauthorized: true,
+    minVersion: 'TLSv1.2' as const,
+    // pg sets the name asked for by SNI itself; what is verified is this one.
+    checkServerIdentity: (_: string, certificate: PeerCertificate) =>
+      checkServerIdentity(now().serverName ?? hostname, certificate),
+    get ca() {
+      return now().ca
+    },
+    get cert() {
+      return now().cert
+    },
+    get key() {
+      return now().key
+    },
+  } as ConnectionOptions
+}
+
 const poolFor = (text: string, options: PostgresHostsOptions): pg.Pool => {
   const url = new URL(text)
   const { tls, password } = options
   const hostname = decodeURIComponent(url.hostname)
   const statementTimeoutMs = options.statementTimeoutMs ?? statementTimeoutMsDefault
-  const secure =
-    tls === 'off'
-      ? false
-      : {
-          rejectUnauthorized: true,
-          minVersion: 'TLSv1.2' as const,
-          // pg sets the name asked for by SNI itself; what is verified is this one.
-          checkServerIdentity: (_: string, certificate: PeerCertificate) =>
-            checkServerIdentity(tls.serverName ?? hostname, certificate),
-          ...(tls.ca === undefined ? {} : { ca: tls.ca }),
-          ...(tls.cert === undefined ? {} : { cert: tls.cert }),
-          ...(tls.key === undefined ? {} : { key: tls.key }),
-        }
   const pool = new pg.Pool({
     // A Unix socket's folder comes as ?host=/run/postgresql.
     host: url.searchParams.get('host') ?? hostname,
@@ -75,7 +86,7 @@ const poolFor = (text: string, options: PostgresHostsOptions): pg.Pool => {
     user: decodeURIComponent(url.username),
     password: password ?? decodeURIComponent(url.password),
     database: decodeURIComponent(url.pathname.slice(1)),
-    ssl: secure,
+    ssl: tls === 'off' ? false : secureOptions(tls, hostname),
     max: options.poolMax ?? poolMaxDefault,
     connectionTimeoutMillis: options.connectTimeoutMs ?? connectTimeoutMsDefault,
     idleTimeoutMillis: idleTimeoutMs,
@@ -90,6 +101,31 @@ const poolFor = (text: string, options: PostgresHostsOptions): pg.Pool => {
   return pool
 }
 
+/** Who has given up does not wait for a host that is silent; the connection goes to the pool when it comes. */
+const connected = async (pool: pg.Pool, signal?: AbortSignal): Promise<pg.PoolClient> => {
+  const connecting = pool.connect()
+  if (signal === undefined) return connecting
+  let givenUp = signal.aborted
+  const aborted = Promise.withResolvers<never>()
+  const onAbort = () => {
+    givenUp = true
+    aborted.reject(new Error('given up by the caller'))
+  }
+  if (givenUp) onAbort()
+  else signal.addEventListener('abort', onAbort, { once: true })
+  connecting.then(
+    (client) => {
+      if (givenUp) client.release()
+    },
+    () => {},
+  )
+  try {
+    return await Promise.race([aborted.promise, connecting])
+  } finally {
+    signal.removeEventListener('abort', onAbort)
+  }
+}
+
 const broken = new Set(['57P01', '57P02', '57P03', '25006'])
 
 export const createPostgresHosts = (options: PostgresHostsOptions): PostgresHosts => {
@@ -98,7 +134,7 @@ export const createPostgresHosts = (options: PostgresHostsOptions): PostgresHost
   let current = 0
 
   const useOn = async <T>(pool: pg.Pool, work: Work<T>, signal?: AbortSignal): Promise<T> => {
-    const client = await pool.connect()
+    const client = await connected(pool, signal)
     let released = false
     const release = (destroy: boolean) => {
       if (released) return
@@ -135,6 +171,8 @@ export const createPostgresHosts = (options: PostgresHostsOptions): PostgresHost
           return await useOn(pools[at] as pg.Pool, work, signal)
         } catch (error) {
           if (!isExpected(error)) throw error
+          // Says nothing about the host.
+          if (signal?.aborted) break
           trouble = troubleOf(error)
           const elsewhere = isStandby(error) || (trouble.kind === 'later' && !reached(error))
           if (!elsewhere) throw error

@@ -23,7 +23,13 @@ const copy = async (
   finished.catch(() => {})
   stream.on('error', () => {})
   stream.write(copyHeader)
-  for (const rows of segments) stream.write(encodeRows(rows))
+  let before: Promise<void> = Promise.resolve()
+  for (const rows of segments) {
+    const written = new Promise<void>((resolve) => stream.write(encodeRows(rows), () => resolve()))
+    // At most two segments' rows (4 MB each) are held: one on its way, one made meanwhile.
+    await Promise.race([before, finished])
+    before = written
+  }
   stream.end(copyTrailer)
   await finished
 }

@@ -5,6 +5,7 @@
  */
 import type pg from 'pg'
 import { lookIdentity } from './postgres-books.ts'
+import { standbyError } from './postgres-hosts.ts'
 import { codeOf } from './postgres-trouble.ts'
 import { migrationLock, migrationSql, postgresMigrations, rightsNeeded } from './schema-postgres.ts'
 import type { StoreAnswer } from './store.ts'
@@ -37,15 +38,29 @@ const missingText = (version: number): string =>
     .join(', ')}`
 
 const hint =
-  'As the owner of the database run the plan: holdfast regional plan --role ROLE | psql DATABASE'
+  'As the owner of the database run the plan: holdfast regional plan --role ROLE | psql DATABASE ' +
+  '(for an agent that writes by itself: holdfast destination plan NAME)'
 
 export const prepareSchema = async (
   client: pg.ClientBase,
-  onMigrated: (version: number) => void,
+  /** Null: only look. */
+  onMigrated: ((version: number) => void) | null,
 ): Promise<StoreAnswer<object>> => {
   const latest = postgresMigrations.length
+  const { rows } = await client.query<{ standby: boolean; encoding: string }>(
+    `select pg_is_in_recovery() as standby, current_setting('server_encoding') as encoding`,
+  )
+  const { standby = false, encoding = '' } = rows[0] ?? {}
+  if (standby) throw standbyError()
+  if (encoding !== 'UTF8') {
+    const text = `the database has the encoding ${encoding}, which cannot hold every text`
+    const made = 'Make a database with: create database NAME encoding UTF8 template template0'
+    return { kind: 'blocked', code: 'HF-D026', text, hint: made }
+  }
   let version = await versionOf(client)
-  if (version < latest) {
+  if (version < latest && onMigrated === null)
+    return { kind: 'blocked', code: 'HF-D024', text: missingText(version), hint }
+  if (version < latest && onMigrated !== null) {
     try {
       await client.query('begin')
       await client.query(`select pg_advisory_xact_lock(${migrationLock})`)

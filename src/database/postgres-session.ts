@@ -36,6 +36,7 @@ export interface PostgresSession {
   readonly change: <T>(
     agent: string,
     work: (client: pg.PoolClient) => Promise<Done<StoreAnswer<T>>>,
+    signal?: AbortSignal,
   ) => Promise<StoreAnswer<T>>
   readonly close: () => Promise<void>
 }
@@ -79,7 +80,7 @@ export const createPostgresSession = (options: PostgresHostsOptions): PostgresSe
       throw error
     }
   }
-  const change: PostgresSession['change'] = (agent, work) =>
+  const change: PostgresSession['change'] = (agent, work, signal) =>
     use(async (client) => {
       for (let tries = 1; ; tries++) {
         try {
@@ -91,6 +92,6 @@ export const createPostgresSession = (options: PostgresHostsOptions): PostgresSe
           if (!isConflict(error) || tries === attemptsMax) throw error
         }
       }
-    })
+    }, signal)
   return { use, transact, change, close: hosts.close }
 }

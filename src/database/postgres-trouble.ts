@@ -19,11 +19,13 @@ export const isDuplicateKey = (error: unknown): boolean => codeOf(error) === '23
 export const isConflict = (error: unknown): boolean =>
   ['40001', '40P01', '55P03'].includes(codeOf(error))
 
+const plan = (who: string) =>
+  `Run the plan ${who}: holdfast regional plan, or holdfast destination plan NAME.`
 const blocked: readonly (readonly [pattern: RegExp, code: string, hint: string])[] = [
   [/^28/, 'HF-D020', 'Check user and password, and pg_hba.conf on the server.'],
   [/^3D000$/, 'HF-D020', 'The database does not exist: create it, or correct the name.'],
-  [/^42501$/, 'HF-D023', 'Run the plan (`holdfast regional plan`) as the owner of the tables.'],
-  [/^(42P01|42703|3F000|42883)$/, 'HF-D024', 'Run the plan (`holdfast regional plan`).'],
+  [/^42501$/, 'HF-D023', plan('as the owner of the tables')],
+  [/^(42P01|42703|3F000|42883)$/, 'HF-D024', plan('as the owner of the database')],
   [/^53100$/, 'HF-D010', 'The database’s disk is full: free space; sending goes on by itself.'],
   [/^22/, 'HF-D022', 'A value cannot be stored; look at the series named in the server’s log.'],
   [/^0A/, 'HF-D025', 'The database refuses this kind of write; check extensions and policies.'],
@@ -35,20 +37,31 @@ const blocked: readonly (readonly [pattern: RegExp, code: string, hint: string])
   ],
 ]
 
+const certificate = 'the certificate of the database server'
+const textFor = (error: unknown, code: string): string => {
+  // Several addresses of one name that all fail come as one error without a text of its own.
+  const text = textOf(error instanceof AggregateError ? error.errors[0] : error)
+  if (code === 'CERT_HAS_EXPIRED') return `${certificate} has expired`
+  if (code === 'ERR_TLS_CERT_ALTNAME_INVALID') return `${certificate} is for another name: ${text}`
+  if (/^(UNABLE_TO_|SELF_SIGNED|DEPTH_ZERO|CERT_(SIGNATURE|UNTRUSTED|REJECTED))/.test(code))
+    return `${certificate} is not signed by the configured CA (${code})`
+  return code === '' ? text : `${text} (${code})`
+}
+
 export const troubleOf = (error: unknown): StoreTrouble => {
   const sqlstate = codeOf(error)
-  // Several addresses of one name that all fail come as one error without a text of its own.
-  const cause = error instanceof AggregateError ? error.errors[0] : error
-  const text = sqlstate === '' ? textOf(cause) : `${textOf(cause)} (${sqlstate})`
+  const text = textFor(error, sqlstate)
   const row = blocked.find(([pattern]) => pattern.test(sqlstate))
   if (row !== undefined) return { kind: 'blocked', code: row[1], text, hint: row[2] }
   if (/does not support SSL/.test(text)) {
     const hint = 'Turn TLS on in the server (ssl = on), or in PgBouncer (client_tls_sslmode).'
     return { kind: 'blocked', code: 'HF-D021', text, hint }
   }
-  if (/SASL|password must be a string/.test(text)) {
-    const hint = 'Check the password, and that the server uses SCRAM.'
-    return { kind: 'blocked', code: 'HF-D020', text, hint }
+  // PgBouncer has one code for everything it refuses.
+  if (/SASL|password|no such (user|database)|database .* does not exist/.test(text)) {
+    const hint = 'Check user, password and database, and that the server uses SCRAM.'
+    const said = /SASL/.test(text) ? `${text}: wrong user or password?` : text
+    return { kind: 'blocked', code: 'HF-D020', text: said, hint }
   }
   return { kind: 'later', text }
 }

@@ -1,6 +1,6 @@
 /**
- * The region's store in PostgreSQL or TimescaleDB, for any number of regional nodes at once, directly or through
- * PgBouncer in transaction mode.
+ * The region's store in PostgreSQL or TimescaleDB, for any number of regional nodes and agents at once, directly or
+ * through PgBouncer in transaction mode.
  *
  * Invariants: no state of a session is used (unnamed statements, SET LOCAL); an answer of a commit follows a
  * COMMIT with `synchronous_commit=on`; the rules themselves are those of the embedded store.
@@ -15,7 +15,7 @@ import type { PostgresHostsOptions } from './postgres-hosts.ts'
 import { prepareSchema } from './postgres-prepare.ts'
 import { addEntries } from './postgres-series.ts'
 import { createPostgresSession, drop, keep } from './postgres-session.ts'
-import type { LanePosition, RegionIdentity, RegionStore } from './store.ts'
+import type { HelloTaken, RegionStore } from './store.ts'
 
 export interface PostgresOptions extends PostgresHostsOptions {
   /** The codec's `extendDictionaryHash`. */
@@ -28,24 +28,29 @@ export const createPostgresStore = (options: PostgresOptions): RegionStore => {
   const cache = createDictionaryCache(options.extendDictionaryHash)
   return {
     kind: 'postgres',
-    prepare: () =>
-      use((client) =>
-        prepareSchema(client, (version) => {
+    prepare: ({ check = false, signal } = {}) =>
+      use((client) => {
+        const onMigrated = (version: number) =>
           options.host.log.info('database schema migrated', { version })
-        }),
-      ),
+        return prepareSchema(client, check ? null : onMigrated)
+      }, signal),
     identity: () => use(async (client) => ({ kind: 'ok', ...(await lookIdentity(client)) })),
-    hello: (hello) =>
-      change<RegionIdentity & { lanes: readonly LanePosition[] }>(hello.agent, async (client) => {
-        const { books, region, timeline } = await look(client, hello.agent)
-        const trouble = takeHello(books, hello, region)
-        await save(client, books)
-        if (trouble !== null) return keep(trouble)
-        const lanes = hello.lanes.map(({ lane }) => lane)
-        const positions = positionsOf(books, hello.epoch, lanes)
-        return keep({ kind: 'ok', region, timeline, lanes: positions })
-      }),
-    addSeries: (...asked) => change(asked[0], (client) => addEntries(client, cache, asked)),
+    hello: (hello, signal) =>
+      change<HelloTaken>(
+        hello.agent,
+        async (client) => {
+          const { books, region, timeline } = await look(client, hello.agent)
+          const trouble = takeHello(books, hello, region)
+          await save(client, books)
+          if (trouble !== null) return keep(trouble)
+          const lanes = hello.lanes.map(({ lane }) => lane)
+          const positions = positionsOf(books, hello.epoch, lanes)
+          return keep({ kind: 'ok', region, timeline, nowUs: books.nowUs, lanes: positions })
+        },
+        signal,
+      ),
+    addSeries: (agent, epoch, first, entries, signal) =>
+      change(agent, (client) => addEntries(client, cache, [agent, epoch, first, entries]), signal),
     commit: createPostgresCommit(session, cache),
     admit: (agent, epoch) =>
       change<object>(agent, async (client) => {

@@ -164,7 +164,7 @@ export const migrationSql = (version: number): string => {
   return `${versionTable}\n${steps.join('\n')}${timescale}`
 }
 
-/** What a regional node needs and nothing more. */
+/** What a regional node, or an agent that writes by itself, needs and nothing more. */
 const rights: readonly (readonly [string, string])[] = [
   ['points', 'SELECT, INSERT, UPDATE'],
   ['series', 'SELECT, INSERT, UPDATE'],
@@ -212,7 +212,7 @@ export const planSql = ({ role, retention }: PlanOptions): string => {
 end $$;
 `
   const missing = postgresMigrations.map((sql, at) => guarded(sql, at + 1)).join('\n')
-  return `-- Holdfast's tables, and the role of its regional nodes. Safe to run again.
+  return `-- Holdfast's tables, and the role that writes them. Safe to run again.
 begin;
 select pg_advisory_xact_lock(${migrationLock});
 ${versionTable}

@@ -94,14 +94,26 @@ export type StoreTrouble =
 
 export type StoreAnswer<T> = ({ readonly kind: 'ok' } & T) | StoreTrouble
 
+export interface PrepareOptions {
+  /** Migrate nothing: whoever calls has no business making tables. */
+  readonly check?: boolean
+  readonly signal?: AbortSignal
+}
+export interface HelloTaken extends RegionIdentity {
+  readonly lanes: readonly LanePosition[]
+  /** The store's wall clock. */
+  readonly nowUs: number
+}
+
 export interface RegionStore extends AsyncDisposable {
   readonly kind: 'postgres' | 'embedded'
-  /** Brings the schema up to date (numbered migrations), or says precisely what is missing and who may do it. */
-  readonly prepare: () => Promise<StoreAnswer<object>>
+  /**
+   * Brings the schema up to date (numbered migrations), or says precisely what is missing and who may do it. With
+   * `check` it only looks.
+   */
+  readonly prepare: (options?: PrepareOptions) => Promise<StoreAnswer<object>>
   readonly identity: () => Promise<StoreAnswer<RegionIdentity>>
-  readonly hello: (
-    hello: Hello,
-  ) => Promise<StoreAnswer<RegionIdentity & { readonly lanes: readonly LanePosition[] }>>
+  readonly hello: (hello: Hello, signal?: AbortSignal) => Promise<StoreAnswer<HelloTaken>>
   /**
    * Entries `first..first+entries.length-1` of the epoch's dictionary; idempotent; answers how many
    * are known now.
@@ -111,6 +123,7 @@ export interface RegionStore extends AsyncDisposable {
     epoch: EpochId,
     first: number,
     entries: readonly SeriesEntry[],
+    signal?: AbortSignal,
   ) => Promise<StoreAnswer<{ readonly known: number }>>
   readonly commit: (
     agent: string,

@@ -18,12 +18,20 @@ export interface DestinationDeps {
   readonly farTime: (wallUs: number) => void
 }
 
+export interface PlanOptions {
+  /** Who will write; else the user of the configuration. */
+  readonly role?: string
+  /** Let points go after this long, as the far side writes it ("24 hours"). */
+  readonly retention?: string
+}
 export interface DestinationType<Schema extends z.ZodType = z.ZodType> {
   readonly type: string
   readonly config: Schema
   readonly create: (deps: DestinationDeps, config: z.output<Schema>) => Destination
   /** Where its far side is, for a look at the way there (`link.ts`); without it there is none to look at. */
   readonly link?: (config: z.output<Schema>, agent: string) => LinkTarget
+  /** What a person runs on the far side before the first send; nothing for types that need nothing. */
+  readonly plan?: (config: z.output<Schema>, options: PlanOptions) => string
 }
 export const defineDestination = <Schema extends z.ZodType>(
   one: DestinationType<Schema>,

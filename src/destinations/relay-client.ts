@@ -1,28 +1,29 @@
 /**
- * The agent's side of the relay over any transport: hello, series before first use, segments as
- * they are stored.
+ * The relay over any transport: a ledger's side (`ledger-side.ts`) that speaks in requests and answers.
  *
- * Invariants: `stored` only after an answer that names the region, every frame and its digest; the
- * cursors belong to one region (kept in the spool): another region's answer is never a rewind; a
- * segment is given up only when the region refused the same bytes twice and holds all others of its
- * batch.
+ * Invariant: nothing counts as an answer but the region's own words (`relay-outcome.ts`).
  */
 import { isFailure } from '../errors.ts'
-import type { Destination, EpochId, Outcome, Rejection, SendBatch } from '../model.ts'
+import type { Destination, Outcome } from '../model.ts'
 import {
   contentTypes,
   encodeFrames,
+  type Message,
   protocolVersion,
   relayHeaders,
   relayPaths,
 } from '../protocol/relay.ts'
-import { type RelayError, segmentsAnswer } from '../protocol/relay-messages.ts'
+import {
+  helloAnswer,
+  helloRequest,
+  segmentsAnswer,
+  seriesAnswer,
+  seriesRequest,
+} from '../protocol/relay-messages.ts'
 import type { DestinationDeps } from './destination.ts'
-import { type Parcel, parcelsOf, unnamedIn } from './relay-batch.ts'
-import { createGreeter, type Greeter } from './relay-hello.ts'
-import { type Ask, later, notTheRegion, readReply } from './relay-outcome.ts'
-import { createRegionBooks, type RegionBooks } from './relay-region.ts'
-import { createSeriesSender, type SeriesSender } from './relay-series.ts'
+import { createLedgerClient } from './ledger-client.ts'
+import type { LedgerSide, Said } from './ledger-side.ts'
+import { later, notTheRegion, type Reading, readReply } from './relay-outcome.ts'
 import type { RelayReply, RelayTransport } from './relay-transport.ts'
 
 export interface RelayOptions {
@@ -33,21 +34,14 @@ export interface RelayOptions {
   readonly troubleOf: (error: unknown) => Extract<Outcome, { kind: 'later' | 'blocked' }>
   readonly close: () => Promise<void>
 }
-interface Parts {
-  readonly ask: Ask
-  readonly region: RegionBooks
-  readonly series: SeriesSender
-  readonly greeter: Greeter
-  readonly size: SizeLimit
-}
 
 /** A link of 64 kbit/s still gets a full body through in time. */
 const slowestBytesPerMs = 8
-/** A region that keeps asking (more than once for each epoch) is asked again later instead. */
-const demandsMax = 6
-
 /** The transport's deadline passed. */
 const stalledCode = 'HF-N020'
+
+/** One exchange with the region; never rejects for trouble on the way. */
+type Ask = (path: string, body: Uint8Array, signal: AbortSignal) => Promise<Reading>
 
 const createAsk =
   ({ host, name, agent, spool, farTime }: DestinationDeps, options: RelayOptions): Ask =>
@@ -75,157 +69,28 @@ const createAsk =
     return reading
   }
 
-/** What a request may hold: less after one got stuck (a slow link, a path that eats large packets). */
-interface SizeLimit {
-  readonly bytesMax: () => number
-  readonly stalled: (bytes: number) => void
-  readonly arrived: (bytes: number) => void
-}
-const createSizeLimit = (bodyBytesMax: number): SizeLimit => {
-  let bytesMax = bodyBytesMax
-  return {
-    bytesMax: () => bytesMax,
-    stalled: (bytes) => {
-      bytesMax = Math.max(1, Math.min(bytesMax, Math.floor(bytes / 2)))
-    },
-    arrived: (bytes) => {
-      if (bytes * 2 > bytesMax) bytesMax = Math.min(bodyBytesMax, bytesMax * 2)
-    },
-  }
-}
-
-/** Null: everything is committed and the region stands where it should. */
-const judge = (
-  { region, greeter }: Parts,
-  body: Uint8Array,
-  batch: SendBatch,
-  parcels: readonly Parcel[],
-): Outcome | null => {
+const said = <T>(reading: Reading, message: Message<T>): Said<T> => {
+  if (reading.kind !== 'answer') return reading
   try {
-    const answer = segmentsAnswer.decode(body)
-    const unnamed = unnamedIn(answer, batch.laneId, parcels)
-    if (unnamed !== null) return later(unnamed)
-    const strange = region.strangeness(answer)
-    if (strange === 'other-region')
-      return later(`another region answered (${answer.region}): saying hello to it first`, 0)
-    const position = answer.lanes.find(({ lane }) => lane === batch.laneId)
-    const reached = position === undefined ? 0 : region.reached(batch.laneId, position)
-    if (position !== undefined && reached < batch.ackedThrough)
-      return { kind: 'rewind', after: reached }
-    greeter.acked(batch.laneId, Math.max(reached, batch.ackedThrough))
-    return strange === null ? null : later('the region is on another timeline: saying hello', 0)
+    return { kind: 'answer', answer: message.decode(reading.body) }
   } catch (error) {
     if (!isFailure(error)) throw error
-    return notTheRegion(error)
+    return { kind: 'setback', setback: notTheRegion(error) }
   }
 }
-
-/** Epoch → dictionary entries its segments of this batch need. */
-const lengthsOf = (parcels: readonly Parcel[]): Map<EpochId, number> => {
-  const lengths = new Map<EpochId, number>()
-  for (const { epoch, dictionaryLength } of parcels)
-    lengths.set(epoch, Math.max(lengths.get(epoch) ?? 0, dictionaryLength))
-  return lengths
-}
-
-const helloFirst = async ({ greeter }: Parts, signal: AbortSignal): Promise<Outcome | null> => {
-  const standing = await greeter.again(signal)
-  return standing.kind === 'later' || standing.kind === 'blocked' ? standing : null
-}
-
-/** One try: null when committed, an outcome, or what the region demands. */
-const attempt = async (
-  parts: Parts,
-  batch: SendBatch,
-  parcels: readonly Parcel[],
-  signal: AbortSignal,
-): Promise<Outcome | RelayError | null> => {
-  const { series, ask } = parts
-  const lengths = lengthsOf(parcels)
-  for (const [epoch, length] of lengths) {
-    const end = await series.ensure(epoch, length, signal)
-    if (end === 'need-hello') return { code: 'need-hello', text: 'the region forgot this epoch' }
-    if (end !== null) return end
-  }
-  const uploads = new Map([...lengths.keys()].map((epoch) => [epoch, series.uploads(epoch)]))
-  const body = encodeFrames(parcels.map(({ frame }) => frame))
-  const reading = await ask(relayPaths.segments, body, signal)
-  if (reading.kind === 'setback') {
-    if (reading.stalled) parts.size.stalled(body.length)
-    return reading.setback
-  }
-  if (reading.kind === 'answer') {
-    parts.size.arrived(body.length)
-    return judge(parts, reading.body, batch, parcels)
-  }
-  const { error } = reading
-  if (error.code === 'need-series') {
-    const { epoch = '', first = 0 } = error
-    if (first >= (lengths.get(epoch) ?? 0))
-      return later(
-        `the region asks for series of epoch ${epoch} from ${first} on, which are unused`,
-      )
-    // An answer from before another send's upload says nothing about now.
-    if (series.uploads(epoch) === uploads.get(epoch)) series.forgotten(epoch, first)
-  }
-  return error
-}
-
-const refusedParcel = (parcels: readonly Parcel[], { frame, seq }: RelayError) => {
-  const parcel = frame === undefined ? undefined : parcels[frame]
-  return seq === undefined || parcel?.seq === seq ? parcel : undefined
-}
-
-const send = async (parts: Parts, batch: SendBatch, signal: AbortSignal): Promise<Outcome> => {
-  const { parcels: all, damaged } = parcelsOf(batch)
-  const rejected: Rejection[] = [...damaged]
-  let parcels = all
-  const suspects = new Set<Parcel>()
-  let demands = 0
-  const bytes = all.reduce((sum, { frame }) => sum + bytesOf(frame), 0)
-  const bytesMax = parts.size.bytesMax()
-  if (bytes > bytesMax && parcels.length > 1)
-    return { kind: 'smaller', text: `${bytes} bytes at once`, bytesMax }
-  while (parcels.length > 0) {
-    const result = await attempt(parts, batch, parcels, signal)
-    if (result === null) break
-    if ('kind' in result) return result
-    if (result.code === 'bad-frame') {
-      const parcel = refusedParcel(parcels, result)
-      if (parcel?.frame.type !== 'segment')
-        return later(`the region refused the request: ${result.text}`)
-      // Once may be a bit that fell over on the way; the same bytes twice are poison.
-      if (suspects.has(parcel)) {
-        rejected.push({ seq: parcel.seq, text: result.text })
-        parcels = parcels.filter((one) => one !== parcel)
-      }
-      suspects.add(parcel)
-      continue
-    }
-    if (++demands > demandsMax + lengthsOf(parcels).size)
-      return later(`the region keeps asking: ${result.text}`)
-    const end = result.code === 'need-hello' ? await helloFirst(parts, signal) : null
-    if (end !== null) return end
-  }
-  return { kind: 'stored', rejected }
-}
-/** As the spool counts what it reads: without frame headers and tombstones. */
-const bytesOf = (frame: Parcel['frame']): number =>
-  frame.type === 'segment' ? frame.bytes.length : 0
+const createRelaySide = (ask: Ask): LedgerSide => ({
+  hello: async (hello, signal) =>
+    said(await ask(relayPaths.hello, helloRequest.encode(hello), signal), helloAnswer),
+  series: async (series, signal) =>
+    said(await ask(relayPaths.series, seriesRequest.encode(series), signal), seriesAnswer),
+  segments: async (parcels, signal) => {
+    const body = encodeFrames(parcels.map(({ frame }) => frame))
+    return said(await ask(relayPaths.segments, body, signal), segmentsAnswer)
+  },
+})
 
 export const createRelayClient = (deps: DestinationDeps, options: RelayOptions): Destination => {
-  const ask = createAsk(deps, options)
-  const region = createRegionBooks(deps.spool, deps.name)
-  const series = createSeriesSender(deps.spool, ask)
-  const greeter = createGreeter({ deps, ask, region, series })
-  const size = createSizeLimit(options.bodyBytesMax)
-  const parts: Parts = { ask, region, series, greeter, size }
-  return {
-    name: deps.name,
-    type: 'relay',
-    bodyBytesMax: options.bodyBytesMax,
-    standing: greeter.hello,
-    send: (batch, signal) => send(parts, batch, signal),
-    [Symbol.asyncDispose]: options.close,
-  }
+  const { bodyBytesMax, close } = options
+  const side = createRelaySide(createAsk(deps, options))
+  return createLedgerClient(deps, { side, type: 'relay', bodyBytesMax, close })
 }

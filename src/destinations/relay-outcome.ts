@@ -19,9 +19,6 @@ export type Reading =
   /** `stalled`: nothing came back in time, the size may be to blame. */
   | { readonly kind: 'setback'; readonly setback: Setback; readonly stalled?: boolean }
 
-/** One exchange with the region; never rejects for trouble on the way. */
-export type Ask = (path: string, body: Uint8Array, signal: AbortSignal) => Promise<Reading>
-
 export const later = (text: string, afterMs?: number): Extract<Outcome, { kind: 'later' }> => ({
   kind: 'later',
   text,
@@ -56,7 +53,8 @@ export const relayCodes = {
   noTls: 'HF-N015',
 } as const
 
-const ofError = (error: RelayError, afterMs: number | undefined): Setback => {
+/** What a refusal in the region's words means here. */
+export const setbackOf = (error: RelayError, afterMs: number | undefined): Setback => {
   const { code, text } = error
   switch (code) {
     case 'fenced': {
@@ -125,7 +123,7 @@ export const readReply = ({ status, headers, body }: RelayReply, nowUs: number):
   const { code } = error
   if (code === 'need-series' || code === 'need-hello' || code === 'bad-frame')
     return { kind: 'demand', code, error }
-  return { kind: 'setback', setback: ofError(error, afterMs) }
+  return { kind: 'setback', setback: setbackOf(error, afterMs) }
 }
 
 /** A 200 that does not read: somebody else's JSON. */

@@ -1,6 +1,12 @@
 /** Every destination type there is: one line each, in the order the documentation lists them. */
 import { fileDestination } from './file.ts'
 import { influxDestination } from './influx.ts'
+import { postgresDestination } from './postgres.ts'
 import { relayDestination } from './relay.ts'
 
-export const destinationTypes = [relayDestination, influxDestination, fileDestination] as const
+export const destinationTypes = [
+  relayDestination,
+  postgresDestination,
+  influxDestination,
+  fileDestination,
+] as const

@@ -4,6 +4,7 @@
  * of the bytes received; no text that a database refuses gets past here.
  */
 import { openSegment, readHeader, type SegmentHeader, segmentDigest } from '../codec/segment.ts'
+import { decodedBytesOf, segmentFrameOf } from '../database/frames.ts'
 import type { CommitFrame } from '../database/store.ts'
 import { isFailure, textOf } from '../errors.ts'
 import type { PointBatch } from '../model.ts'
@@ -11,12 +12,6 @@ import { decodeFrames, isCleanText, type RelayFrame } from '../protocol/relay.ts
 import type { Refusal } from './answers.ts'
 
 export type Opened<T> = { readonly refusal: Refusal } | { readonly value: T }
-
-/**
- * What a point takes in memory: columns of 4 + 8 + 1 + 1 + 8 bytes, and a share of the builder's
- * slack.
- */
-const decodedPointBytes = 26
 
 export interface WeighedFrames {
   readonly frames: readonly RelayFrame[]
@@ -56,7 +51,7 @@ export const weighFrames = (body: Uint8Array, framesMax: number): Opened<Weighed
     try {
       const header = readHeader(frame.bytes)
       headers.push(header)
-      decodedBytes += header.pointCount * decodedPointBytes + header.rawBytes
+      decodedBytes += decodedBytesOf(header)
     } catch (error) {
       if (!isFailure(error)) throw error
       return { refusal: badFrame(at, error) }
@@ -76,24 +71,12 @@ export const openFrames = ({ frames, headers }: WeighedFrames): Opened<CommitFra
       continue
     }
     try {
-      const { header, points } = openSegment(frame.bytes)
-      if (!textsAreClean(points)) {
+      const segment = openSegment(frame.bytes)
+      if (!textsAreClean(segment.points)) {
         const text = 'a text holds NUL or half a surrogate pair, which databases refuse'
-        return { refusal: badFrame(at, new Error(text), header) }
+        return { refusal: badFrame(at, new Error(text), segment.header) }
       }
-      opened.push({
-        type: 'segment',
-        lane: header.lane,
-        epoch: header.epoch,
-        seq: header.seq,
-        sealNumber: header.sealNumber,
-        digest: segmentDigest(frame.bytes),
-        previousHash: header.previousHash,
-        dictionaryLength: header.dictionaryLength,
-        dictionaryHash: header.dictionaryHash,
-        replay: frame.replay,
-        points,
-      })
+      opened.push(segmentFrameOf(segment, segmentDigest(frame.bytes), frame.replay))
     } catch (error) {
       if (!isFailure(error)) throw error
       return { refusal: badFrame(at, error, headers[at] ?? undefined) }

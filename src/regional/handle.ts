@@ -8,7 +8,8 @@
  */
 import { formatVersion } from '../codec/segment.ts'
 import { seriesIdOf } from '../codec/series-id.ts'
-import type { CommitFrame, RegionStore, StoreAnswer } from '../database/store.ts'
+import { commitOrFindPoison } from '../database/frames.ts'
+import type { CommitFrame, RegionStore } from '../database/store.ts'
 import { isFailure, textOf } from '../errors.ts'
 import type { Host } from '../host.ts'
 import {
@@ -164,33 +165,6 @@ const refuseFrame = ({ host }: Work, { agent }: RelayRequest, refusal: Refusal):
   return respondError(refusal)
 }
 
-/** The database takes everything but a value of these frames. */
-const isPoison = (answer: StoreAnswer<object>): boolean =>
-  answer.kind === 'blocked' && answer.code === 'HF-D022'
-
-/**
- * Finds the frame the database will never take, by committing each alone; those that it takes are
- * duplicates when they come again.
- */
-const isolate = async (
-  work: Work,
-  request: RelayRequest,
-  speaker: string,
-  frames: readonly CommitFrame[],
-): Promise<RelayResponse> => {
-  for (const [at, frame] of frames.entries()) {
-    const done = await work.store.commit(request.agent, speaker, [frame], request.signal)
-    if (done.kind === 'ok') continue
-    if (!isPoison(done) || frame.type !== 'segment') return respondError(refusalOf(done))
-    const text = 'text' in done ? done.text : done.kind
-    const { lane, seq } = frame
-    const error = { code: 'bad-frame', text, frame: at, lane, seq } as const
-    return refuseFrame(work, request, { status: 400, error })
-  }
-  const text = 'the database refused these frames together, and took each alone'
-  return respondError({ status: 503, error: { code: 'unavailable', text } })
-}
-
 const commit = async (
   work: Work,
   request: RelayRequest,
@@ -200,8 +174,13 @@ const commit = async (
   const { store, host } = work
   const { agent, signal } = request
   const startedMs = host.clock.monotonicMs()
-  const done = await store.commit(agent, speaker, frames, signal)
-  if (isPoison(done)) return isolate(work, request, speaker, frames)
+  const done = await commitOrFindPoison(store, [agent, speaker, frames], signal)
+  if (done.kind === 'poison') {
+    const { at, text } = done
+    const where = { frame: at, lane: frames[at]?.lane, seq: frames[at]?.seq }
+    const error = { code: 'bad-frame', text, ...where } as const
+    return refuseFrame(work, request, { status: 400, error })
+  }
   if (done.kind !== 'ok') return respondError(refusalOf(done))
   const tookMs = host.clock.monotonicMs() - startedMs
   host.meter.observe('holdfast_regional_commit_duration_seconds', tookMs / 1000)

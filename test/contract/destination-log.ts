@@ -28,6 +28,8 @@ export interface TestLog {
   readonly addGap: (gap: Partial<Gap>) => Tombstone
   /** A new opening of the same spool. */
   readonly restart: () => TestLog
+  /** The same opened as a copy of its files: what either adds the other never sees. */
+  readonly clone: () => TestLog
   readonly batch: (items: readonly LaneItem[], more?: Partial<SendBatch>) => SendBatch
   readonly standing: (backlog: Seq) => readonly LaneStanding[]
   readonly keptKeys: () => readonly string[]
@@ -132,6 +134,14 @@ const openLog = (shared: Shared): TestLog => {
       return item
     },
     restart: () => openLog(shared),
+    clone: () =>
+      openLog({
+        ...shared,
+        items: [...items],
+        kept: new Map(kept),
+        dictionaries: new Map(dictionaries),
+        links: [...links],
+      }),
     batch: (some, more) => ({
       lane,
       laneId,

@@ -23,9 +23,9 @@ export interface DestinationRig extends AsyncDisposable {
   /** The far side, or something before it, answers the next send so instead. */
   readonly answerNext: (answer: Answer) => void
   /** The next send arrives and takes effect, but its answer is lost with the connection. */
-  readonly loseNextAnswer: () => void
+  readonly loseNextAnswer: () => Promise<void> | void
   /** The next send stays unanswered; `arrives` is called once it is there. */
-  readonly holdNext: (arrives: () => void) => void
+  readonly holdNext: (arrives: () => void) => Promise<void> | void
   /** The far side goes back to where it was when this was called first. */
   readonly remember: () => Promise<void>
   readonly forget: () => Promise<void>
@@ -71,7 +71,7 @@ export const runDestinationContract = (
   void contract('a send given up ends at once, and can be sent again', async (rig) => {
     const { destination, log } = rig
     const stop = new AbortController()
-    rig.holdNext(() => stop.abort())
+    await rig.holdNext(() => stop.abort())
     const batch = log.batch([log.add(pointsFrom(0))])
     assert.equal((await destination.send(batch, stop.signal)).kind, 'later')
     assert.deepEqual(await destination.send(batch, signal), stored)
@@ -82,7 +82,7 @@ export const runDestinationContract = (
   if (faults.includes('lost-answer'))
     void contract('an answer lost with its connection is later; again is harmless', async (rig) => {
       const batch = rig.log.batch([rig.log.add(pointsFrom(0))])
-      rig.loseNextAnswer()
+      await rig.loseNextAnswer()
       assert.equal((await rig.destination.send(batch, signal)).kind, 'later')
       assert.equal(await rig.arrived(), 5)
       assert.deepEqual(await rig.destination.send(batch, signal), stored)

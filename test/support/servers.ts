@@ -218,6 +218,7 @@ export const startPgBouncer = async (
     [
       '[databases]',
       `${postgres.database} = host=localhost port=${postgres.port} dbname=${postgres.database}`,
+      `* = host=localhost port=${postgres.port}`,
       '[pgbouncer]',
       `listen_addr = 127.0.0.1`,
       `listen_port = ${port}`,

@@ -100,13 +100,13 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: 'portal-taken-for-the-region',
-    file: 'destinations/relay-client.ts',
-    find: '    if (unnamed !== null) return later(unnamed)',
+    file: 'destinations/ledger-client.ts',
+    find: '  if (unnamed !== null) return later(unnamed)',
     put: '',
   },
   {
     name: 'tombstone-not-sent',
-    file: 'destinations/relay-batch.ts',
+    file: 'destinations/ledger-batch.ts',
     find: "      parcels.push({ frame, epoch, seq, seqLast, digest: '', dictionaryLength: 0 })",
     put: '',
   },

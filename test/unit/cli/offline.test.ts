@@ -34,6 +34,7 @@ test('no verb, an unknown verb, a wrong flag: exit 2; help and version: exit 0',
     'quarantine',
     'replay',
     'regional',
+    'destination',
     'demo',
   ])
     assert.match(help.out, new RegExp(`^  ${verb} `, 'm'))
@@ -213,4 +214,30 @@ test('regional plan prints SQL alone; a wrong regional configuration is exit 78'
   assert.equal(none.code, exitCodes.configInvalid)
   assert.match(none.err, /HF-C006 {2}listen must be ADDRESS:PORT/)
   assert.match(none.err, /HF-C004 {2}missing key "tls"/)
+})
+
+test('destination plan: the SQL for the user of the configuration; other types and names are told apart', async () => {
+  const config = join(folder, 'plan.yaml')
+  const url = 'postgres://gateway@db.example/plant'
+  const influx = {
+    name: 'trends',
+    type: 'influx',
+    dialect: 'victoriametrics',
+    url: 'http://127.0.0.1:1',
+  }
+  const destinations = [{ name: 'plant-db', type: 'postgres', url, password: 'hunter2' }, influx]
+  writeFileSync(config, JSON.stringify({ agent: { name: 'gw' }, destinations }), { mode: 0o600 })
+  const ask = (...args: string[]) => holdfast(['destination', 'plan', ...args, '-c', config])
+  const [plan, other, none] = await Promise.all([
+    ask('plant-db', '--retention', '365d'),
+    ask('trends'),
+    ask('nobody'),
+  ])
+  assert.equal(plan.code, 0, plan.err)
+  assert.match(plan.out, /grant SELECT, INSERT, UPDATE on points to "gateway";/)
+  assert.match(plan.out, /interval '8760 hours'/)
+  assert.doesNotMatch(plan.out + plan.err, /hunter2/)
+  assert.match(other.err, /HF-X404 a destination of type influx has no plan/)
+  assert.match(none.err, /destinations: plant-db, trends/)
+  assert.deepEqual([other.code, none.code], [exitCodes.failed, exitCodes.failed])
 })

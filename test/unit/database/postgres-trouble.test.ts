@@ -57,6 +57,19 @@ test('what needs a person is blocked, with a code and a hint', () => {
   assert.ok(trouble.kind === 'blocked' && trouble.hint.length > 0)
 })
 
+test('PgBouncer, which has one code for all it refuses, is told by its words', () => {
+  for (const text of [
+    'SASL authentication failed',
+    'no such user: holdfast',
+    'no such database: plant',
+    'database "plant" does not exist',
+  ]) {
+    const trouble = troubleOf(error('08P01', text))
+    assert.ok(trouble.kind === 'blocked' && trouble.code === 'HF-D020', text)
+  }
+  assert.equal(troubleOf(error('08P01', 'query_wait_timeout')).kind, 'later')
+})
+
 test('several refused addresses are told by the first', () => {
   const both = new AggregateError([error('ECONNREFUSED', 'connect ECONNREFUSED ::1:5432')])
   const trouble = troubleOf(Object.assign(both, { code: 'ECONNREFUSED' }))

@@ -4,14 +4,13 @@
  * used; the formats it reads bound what is sealed.
  */
 import { formatVersion } from '../codec/segment.ts'
-import { isFailure } from '../errors.ts'
 import type { LaneId, LaneStanding, Seq, Standing } from '../model.ts'
-import { relayPaths } from '../protocol/relay.ts'
-import { type HelloAnswer, helloAnswer, helloRequest } from '../protocol/relay-messages.ts'
+import type { HelloAnswer, HelloRequest } from '../protocol/relay-messages.ts'
 import type { DestinationDeps } from './destination.ts'
-import { type Ask, blocked, later, notTheRegion, relayCodes } from './relay-outcome.ts'
-import type { RegionBooks } from './relay-region.ts'
-import type { SeriesSender } from './relay-series.ts'
+import type { RegionBooks } from './ledger-region.ts'
+import type { SeriesSender } from './ledger-series.ts'
+import type { LedgerSide } from './ledger-side.ts'
+import { blocked, later, relayCodes } from './relay-outcome.ts'
 
 export interface Greeter {
   readonly hello: (lanes: readonly LaneStanding[], signal: AbortSignal) => Promise<Standing>
@@ -22,32 +21,31 @@ export interface Greeter {
 }
 export interface GreeterParts {
   readonly deps: DestinationDeps
-  readonly ask: Ask
+  readonly side: LedgerSide
   readonly region: RegionBooks
   readonly series: SeriesSender
 }
 
 const formats = Array.from({ length: formatVersion }, (_, at) => at + 1)
 
-export const createGreeter = ({ deps, ask, region, series }: GreeterParts): Greeter => {
+export const createGreeter = ({ deps, side, region, series }: GreeterParts): Greeter => {
   const { spool } = deps
   let last: readonly LaneStanding[] = []
   const acked = new Map<LaneId, Seq>()
 
-  const requestFor = async (lanes: readonly LaneStanding[]): Promise<Uint8Array> =>
-    helloRequest.encode({
-      spoolId: spool.spoolId,
-      epoch: spool.epoch,
-      epochs: await spool.epochs(),
-      lanes: lanes.map(({ lane, laneId, cursor, floor }) => ({
-        lane: laneId,
-        name: lane,
-        acked: cursor.backlog,
-        floor,
-      })),
-      lastRegion: await region.lastRegion(),
-      formats,
-    })
+  const requestFor = async (lanes: readonly LaneStanding[]): Promise<HelloRequest> => ({
+    spoolId: spool.spoolId,
+    epoch: spool.epoch,
+    epochs: await spool.epochs(),
+    lanes: lanes.map(({ lane, laneId, cursor, floor }) => ({
+      lane: laneId,
+      name: lane,
+      acked: cursor.backlog,
+      floor,
+    })),
+    lastRegion: await region.lastRegion(),
+    formats,
+  })
   const take = async (answer: HelloAnswer, lanes: readonly LaneStanding[]): Promise<Standing> => {
     const common = answer.formats.filter((version) => formats.includes(version))
     if (common.length === 0) {
@@ -64,21 +62,14 @@ export const createGreeter = ({ deps, ask, region, series }: GreeterParts): Gree
   }
   const hello = async (lanes: readonly LaneStanding[], signal: AbortSignal): Promise<Standing> => {
     last = lanes
-    const reading = await ask(relayPaths.hello, await requestFor(lanes), signal)
-    if (reading.kind === 'demand')
-      return later(`the region answered hello with ${reading.code}: ${reading.error.text}`)
-    if (reading.kind === 'setback') {
-      const { setback } = reading
-      if (setback.kind !== 'smaller') return setback
-      const hint = 'Raise the body limit of what stands between this agent and the region.'
-      return blocked(relayCodes.helloTooBig, `hello is too big: ${setback.text}`, hint)
-    }
-    try {
-      return await take(helloAnswer.decode(reading.body), lanes)
-    } catch (error) {
-      if (!isFailure(error) || !error.code.startsWith('HF-P')) throw error
-      return notTheRegion(error)
-    }
+    const said = await side.hello(await requestFor(lanes), signal)
+    if (said.kind === 'demand')
+      return later(`the region answered hello with ${said.code}: ${said.error.text}`)
+    if (said.kind === 'answer') return await take(said.answer, lanes)
+    const { setback } = said
+    if (setback.kind !== 'smaller') return setback
+    const hint = 'Raise the body limit of what stands between this agent and the region.'
+    return blocked(relayCodes.helloTooBig, `hello is too big: ${setback.text}`, hint)
   }
   return {
     hello: (lanes, signal) => {

@@ -5,13 +5,13 @@
  * grows only by its own answers; a request holds at most `dictionaryEntriesPerRequestMax` entries
  * and about `requestBytesMax` bytes.
  */
-import { isFailure } from '../errors.ts'
 import { dictionaryEntriesPerRequestMax } from '../limits.ts'
 import type { EpochId, SeriesEntry } from '../model.ts'
-import { cleanedText, isCleanText, relayPaths } from '../protocol/relay.ts'
-import { seriesAnswer, seriesRequest, unitMax } from '../protocol/relay-messages.ts'
+import { cleanedText, isCleanText } from '../protocol/relay.ts'
+import { unitMax } from '../protocol/relay-messages.ts'
 import type { DestinationDeps } from './destination.ts'
-import { type Ask, later, notTheRegion, type Setback } from './relay-outcome.ts'
+import type { LedgerSide } from './ledger-side.ts'
+import { later, type Setback } from './relay-outcome.ts'
 
 /** Null: the region knows enough. */
 export type SeriesEnd = Exclude<Setback, { kind: 'smaller' }> | 'need-hello' | null
@@ -59,7 +59,7 @@ const fitting = (entries: readonly SeriesEntry[], bytesMax: number): readonly Se
 
 export const createSeriesSender = (
   spool: Pick<DestinationDeps['spool'], 'epoch' | 'dictionary'>,
-  ask: Ask,
+  side: Pick<LedgerSide, 'series'>,
 ): SeriesSender => {
   /**
    * Missing: not known here; the region will say, should it matter. Only this opening's epoch
@@ -79,38 +79,29 @@ export const createSeriesSender = (
     if (held.length === 0)
       return later(`the spool does not hold entry ${first} of the series of epoch ${epoch}`)
     const entries = fitting(held, bytesMax).map(withPlainUnit)
-    const reading = await ask(
-      relayPaths.series,
-      seriesRequest.encode({ epoch, first, entries }),
-      signal,
-    )
-    if (reading.kind === 'setback') {
-      if (reading.stalled) bytesMax = Math.max(1, Math.floor(bytesMax / 2))
-      if (reading.setback.kind !== 'smaller') return reading.setback
+    const said = await side.series({ epoch, first, entries }, signal)
+    if (said.kind === 'setback') {
+      if (said.stalled) bytesMax = Math.max(1, Math.floor(bytesMax / 2))
+      if (said.setback.kind !== 'smaller') return said.setback
       // Never "smaller" to whoever sends segments: their size is not to blame.
-      if (entries.length === 1) return later(`one series is too big: ${reading.setback.text}`)
+      if (entries.length === 1) return later(`one series is too big: ${said.setback.text}`)
       bytesMax = Math.max(1, Math.floor(bytesMax / 2))
       return null
     }
-    if (reading.kind === 'demand') {
-      const { code, error } = reading
+    if (said.kind === 'demand') {
+      const { code, error } = said
       if (code === 'need-hello') return 'need-hello'
       if (code !== 'need-series' || error.first === undefined || error.first >= first)
         return later(`the region answered series with ${code}: ${error.text}`)
       remember(epoch, error.first)
       return null
     }
-    try {
-      const answer = seriesAnswer.decode(reading.body)
-      if (answer.epoch !== epoch || answer.known < first + entries.length)
-        return later('the answer to the series does not name what was sent: a captive portal?')
-      uploaded.set(epoch, (uploaded.get(epoch) ?? 0) + 1)
-      remember(epoch, answer.known)
-      return null
-    } catch (error) {
-      if (!isFailure(error)) throw error
-      return notTheRegion(error)
-    }
+    const { answer } = said
+    if (answer.epoch !== epoch || answer.known < first + entries.length)
+      return later('the answer to the series does not name what was sent: a captive portal?')
+    uploaded.set(epoch, (uploaded.get(epoch) ?? 0) + 1)
+    remember(epoch, answer.known)
+    return null
   }
   const run = async (epoch: EpochId, length: number, signal: AbortSignal): Promise<SeriesEnd> => {
     // Each round sends at least one entry, halves the size or goes back once: far below the bound.

@@ -1,0 +1,87 @@
+/**
+ * `type: postgres`: writes into PostgreSQL or TimescaleDB without a regional node between. Only the config and the
+ * wiring stand here: `src/database` writes, `ledger-client.ts` keeps the ledger's rules, `postgres-side.ts` joins them.
+ *
+ * Invariants: the password stands apart from the address; TLS is verified in full, and off only on this machine.
+ */
+import { z } from 'zod'
+import { extendDictionaryHash } from '../codec/series-id.ts'
+import { createPostgresStore } from '../database/postgres.ts'
+import { isPrivateUrl, postgresTls, postgresUrls } from '../database/postgres-config.ts'
+import { planSql } from '../database/schema-postgres.ts'
+import { relayBodyBytesDefault } from '../limits.ts'
+import type { Destination } from '../model.ts'
+import { openTlsFiles } from '../tls.ts'
+import { duration } from '../units.ts'
+import { type DestinationDeps, defineDestination } from './destination.ts'
+import { createLedgerClient } from './ledger-client.ts'
+import { createPostgresSide } from './postgres-side.ts'
+
+const postgresConfig = z
+  .strictObject({
+    type: z.literal('postgres'),
+    url: postgresUrls.transform((given) => [given].flat()),
+    password: z.string().min(1).optional(),
+    tls: postgresTls,
+    connections: z
+      .int()
+      .min(1)
+      .max(64)
+      .default(4)
+      .describe('At most; one or two while there is no backlog'),
+    statement_timeout: duration()
+      .prefault('30s')
+      .describe('A transaction that takes longer is given up and tried again'),
+  })
+  .superRefine(({ url: given, tls }, context) => {
+    // What is no address comes here as it was given.
+    const url = [given].flat()
+    const wrong = (path: string, message: string) =>
+      context.addIssue({ code: 'custom', path: [path], message })
+    if (url.some((one) => !URL.canParse(one))) wrong('url', 'is no address')
+    else if (url.some((one) => new URL(one).password !== ''))
+      wrong('url', 'must hold no password: it belongs under "password", as a reference')
+    else if (url.some((one) => new URL(one).username === ''))
+      wrong('url', 'must name a user: postgres://USER@HOST:PORT/DATABASE')
+    if (tls === 'off' && !url.every(isPrivateUrl))
+      wrong('tls', 'cannot be off: the server is not on this machine')
+  })
+type PostgresConfig = z.output<typeof postgresConfig>
+
+const create = (deps: DestinationDeps, config: PostgresConfig): Destination => {
+  const { host } = deps
+  const { url: urls, password, tls: paths, connections } = config
+  const tls = paths === 'off' ? null : openTlsFiles(paths, host, { watch: true })
+  const serverName = paths === 'off' ? undefined : paths.server_name
+  const named = serverName === undefined ? {} : { serverName }
+  const store = createPostgresStore({
+    urls,
+    tls: tls === null ? 'off' : () => ({ ...tls.current(), ...named }),
+    ...(password === undefined ? {} : { password: () => password }),
+    poolMax: connections,
+    statementTimeoutMs: config.statement_timeout,
+    host,
+    extendDictionaryHash,
+  })
+  const onBlocked = () => {
+    // Not every filesystem tells of changes: look for mended files where certificates may be it.
+    tls?.reload()
+  }
+  return createLedgerClient(deps, {
+    side: createPostgresSide(deps, { store, connections, onBlocked }),
+    type: 'postgres',
+    bodyBytesMax: relayBodyBytesDefault,
+    close: async () => {
+      await store[Symbol.asyncDispose]()
+      tls?.[Symbol.dispose]()
+    },
+  })
+}
+
+export const postgresDestination = defineDestination({
+  type: 'postgres',
+  config: postgresConfig,
+  create,
+  plan: ({ url }, { role, ...options }) =>
+    planSql({ role: role ?? decodeURIComponent(new URL(url[0] as string).username), ...options }),
+})
