@@ -98,6 +98,7 @@ const stageRest = ({ copy, put }: Stage, arch: Architecture, seconds: number): v
   const linux = (name: string) => join(root, 'platforms/linux', name)
   const units = 'usr/lib/systemd/system'
   copy(linux('holdfast.sh'), 'usr/bin/holdfast', 0o755)
+  copy(linux('launch.pl'), `${library}/bin/launch`, 0o755)
   copy(linux('holdfast.yaml'), 'etc/holdfast/holdfast.yaml')
   copy(linux('holdfast.service'), `${units}/holdfast.service`)
   copy(linux('holdfast-regional.service'), `${units}/holdfast-regional.service`)

@@ -8,6 +8,7 @@ import { join } from 'node:path'
 import { run } from 'node:test'
 import { spec } from 'node:test/reporters'
 import { cacheFolder, findTool } from '../test/support/debian.ts'
+import { prepareMachines } from '../test/support/machine.ts'
 
 interface Suite {
   readonly about: string
@@ -16,6 +17,8 @@ interface Suite {
   readonly tools: readonly (readonly [string, string, string?])[]
   /** Test files at once: heavy suites measure nothing, but share two cores. */
   readonly concurrency: number
+  /** Fetches what else it needs, before its tests begin. */
+  readonly prepare?: () => void
 }
 const postgres = ['postgres', 'postgresql-15', '/usr/lib/postgresql/15/bin/postgres'] as const
 const pgbouncer = ['pgbouncer', 'pgbouncer'] as const
@@ -55,6 +58,13 @@ const suites: Readonly<Record<string, Suite>> = {
     tools: [postgres, pgbouncer, mosquitto],
     concurrency: 2,
   },
+  systemd: {
+    about: 'the Debian package in a real systemd, booted by systemd-nspawn: its whole life (root)',
+    minutes: 4,
+    tools: [],
+    concurrency: 1,
+    prepare: prepareMachines,
+  },
 }
 
 const strict = process.env.HOLDFAST_TEST_STRICT === '1'
@@ -82,7 +92,7 @@ const inputs = process.env.HOLDFAST_TEST_DATA
   : 'generated input (HOLDFAST_TEST_DATA is unset)'
 say(
   `holdfast tests: ${chosen.map(([name]) => name).join(' ')}; about ${release ? 'hours' : `${minutes} minutes`}; ${inputs}; servers used: ${[...tools.keys()].join(' ') || 'none'}, ` +
-    `those not on the PATH are unpacked from Debian's packages into ${cacheFolder()} (up to 60 MB, once); nothing is installed`,
+    `those not on the PATH are unpacked from Debian's packages into ${cacheFolder()} (up to 60 MB, once), for systemd a Debian root too (60 MB to fetch, 250 MB on disk); nothing is installed`,
 )
 for (const [name, suite] of chosen) say(`  ${name.padEnd(10)} ${suite.about}`)
 
@@ -95,6 +105,14 @@ for (const [program, packageName, place] of tools.values()) {
     say(
       `  ${program} could not be had: ${error instanceof Error ? error.message.split('\n')[0] : error}`,
     )
+  }
+}
+
+for (const [name, { prepare }] of chosen) {
+  try {
+    prepare?.()
+  } catch (error) {
+    say(`  ${name}: ${error instanceof Error ? error.message.split('\n')[0] : error}`)
   }
 }
 

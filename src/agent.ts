@@ -23,6 +23,7 @@ import { type AgentClock, createAgentClock } from './pipeline/clock.ts'
 import { createArrivalStamps } from './pipeline/quality.ts'
 import { createSeriesTable } from './pipeline/series.ts'
 import { releasedAtUs, version } from './release.ts'
+import { type ServiceManager, silentServiceManager } from './service-manager.ts'
 import { openSpoolWorker } from './spool/client.ts'
 import type { AgentSpoolPort } from './spool/port.ts'
 import type { SpoolOptions } from './spool/state.ts'
@@ -36,6 +37,8 @@ export interface RunAgentOptions {
   readonly signal: AbortSignal
   /** The configuration as its file says now, for `reload`. */
   readonly load: () => LoadResult<Config>
+  /** Hears the verdict, and whether event loop and spool are alive. */
+  readonly manager?: ServiceManager
   /** Called once everything runs. */
   readonly onReady?: (view: AgentView) => void
 }
@@ -108,13 +111,23 @@ const createClockService = (host: Host, clock: AgentClock, spool: AgentSpoolPort
 })
 
 /** Looks now and then even when nobody asks: "since" and "lost in the last hour" need a memory. */
-const createWatchService = (host: Host, view: AgentView): Service => ({
+const createWatchService = (host: Host, view: AgentView, manager: ServiceManager): Service => ({
   name: 'watch',
   run: async (signal) => {
     while (!signal.aborted) {
-      await view.status()
+      const { state, code, reason } = (await view.status()).verdict
+      manager.status(code === '' ? `${state}: ${reason}` : `${state}: ${reason} (${code})`)
       await host.clock.sleep(watchMs, signal)
     }
+  },
+})
+
+/** A beat means that this thread runs, and that the spool's thread has answered since the last one. */
+const createBeatService = (manager: ServiceManager, spool: AgentSpoolPort): Service => ({
+  name: 'beat',
+  run: async (signal) => {
+    await manager.watch(() => spool.kept('beat'), signal)
+    await aborted(signal)
   },
 })
 
@@ -213,6 +226,7 @@ const runOver = async (
   series: SeriesTable,
   fatal: Fatal,
 ): Promise<number> => {
+  const { manager = silentServiceManager } = options
   const certificates = new Map<string, number>()
   const host = hearCertificates(options.host, certificates)
   const clock = createAgentClock(host, {
@@ -257,7 +271,8 @@ const runOver = async (
       await aborted(signal)
       await view.seal()
       const readers = (await spool.lanes()).flatMap((lane) => lane.readers)
-      if (readers.some((one) => one.pending > 0)) await host.clock.sleep(lastSendMs)
+      const sending = destinations.some((one) => one.forwarder.status().phase === 'sending')
+      if (sending && readers.some((one) => one.pending > 0)) await host.clock.sleep(lastSendMs)
     },
   }
   const running = supervise(
@@ -268,7 +283,8 @@ const runOver = async (
       [
         ...destinations.map((one) => one.forwarder),
         createClockService(host, clock, spool),
-        createWatchService(host, view),
+        createWatchService(host, view, manager),
+        createBeatService(manager, spool),
       ],
     ],
     fatal.stop,

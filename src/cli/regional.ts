@@ -6,6 +6,7 @@ import { exitCodes, Failure } from '../errors.ts'
 import { parseDurationMs } from '../units.ts'
 import { type CliContext, showProblems } from './context.ts'
 import { openHost } from './run.ts'
+import { asService } from './service.ts'
 
 const defaultFiles = ['regional.yaml', '/etc/holdfast/regional.yaml'] as const
 export const loadRegional = (
@@ -34,17 +35,21 @@ export const regional = async (context: CliContext, flags: RegionalFlags): Promi
   const { host, meter } = openHost(context, 'regional', config.log.level)
   for (const secret of config.secrets) context.redactor.add(secret)
   const { runRegional } = await import('../regional/run.ts')
-  return await runRegional(
-    { ...config, database: databaseOf(config) },
-    {
-      host,
-      meter,
-      signal: context.signal,
-      // Whoever started this with port 0 learns here which one it is.
-      onReady: ({ port }) => {
-        if (context.flags.json) context.json({ ready: true, port })
+  return await asService(context, host, ({ manager, ready }) =>
+    runRegional(
+      { ...config, database: databaseOf(config) },
+      {
+        host,
+        meter,
+        signal: context.signal,
+        manager,
+        // Whoever started this with port 0 learns here which one it is.
+        onReady: ({ port }, reload) => {
+          if (context.flags.json) context.json({ ready: true, port })
+          ready(async () => host.log.info('reload', { certificates: reload() ? 'good' : 'kept' }))
+        },
       },
-    },
+    ),
   )
 }
 

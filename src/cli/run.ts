@@ -9,6 +9,7 @@ import { createLog, type LogLevel, logKindOf } from '../observability/log.ts'
 import { createMeter } from '../observability/metrics.ts'
 import { version } from '../release.ts'
 import { type CliContext, showProblems } from './context.ts'
+import { asService } from './service.ts'
 
 /** Log and meters of a long-running verb, in the form stderr calls for. */
 export const openHost = (context: CliContext, role: string, level: LogLevel) => {
@@ -53,25 +54,35 @@ export const run = async (context: CliContext): Promise<number> => {
       return await meter.text()
     },
   }
-  const onHangup = () => {
-    view?.reload().then(
-      ({ text }) => host.log.info('reload', { text }),
-      (error: unknown) => host.log.error('reload', { error }),
-    )
-  }
   let door: Promise<MetricsDoor> | undefined
-  const onReady = (ready: AgentView) => {
-    view = ready
+  const openDoor = (ready: AgentView) => {
     const { metrics } = config.agent
     if (metrics === undefined) return
     door = openMetricsDoor({ listen: metrics.listen, token: metrics.token, view: ready })
     door.catch((error: unknown) => host.log.error('metrics_door_closed', { error }))
   }
-  process.on('SIGHUP', onHangup)
+  const reload = (ready: AgentView) =>
+    ready.reload().then(
+      ({ text }) => host.log.info('reload', { text }),
+      (error: unknown) => host.log.error('reload', { error }),
+    )
   try {
-    return await runAgent(config, { host, meter: scraped, environment, signal, load, onReady })
+    return await asService(context, host, ({ manager, ready }) =>
+      runAgent(config, {
+        host,
+        meter: scraped,
+        environment,
+        signal,
+        load,
+        manager,
+        onReady: (running) => {
+          view = running
+          openDoor(running)
+          ready(() => reload(running))
+        },
+      }),
+    )
   } finally {
-    process.off('SIGHUP', onHangup)
     await door?.then((one) => one[Symbol.asyncDispose]()).catch(() => {})
   }
 }

@@ -1,5 +1,6 @@
 /**
- * `${env:NAME}`, `${file:/path}`, `${cred:NAME}` in the fields that may hold a secret, and nowhere else.
+ * `${env:NAME}`, `${file:/path}`, `${cred:NAME}` in the fields that may hold a secret, and nowhere else; where a field
+ * names a file, `${cred:NAME}` alone is the credential's path.
  * Invariants: what is resolved is returned as a secret, so that log and errors can hide it; a reference in any other
  * field is an error, not text that travels on silently.
  */
@@ -7,6 +8,7 @@ import { readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { textOf } from '../errors.ts'
 import { isSecretName } from '../observability/redact.ts'
+import { isPathField } from './paths.ts'
 import type { Path, Trouble } from './source-text.ts'
 
 export type Environment = Readonly<Record<string, string | undefined>>
@@ -35,6 +37,16 @@ const readSecret = (path: string): string => {
   if (statSync(path).size > secretBytesMax) throw new Error(`${path} is larger than 64 KiB`)
   return readFileSync(path, 'utf8').replace(/\r?\n$/, '')
 }
+const credentialPath = (name: string, environment: Environment): string => {
+  const folder = environment.CREDENTIALS_DIRECTORY
+  if (!folder)
+    throw new Error(
+      '$CREDENTIALS_DIRECTORY is not set: not started by systemd with LoadCredential=',
+    )
+  if (!/^[A-Za-z0-9_.-]+$/.test(name) || name.startsWith('.'))
+    throw new Error(`"${name}" is no credential name`)
+  return join(folder, name)
+}
 const lookUp = (text: string, environment: Environment): string => {
   const [, scheme, name = ''] = /^(env|file|cred):(.+)$/s.exec(text) ?? []
   if (scheme === 'env') {
@@ -47,16 +59,7 @@ const lookUp = (text: string, environment: Environment): string => {
     if (!name.startsWith('/')) throw new Error(`\${file:…} needs an absolute path, got "${name}"`)
     return readSecret(name)
   }
-  if (scheme === 'cred') {
-    const folder = environment.CREDENTIALS_DIRECTORY
-    if (!folder)
-      throw new Error(
-        '$CREDENTIALS_DIRECTORY is not set: not started by systemd with LoadCredential=',
-      )
-    if (!/^[A-Za-z0-9_.-]+$/.test(name) || name.startsWith('.'))
-      throw new Error(`"${name}" is no credential name`)
-    return readSecret(join(folder, name))
-  }
+  if (scheme === 'cred') return readSecret(credentialPath(name, environment))
   throw new Error(
     `"\${${text}}" is no reference: use \${env:NAME}, \${file:/path} or \${cred:NAME}`,
   )
@@ -66,6 +69,14 @@ export const resolveSecrets = (root: unknown, environment: Environment): Resolve
   const secrets: string[] = []
   const literal: Path[] = []
   const troubles: Trouble[] = []
+  const orTrouble = (work: () => string, path: Path): string => {
+    try {
+      return work()
+    } catch (error) {
+      troubles.push({ code: 'HF-C012', text: textOf(error), path, on: 'value' })
+      return ''
+    }
+  }
   const leaf = (text: string, path: Path): string => {
     const name = nameOf(path)
     if (!text.includes('${')) {
@@ -75,6 +86,9 @@ export const resolveSecrets = (root: unknown, environment: Environment): Resolve
       }
       return text
     }
+    const [, credential] = isPathField(path) ? (/^\$\{cred:([^}]*)\}$/.exec(text) ?? []) : []
+    if (credential !== undefined)
+      return orTrouble(() => credentialPath(credential, environment), path)
     if (!mayRefer(path)) {
       troubles.push({
         code: 'HF-C013',
@@ -85,16 +99,13 @@ export const resolveSecrets = (root: unknown, environment: Environment): Resolve
       })
       return text
     }
-    return text.replace(reference, (_, inner: string) => {
-      try {
+    return text.replace(reference, (_, inner: string) =>
+      orTrouble(() => {
         const secret = lookUp(inner, environment)
         secrets.push(secret)
         return secret
-      } catch (error) {
-        troubles.push({ code: 'HF-C012', text: textOf(error), path, on: 'value' })
-        return ''
-      }
-    })
+      }, path),
+    )
   }
   const walk = (value: unknown, path: Path): unknown => {
     if (typeof value === 'string') return leaf(value, path)

@@ -11,6 +11,7 @@ import type { PostgresTls } from '../database/postgres-hosts.ts'
 import type { RegionStore } from '../database/store.ts'
 import { exitCodes, Failure } from '../errors.ts'
 import type { Host } from '../host.ts'
+import type { ServiceManager } from '../service-manager.ts'
 import { openTlsFiles } from '../tls.ts'
 import { createRegional } from './handle.ts'
 import { openRegionalServer, type RegionalServer } from './server.ts'
@@ -37,7 +38,9 @@ export interface RunRegionalOptions {
   readonly host: Host
   readonly meter: { readonly text: () => Promise<string>; readonly contentType: string }
   readonly signal: AbortSignal
-  readonly onReady?: (server: RegionalServer) => void
+  readonly manager?: ServiceManager
+  /** `reload` reads the certificates again; false when they do not work and the earlier ones stay. */
+  readonly onReady?: (server: RegionalServer, reload: () => boolean) => void
 }
 
 const waitMsMin = 500
@@ -68,7 +71,10 @@ export const openStore = (
 }
 
 /** A region may start before its database does; what only a person can mend ends it at once. */
-const prepare = async (store: RegionStore, host: Host, signal: AbortSignal): Promise<void> => {
+const prepare = async (
+  store: RegionStore,
+  { host, manager, signal }: RunRegionalOptions,
+): Promise<void> => {
   for (let waitMs = waitMsMin; !signal.aborted; waitMs = Math.min(waitMsMax, waitMs * 2)) {
     const answer = await store.prepare()
     if (answer.kind === 'ok') return
@@ -77,6 +83,7 @@ const prepare = async (store: RegionStore, host: Host, signal: AbortSignal): Pro
       throw new Failure(code, 'text' in answer ? answer.text : answer.kind, hint)
     }
     host.log.warn('database_not_ready', { why: answer.text, retry_ms: waitMs })
+    manager?.status(`waiting for the database: ${answer.text}`)
     await host.clock.sleep(waitMs, signal)
   }
 }
@@ -87,16 +94,23 @@ const addressOf = (listen: string): { address: string; port: number } => {
   return { address: name === '' || name === '*' ? '::' : name, port: Number(listen.slice(at + 1)) }
 }
 
-const watchAgents = async (store: RegionStore, host: Host, signal: AbortSignal): Promise<void> => {
+const watchAgents = async (
+  store: RegionStore,
+  { host, manager, signal }: RunRegionalOptions,
+): Promise<void> => {
   while (!signal.aborted) {
     const answer = await store.agents()
     host.meter.gauge('holdfast_regional_database_up', answer.kind === 'ok' ? 1 : 0)
     if (answer.kind === 'ok') {
       const sinceUs = host.clock.nowUs() - heardWithinUs
       const heard = answer.agents.filter((one) => one.lastHeardUs >= sinceUs)
+      manager?.status(`ok: ${heard.length} agents heard in the last 10 minutes`)
       host.meter.gauge('holdfast_regional_agents', heard.length)
       const fenced = answer.agents.reduce((sum, one) => sum + one.fenced.length, 0)
       host.meter.gauge('holdfast_regional_fenced', fenced)
+    } else {
+      const why = 'text' in answer ? answer.text : answer.kind
+      manager?.status(`unhealthy: the database does not answer: ${why}`)
     }
     await host.clock.sleep(agentsLookMs, signal)
   }
@@ -109,7 +123,7 @@ export const runRegional = async (
 ): Promise<number> => {
   const { host, meter, signal } = options
   await using store = openStore(settings, host)
-  await prepare(store, host, signal)
+  await prepare(store, options)
   if (signal.aborted) return exitCodes.good
   using tls = openTlsFiles(settings.tls, host, { watch: true })
   const expiryGauge = () => {
@@ -140,13 +154,15 @@ export const runRegional = async (
         : { good: false, text: 'text' in answer ? answer.text : answer.kind }
     },
   })
-  options.onReady?.(server)
-  const watching = watchAgents(store, host, signal)
+  options.onReady?.(server, tls.reload)
+  const watching = watchAgents(store, options)
+  // A database that is away is no reason to be killed: this says only that requests would be heard.
+  const beating = options.manager?.watch(async () => {}, signal)
   await new Promise<void>((resolve) => {
     if (signal.aborted) resolve()
     else signal.addEventListener('abort', () => resolve(), { once: true })
   })
-  await watching
+  await Promise.all([watching, beating])
   host.log.info('regional_stopping')
   return exitCodes.good
 }

@@ -75,7 +75,7 @@ const run = (command: string, args: string[], cwd?: string): string =>
   })
 
 /** Unpacks a package and what it needs beyond this host into one folder of the cache; once per package. */
-const unpack = (packageName: string): string => {
+export const unpack = (packageName: string): string => {
   const root = join(cacheFolder(), 'debian', packageName)
   if (existsSync(join(root, '.complete'))) return root
   const apt = join(cacheFolder(), 'apt')

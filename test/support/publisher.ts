@@ -50,6 +50,8 @@ export const createHttpPublisher = (
     readonly seriesCount?: number
     readonly name?: string
     readonly startUs?: number
+    /** What the door asks for. */
+    readonly token?: string
     /** Value of the nth point instead of the plant's own curve; a text without quotes or backslashes is a string. */
     readonly valueAt?: (nth: number) => number | string
   } = {},
@@ -66,6 +68,7 @@ export const createHttpPublisher = (
       const answer = await fetch(`${door()}/write?precision=us`, {
         method: 'POST',
         body,
+        headers: options.token === undefined ? {} : { authorization: `Token ${options.token}` },
         signal: AbortSignal.timeout(20_000),
       })
       await answer.arrayBuffer()

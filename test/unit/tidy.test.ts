@@ -18,6 +18,7 @@ const floors: Readonly<Record<string, number>> = {
   units: 0,
   host: 1,
   tls: 1,
+  'service-manager': 1,
   codec: 1,
   protocol: 1,
   database: 1,
