@@ -57,7 +57,7 @@ export const bundle = async (
   rmSync(folder, { recursive: true, force: true })
   await build({
     absWorkingDir: root,
-    entryPoints: { agent: 'src/cli/main.ts', 'spool-worker': 'src/spool/worker.ts', ...more },
+    entryPoints: { agent: 'src/cli/main.ts', 'spool-worker': 'src/spool-worker.ts', ...more },
     outdir: folder,
     outExtension: { '.js': '.mjs' },
     chunkNames: 'part-[hash]',

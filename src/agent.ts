@@ -61,8 +61,16 @@ const spoolOptions = (config: Config): SpoolOptions => ({
   keepSentMs: config.spool.keep_sent,
   compressor: config.spool.compression,
   configRevision: 0,
+  configDigest: config.digest,
   clockFloorUs: releasedAtUs,
 })
+
+/** In a bundle (`build/bundle.ts`) this file is no longer one of its own. */
+const spoolWorkerUrl = (): URL =>
+  new URL(
+    import.meta.url.endsWith('/agent.ts') ? './spool-worker.ts' : './spool-worker.mjs',
+    import.meta.url,
+  )
 
 const createDestinations = (
   host: Host,
@@ -200,6 +208,7 @@ export const runAgent = async (config: Config, options: RunAgentOptions): Promis
   })
   const spool = await openSpoolWorker({
     path: join(stateDir, 'spool.db'),
+    workerUrl: spoolWorkerUrl(),
     spool: spoolOptions(config),
     ingest: { commitWindowMs: config.spool.commit_window, lanes: spoolOptions(config).lanes },
     series,

@@ -28,8 +28,10 @@ export interface SpoolWorkerOptions {
   readonly series: Pick<SeriesTable, 'entry' | 'count'>
   /** Called at most once; the process must then end with exit code 74. */
   readonly onFatal: (failure: Failure) => void
-  /** Where the worker's program is, when it is not beside this file (a bundle). */
-  readonly workerUrl?: URL
+  /** The thread's program: `src/spool-worker.ts`, or what became of it in a bundle. */
+  readonly workerUrl: URL
+  /** What that program makes stages of: plain data. */
+  readonly stages?: unknown
 }
 
 const slowMs = 2_000
@@ -197,17 +199,11 @@ const waitReady = (worker: Worker, log: Host['log']): Promise<Ready> =>
     worker.on('exit', left)
   })
 
-/** In a bundle (`build/bundle.ts`) this file is no longer one of its own. */
-const besideThis = (): URL =>
-  new URL(
-    import.meta.url.endsWith('/client.ts') ? './worker.ts' : './spool-worker.mjs',
-    import.meta.url,
-  )
-
 /** Throws what `openSpool` throws. */
 export const openSpoolWorker = async (options: SpoolWorkerOptions): Promise<AgentSpoolPort> => {
-  const workerData: WorkerData = { path: options.path, options: options.spool }
-  const worker = new Worker(options.workerUrl ?? besideThis(), { workerData, name: 'spool' })
+  const { path, spool, stages } = options
+  const workerData: WorkerData = { path, options: spool, stages }
+  const worker = new Worker(options.workerUrl, { workerData, name: 'spool' })
   const { log, clock } = options.host
   const ready = await waitReady(worker, log)
   let closing = false

@@ -32,9 +32,9 @@ export const stagesOf = (state: SpoolState, lane: LaneState): readonly StageStat
 /** A stage has something to read here, or something to store. */
 export const isUnderived = (state: SpoolState, lane: LaneState): boolean =>
   stagesOf(state, lane).some((one) => one.position < lane.now.head || one.now.ready.length > 0)
-/** The clock alone could close something. */
-export const mayClose = (state: SpoolState, lane: LaneState): boolean =>
-  stagesOf(state, lane).some((one) => Number.isFinite(one.hold.fromUs()))
+/** All that is sealed is read: what is left is for the clock. */
+export const mayTick = (state: SpoolState, lane: LaneState): boolean =>
+  stagesOf(state, lane).length > 0 && !isUnderived(state, lane)
 
 const rest = (state: SpoolState, one: StageState, error: unknown) => {
   one.failed = true
@@ -173,7 +173,6 @@ export const tick = (state: SpoolState, nowUs: number): Turn => {
       (one) => one.position === lane.now.head && !catchesUp(one) && one.now.ready.length === 0,
     )
     for (const one of stages) {
-      if (!Number.isFinite(one.hold.fromUs())) continue
       const raw = rawFor(one, one.position)
       const derived = given(state, one, one.position, () => one.stage.tick(nowUs, raw))
       if (derived.length > 0) one.now = { ...one.now, ready: derived, due: true }

@@ -11,48 +11,43 @@ import { keyOf, type LaneState, type SpoolState, seqOf } from './state.ts'
 
 export interface Hold {
   readonly seq: () => Seq
-  /** What it was last moved to. */
-  readonly fromUs: () => number
+  /** To be saved with the state. */
+  readonly places: () => readonly HoldPlace[]
   /** Points at or after `fromUs`, of segments through `through`, may still be asked for. */
   readonly move: (fromUs: number, through: Seq) => void
   /** No segment below holds a point at or after `fromUs`. */
   readonly firstFor: (fromUs: number) => Seq
 }
 
-interface Place {
-  readonly seq: Seq
-  /** Every held segment below `seq` ends before this. */
-  readonly endsUs: number
-}
-const rowsMax = 4_096
-const placesMax = 512
-const placeSeqs = 64
+/** No segment below the seq holds a point at or after the time. The first place is the lane's beginning. */
+export type HoldPlace = readonly [seq: Seq, endsUs: number]
+export const seqHeld = (places: readonly HoldPlace[]): Seq => places[places.length - 1]?.[0] ?? 1
 
-/** `seq` and `fromUs` as they were when the state was saved. */
+const rowsMax = 4_096
+const placesMax = 64
+const placeSeqs = 64
+const beginning: HoldPlace = [1, Number.MIN_SAFE_INTEGER]
+
+/** `saved` is what `places` gave when the state was saved. */
 export const createHold = (
   state: SpoolState,
   lane: LaneState,
-  seq: Seq,
-  savedFromUs: number,
+  saved: readonly HoldPlace[],
 ): Hold => {
-  const base: Place = { seq: 1, endsUs: Number.NEGATIVE_INFINITY }
-  let places: Place[] = seq > 1 ? [base, { seq, endsUs: savedFromUs }] : [base]
-  let nowUs = savedFromUs
-  const last = () => places[places.length - 1] as Place
+  let places = [beginning, ...saved.slice(1)]
 
-  const note = (place: Place) => {
+  const note = (place: HoldPlace) => {
     const before = places[places.length - 2]
-    // The newest place moves on; now and then it stays behind as a way back.
-    if (before !== undefined && place.seq - before.seq < placeSeqs) places.pop()
+    // The newest place moves on; now and then it stays behind as a way back, the older ones further apart.
+    if (before !== undefined && place[0] - before[0] < placeSeqs) places.pop()
     places.push(place)
     if (places.length > placesMax) {
       places = places.filter((_, at) => at === 0 || at === places.length - 1 || at % 2 === 0)
     }
   }
   const move = (fromUs: number, through: Seq) => {
-    nowUs = fromUs
-    while (places.length > 1 && last().endsUs > fromUs) places.pop()
-    let { seq: next, endsUs } = last()
+    while (places.length > 1 && (places[places.length - 1]?.[1] ?? 0) > fromUs) places.pop()
+    let [next, endsUs] = places[places.length - 1] ?? beginning
     next = Math.max(next, lane.now.floor)
     const rows = state
       .sql(
@@ -64,16 +59,16 @@ export const createHold = (
       readonly max: number
     }[]
     for (const { key, max } of rows) {
-      if (max >= fromUs) return note({ seq: seqOf(key), endsUs })
+      if (max >= fromUs) return note([seqOf(key), endsUs])
       endsUs = Math.max(endsUs, max + 1)
       next = seqOf(key) + 1
     }
-    note({ seq: rows.length < rowsMax ? Math.max(next, through + 1) : next, endsUs })
+    note([rows.length < rowsMax ? Math.max(next, through + 1) : next, endsUs])
   }
   return {
-    seq: () => last().seq,
-    fromUs: () => nowUs,
+    seq: () => seqHeld(places),
+    places: () => places,
     move,
-    firstFor: (fromUs) => (places.findLast(({ endsUs }) => endsUs <= fromUs) ?? base).seq,
+    firstFor: (fromUs) => (places.findLast(([, endsUs]) => endsUs <= fromUs) ?? beginning)[0],
   }
 }

@@ -17,6 +17,7 @@ import { loadEpochs } from './epochs.ts'
 import { beginEpoch, createLanes, loadLanes } from './recover.ts'
 import { pageBytes, pagesMax, prepareBallast } from './room.ts'
 import { migrate, refuseNewer } from './schema.ts'
+import { sealOpen } from './seal.ts'
 import { attachStages, type StageReader } from './stages.ts'
 import {
   asFailure,
@@ -25,6 +26,7 @@ import {
   type SpoolOptions,
   type SpoolState,
 } from './state.ts'
+import { write } from './write.ts'
 
 export interface SpoolParts {
   /** A file, or a database image kept in memory (null: an empty one). */
@@ -222,6 +224,17 @@ const diskFreeUnder = (path: string) => (): number => {
   return bavail * bsize
 }
 
+/** Its order among the segments of all lanes is what decides which of two values of a point stands. */
+const sealForConfig = (state: SpoolState) => {
+  const { configDigest } = state.options
+  const known = state.sql("SELECT value FROM meta WHERE key = 'configDigest'").pluck().get()
+  if (configDigest === undefined || configDigest === known) return
+  write(state, 'sync', () => {
+    for (const lane of state.lanes.values()) if (lane.open.count() > 0) sealOpen(state, lane, true)
+    state.sql("INSERT OR REPLACE INTO meta VALUES ('configDigest', ?)").run(configDigest)
+  })
+}
+
 const openOnce = (parts: SpoolParts, wasSetAside: boolean): SpoolState => {
   const path = 'path' in parts.at ? parts.at.path : ''
   const db = 'path' in parts.at ? openChecked(path) : openImage(parts.at.image)
@@ -230,6 +243,7 @@ const openOnce = (parts: SpoolParts, wasSetAside: boolean): SpoolState => {
   try {
     const { state, row, isNew } = buildState(parts, path, db, anchorFile)
     beginEpoch(state, row, wasSetAside ? 'set-aside' : isNew ? 'new' : 'no')
+    sealForConfig(state)
     attachStages(state, parts.stages ?? [])
     if (path !== '') {
       assertDurable(db)

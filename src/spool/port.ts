@@ -92,8 +92,8 @@ export const createSpoolPort = (
     setClock: (reading) =>
       moved(async () => {
         while (await spool.setClock(reading));
-        const closes = spool.heads().some((lane) => lane.closes)
-        if (reading.trusted && closes) await spool.tick(reading.nowUs)
+        const ticks = spool.heads().some((lane) => lane.ticks)
+        if (reading.trusted && ticks) await spool.tick(reading.nowUs)
       }),
     lastWallUs: spool.lastWallUs(),
     configure: (options, ingestOptions) =>

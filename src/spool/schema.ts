@@ -18,7 +18,7 @@ const applicationId = 0x48464c44
 
 const tables = `
 CREATE TABLE meta (
-  key TEXT PRIMARY KEY,            -- spoolId, format, agent, configRevision
+  key TEXT PRIMARY KEY,            -- spoolId, format, agent, configDigest
   value TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 
@@ -103,7 +103,7 @@ CREATE TABLE stages (
   lane INTEGER NOT NULL,           -- the lane it reads
   reader TEXT NOT NULL,
   checkpoint INTEGER NOT NULL,     -- the state is the stage's after this seq
-  hold_seq INTEGER NOT NULL,       -- segments from here on may still be asked for by that state
+  hold TEXT NOT NULL,              -- JSON: what that state may still ask for, see hold.ts
   state_crc INTEGER NOT NULL,      -- CRC32 of the state
   crc INTEGER NOT NULL,            -- rowCrc of all columns before
   state BLOB NOT NULL,

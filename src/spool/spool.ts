@@ -26,7 +26,7 @@ import type {
   SpoolStats,
 } from '../spool-port.ts'
 import { commitWindows, type Handed, saveKept } from './commit.ts'
-import { checkpointAll, derive, isUnderived, mayClose, type Turn, tick } from './derive.ts'
+import { checkpointAll, derive, isUnderived, mayTick, type Turn, tick } from './derive.ts'
 import { dictionaryEntries, epochLinks, seriesCount } from './epochs.ts'
 import { openState, type SpoolParts } from './open.ts'
 import { quarantined, quarantineSegment } from './quarantine.ts'
@@ -65,8 +65,8 @@ export interface LaneHead {
   readonly derived: boolean
   /** Stages have something to do here: call `derive`. */
   readonly underived: boolean
-  /** A stage holds something that the clock may close: call `tick` now and then. */
-  readonly closes: boolean
+  /** Stages wait for the clock here: call `tick` about once a second. */
+  readonly ticks: boolean
 }
 export interface Spool {
   readonly epoch: EpochId
@@ -148,15 +148,6 @@ const statsOf = (state: SpoolState): Omit<SpoolStats, 'blockedReason'> => {
   }
 }
 
-const configure = (state: SpoolState, change: Partial<SpoolOptions>) => {
-  state.options = { ...state.options, ...change }
-  state.db.pragma(`max_page_count = ${pagesMax(state.options.bytesMax)}`)
-  addLanes(state)
-  for (const lane of state.lanes.values()) {
-    lane.options = state.options.lanes.find((one) => one.name === lane.name) ?? null
-  }
-}
-
 const seal = (state: SpoolState, names: readonly string[]) => {
   const lanes = names.map((name) => laneNamed(state, name)).filter((lane) => lane.open.count() > 0)
   if (lanes.length === 0) return
@@ -164,6 +155,17 @@ const seal = (state: SpoolState, names: readonly string[]) => {
     for (const lane of lanes) sealOpen(state, lane, true)
   })
   prepareBallast(state)
+}
+
+const configure = (state: SpoolState, change: Partial<SpoolOptions>) => {
+  // A series may go to another lane from here on.
+  if (change.lanes !== undefined) seal(state, [...state.lanes.keys()])
+  state.options = { ...state.options, ...change }
+  state.db.pragma(`max_page_count = ${pagesMax(state.options.bytesMax)}`)
+  addLanes(state)
+  for (const lane of state.lanes.values()) {
+    lane.options = state.options.lanes.find((one) => one.name === lane.name) ?? null
+  }
 }
 
 const flush = (state: SpoolState): boolean => {
@@ -220,7 +222,7 @@ export const openSpool = (parts: SpoolParts): Spool => {
         openCount: one.open.count(),
         derived: one.options?.derived ?? false,
         underived: isUnderived(state, one),
-        closes: mayClose(state, one),
+        ticks: mayTick(state, one),
       })),
     derive: () => read(() => derive(state)),
     tick: (nowUs) => read(() => tick(state, nowUs)),

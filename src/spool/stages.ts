@@ -8,7 +8,7 @@
  */
 import { textOf } from '../errors.ts'
 import type { Derived, Seq, Stage } from '../model.ts'
-import { createHold, type Hold } from './hold.ts'
+import { createHold, type Hold, seqHeld } from './hold.ts'
 import { addReader } from './readers.ts'
 import { createFeed, type Feed } from './stage-input.ts'
 import { deleteStageRow, type StageRow, saveStageRow, stageRows } from './stage-rows.ts'
@@ -57,16 +57,15 @@ export const catchesUp = (one: StageState): boolean => one.position < cursorOf(o
 
 /** Inside a transaction: the state as it is now, if no durable output is missing for it. */
 export const saveCheckpoint = (state: SpoolState, one: StageState): void => {
-  const holdSeq = one.hold.seq()
   saveStageRow(state.sql, {
     lane: one.lane.id,
     reader: one.reader,
     checkpoint: one.position,
-    holdSeq,
+    hold: one.hold.places(),
     state: one.stage.save(),
   })
   const fresh = { checkpointMs: uptimeMs(state), segments: 0, points: 0, due: false }
-  one.now = { ...one.now, ...fresh, checkpoint: one.position, holdSeq }
+  one.now = { ...one.now, ...fresh, checkpoint: one.position, holdSeq: one.hold.seq() }
   keep(one)
 }
 
@@ -126,20 +125,20 @@ const attach = (
     const facts = { stage: one.reader, lane: lane.name, after: begin, cursor: cursor.backlog }
     state.host.log.warn('stage_begins_anew', facts)
   }
-  const holdSeq = loaded ? (row?.holdSeq ?? 1) : begin + 1
+  const places = loaded ? (row?.hold ?? []) : []
   const attached: StageState = {
     reader: one.reader,
     lane,
     stage: one.stage,
     feed,
-    hold: createHold(state, lane, holdSeq, one.stage.holdFromUs()),
+    hold: createHold(state, lane, places),
     numbers: new Map(),
     position: begin,
     now: {
       ready: [],
       due: false,
       checkpoint: begin,
-      holdSeq,
+      holdSeq: seqHeld(places),
       checkpointMs: uptimeMs(state),
       segments: 0,
       points: 0,

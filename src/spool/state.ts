@@ -36,6 +36,8 @@ export interface SpoolOptions {
   readonly keepSentMs: number
   readonly compressor: Compressor
   readonly configRevision: number
+  /** Of the whole configuration: with another one a series may go to another lane, so what is open is sealed first. */
+  readonly configDigest?: string
   /** Points of boots that never trusted their clock are stamped from here on (or from the last saved wall time). */
   readonly clockFloorUs: number
 }

@@ -34,6 +34,8 @@ export interface PackedWindow {
 export interface WorkerData {
   readonly path: string
   readonly options: SpoolOptions
+  /** Plain data for the thread's program, which makes stages of it. */
+  readonly stages: unknown
 }
 export type ToWorker =
   | {

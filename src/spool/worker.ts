@@ -1,5 +1,6 @@
 /**
- * The spool's thread: the only connection to the file, answering calls in order. A thin shell around `openSpool`.
+ * The spool's thread: the only connection to the file, answering calls in order. A thin shell around `openSpool`; the
+ * thread's program is `src/spool-worker.ts`, which knows the stages.
  *
  * Invariants: it is never respawned; when the disk fails it says so once and every later call is refused
  * the same way.
@@ -8,7 +9,7 @@ import { parentPort, workerData } from 'node:worker_threads'
 import { Failure, isFailure, textOf } from '../errors.ts'
 import { createSystemHost, type Log } from '../host.ts'
 import type { LaneItem, SeriesEntry } from '../model.ts'
-import { openSpool, type Spool } from './spool.ts'
+import { openSpool, type Spool, type StageReader } from './spool.ts'
 import {
   type FailureText,
   type FromWorker,
@@ -77,16 +78,15 @@ const serve = (spool: Spool) => {
   })
 }
 
-const { path, options } = workerData as WorkerData
-try {
-  const spool = openSpool({
-    at: { path },
-    host: createSystemHost({ log }),
-    series: { entry },
-    options,
-  })
-  serve(spool)
-} catch (error) {
-  say({ kind: 'refused', failure: failureOf(error) })
-  port.close()
+/** Once a thread. `stagesOf` makes the stages of what the agent handed over for them. */
+export const runSpoolWorker = (stagesOf: (config: unknown) => readonly StageReader[]): void => {
+  const { path, options, stages } = workerData as WorkerData
+  try {
+    const host = createSystemHost({ log })
+    const parts = { at: { path }, host, series: { entry }, options, stages: stagesOf(stages) }
+    serve(openSpool(parts))
+  } catch (error) {
+    say({ kind: 'refused', failure: failureOf(error) })
+    port.close()
+  }
 }

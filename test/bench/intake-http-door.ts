@@ -10,6 +10,7 @@ import { createIntake } from '../../src/pipeline/intake.ts'
 import { createSeriesTable } from '../../src/pipeline/series.ts'
 import { httpSource } from '../../src/sources/http.ts'
 import { openSpoolWorker } from '../../src/spool/client.ts'
+import { spoolWorkerUrl } from '../support/spool-worker.ts'
 import { temporaryFolder } from '../support/temp.ts'
 
 const host = createSystemHost({
@@ -24,6 +25,7 @@ const lanes = [
   { name: 'raw', policy: 'block', maxDelayMs: maxDelayMsDefault, segmentPointsMax },
 ] as const
 const spool = await openSpoolWorker({
+  workerUrl: spoolWorkerUrl,
   path: `${temporaryFolder('bench')}/spool.db`,
   spool: {
     ...{ agent: 'bench', bytesMax: 4 * 1024 ** 3, diskFreeBytesMin: 0, keepSentMs: 0 },

@@ -11,6 +11,7 @@ import { createIntake } from '../../src/pipeline/intake.ts'
 import { createSeriesTable } from '../../src/pipeline/series.ts'
 import { mqttSource } from '../../src/sources/mqtt.ts'
 import { openSpoolWorker } from '../../src/spool/client.ts'
+import { spoolWorkerUrl } from '../support/spool-worker.ts'
 import { temporaryFolder } from '../support/temp.ts'
 
 const [mode, url = '', topic = '', version = '5'] = process.argv.slice(2)
@@ -60,6 +61,7 @@ const holdfast = async () => {
     { name: 'raw', policy: 'block', maxDelayMs: maxDelayMsDefault, segmentPointsMax },
   ] as const
   const spool = await openSpoolWorker({
+    workerUrl: spoolWorkerUrl,
     path: `${temporaryFolder('bench')}/spool.db`,
     spool: {
       agent: 'bench',

@@ -17,6 +17,7 @@ import { createSeriesTable } from '../../src/pipeline/series.ts'
 import { openSpoolWorker } from '../../src/spool/client.ts'
 import { createSpoolIngest, createSpoolPort } from '../../src/spool/port.ts'
 import { openSpool, type Spool } from '../../src/spool/spool.ts'
+import { spoolWorkerUrl } from '../support/spool-worker.ts'
 import { forgetFolder, temporaryFolder } from '../support/temp.ts'
 import {
   createTestClock,
@@ -106,6 +107,7 @@ const runAppend = async (points: number): Promise<number> => {
   const make = createGateway(series)
   const batches = Array.from({ length: 200 }, () => make(batchPoints))
   const port = await openSpoolWorker({
+    workerUrl: spoolWorkerUrl,
     path: join(folder, 'spool.db'),
     spool: spoolOptions({ lanes, bytesMax }),
     ingest: { commitWindowMs: 100, lanes },

@@ -9,6 +9,7 @@ import { openSegment } from '../../src/codec/segment.ts'
 import { isFailure } from '../../src/errors.ts'
 import { createSystemHost } from '../../src/host.ts'
 import { openSpoolWorker } from '../../src/spool/client.ts'
+import { spoolWorkerUrl } from '../support/spool-worker.ts'
 import { laneOptions, newSeries, spoolOptions } from '../unit/spool/support.ts'
 
 const [mode = '', path = '', policy = 'block', bytesMax = '1000000000'] = process.argv.slice(2)
@@ -25,6 +26,7 @@ const lanes = [
 
 const open = () =>
   openSpoolWorker({
+    workerUrl: spoolWorkerUrl,
     path,
     spool: spoolOptions({ lanes, bytesMax: Number(bytesMax) }),
     ingest: { commitWindowMs: 10, lanes },

@@ -34,6 +34,8 @@ const floors: Readonly<Record<string, number>> = {
   agent: 4,
   'agent-sources': 4,
   'agent-view': 4,
+  'agent-stages': 4,
+  'spool-worker': 4,
   supervise: 4,
   verify: 3,
   console: 5,
@@ -55,6 +57,7 @@ const sharedOnFloor = new Set([
   'supervise',
   'agent-sources',
   'agent-view',
+  'agent-stages',
 ])
 
 test('imports go down, or stay in the room', () => {

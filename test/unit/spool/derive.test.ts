@@ -186,12 +186,11 @@ test('a tick closes what no point closes, once, and a restart does not repeat it
   const rig = rigWith()
   const { spool } = open(rig)
   store(spool, points(rig, 0, 30), 'raw', true)
-  assert.ok(!spool.heads()[0]?.closes)
+  assert.ok(!spool.heads()[0]?.ticks)
   deriveAll(spool)
-  assert.ok(spool.heads()[0]?.closes)
+  assert.ok(spool.heads()[0]?.ticks)
   spool.tick(longAfterUs)
   const told = sorted(toldBy(spool))
-  assert.ok(!spool.heads()[0]?.closes)
   const again = open(rig, spool.image())
   deriveAll(again.spool)
   again.spool.tick(longAfterUs)
@@ -264,6 +263,19 @@ test('nobody but a stage writes its lanes or moves its reader', () => {
   refused(() => spool.ack('raw', 'stage', { which: 'backlog', upTo: 0 }))
   refused(() => spool.rewind('raw', 'stage', 0))
   refused(() => spool.closeReader('raw', 'stage'))
+})
+
+test('with another configuration what is open is sealed before anything comes in', () => {
+  const rig = rigWith({ configDigest: 'one' })
+  const { spool } = open(rig)
+  store(spool, points(rig, 0, 3))
+  const same = open(rig, spool.image()).spool
+  assert.deepEqual([same.heads()[0]?.head, same.heads()[0]?.openCount], [0, 3])
+  const other = rig.open(spool.image(), undefined, [], { configDigest: 'two' })
+  assert.deepEqual([other.heads()[0]?.head, other.heads()[0]?.openCount], [1, 0])
+  store(other, points(rig, 3, 2))
+  other.configure({ lanes })
+  assert.deepEqual([other.heads()[0]?.head, other.heads()[0]?.openCount], [2, 0])
 })
 
 test('a stage that is no longer configured holds nothing back', () => {

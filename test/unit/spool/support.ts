@@ -102,6 +102,7 @@ export interface Rig {
     image?: Uint8Array | null,
     failpoint?: (name: string) => void,
     stages?: readonly StageReader[],
+    options?: Partial<SpoolOptions>,
   ) => Spool
   /** Opens a copy that shares nothing with the rig's spool, its anchor included. */
   readonly look: (image: Uint8Array) => Spool
@@ -122,8 +123,15 @@ export const createRig = (change: Partial<SpoolOptions> = {}): Rig => {
     series,
     anchorFile,
     disk,
-    open: (image = null, failpoint = () => {}, stages = []) =>
-      openSpool({ ...parts, at: { image }, anchorFile, failpoint, stages }),
+    open: (image = null, failpoint = () => {}, stages = [], options = {}) =>
+      openSpool({
+        ...parts,
+        options: { ...parts.options, ...options },
+        at: { image },
+        anchorFile,
+        failpoint,
+        stages,
+      }),
     look: (image) => openSpool({ ...parts, at: { image }, anchorFile: createMemoryAnchor() }),
   }
 }

@@ -3,7 +3,9 @@ import { join } from 'node:path'
 import { after, test } from 'node:test'
 import type { Failure } from '../../../src/errors.ts'
 import { createSystemHost } from '../../../src/host.ts'
+import type { SeriesClass } from '../../../src/pipeline/classes.ts'
 import { openSpoolWorker } from '../../../src/spool/client.ts'
+import { spoolWorkerUrl } from '../../support/spool-worker.ts'
 import { forgetFolder, temporaryFolder } from '../../support/temp.ts'
 import { contents, floats, laneOptions, newSeries, spoolOptions } from './support.ts'
 
@@ -15,6 +17,7 @@ after(async () => {
 const openWorker = async (folder: string, series = newSeries(), fatal: Failure[] = []) => {
   const spool = spoolOptions({ lanes: [laneOptions('raw'), laneOptions('alarms')] })
   const port = await openSpoolWorker({
+    workerUrl: spoolWorkerUrl,
     path: join(folder, 'spool.db'),
     spool,
     ingest: { commitWindowMs: 5, lanes: spool.lanes },
@@ -86,5 +89,41 @@ test('a thread that ends is fatal once, and every call is refused from then on',
   )
   await assert.rejects(port.append('raw', { points: floats(series, 1, 1) }), { code: 'HF-S074' })
   assert.equal(port.blocked(), true)
+  forgetFolder(folder)
+})
+
+test('stages run in the thread: what is sealed is derived unasked, and closes with the clock', async () => {
+  const folder = temporaryFolder('spool')
+  const series = newSeries()
+  const lanes = [laneOptions('raw'), laneOptions('thin', { derived: true })]
+  const spool = spoolOptions({ lanes })
+  const classes: readonly SeriesClass[] = [
+    {
+      name: 'all',
+      match: {},
+      reduce: { method: 'deadband', deviation: 10, lane: 'thin' },
+      windows: [],
+    },
+  ]
+  const port = await openSpoolWorker({
+    path: join(folder, 'spool.db'),
+    workerUrl: spoolWorkerUrl,
+    stages: [{ lane: 'raw', classes }],
+    spool,
+    ingest: { commitWindowMs: 5, lanes },
+    host: createSystemHost(),
+    series,
+    onFatal: assert.fail,
+  })
+  opened.add(port)
+  await port.append('raw', { points: floats(series, 0, 99) })
+  await port.seal('raw')
+  await port.seal('thin')
+  assert.deepEqual(contents(await port.read('thin', 0, 1e6)), [0, 11, 22, 33, 44, 55, 66, 77, 88])
+  const [raw] = await port.lanes()
+  const { delivered, reduced, stage } = raw?.readers[0] ?? {}
+  assert.deepEqual([delivered, reduced, stage], [9, 90, true])
+  await assert.rejects(port.append('thin', { points: floats(series, 0, 1) }), { code: 'HF-S017' })
+  await port[Symbol.asyncDispose]()
   forgetFolder(folder)
 })
