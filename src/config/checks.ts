@@ -15,6 +15,8 @@ interface Parts {
   readonly sources: readonly SourceConfig[]
   readonly destinations: readonly DestinationConfig[]
   readonly lanes: readonly LaneConfig[]
+  /** Lanes that classes read: what they hold leaves by other lanes, or on request. */
+  readonly readByClasses: ReadonlySet<string>
 }
 type Raw = Readonly<Record<string, unknown>>
 const isMap = (value: unknown): value is Raw =>
@@ -112,7 +114,7 @@ const doors = (root: Raw): Trouble[] => {
     return found
   })
 }
-const emptiness = (root: Raw, { lanes }: Parts): Trouble[] => {
+const emptiness = (root: Raw, { lanes, readByClasses }: Parts): Trouble[] => {
   const found: Trouble[] = []
   const warn = (text: string, hint: string, path: Path) =>
     found.push({ severity: 'warning', code: 'HF-C041', text, hint, path })
@@ -124,7 +126,7 @@ const emptiness = (root: Raw, { lanes }: Parts): Trouble[] => {
       'destinations',
     ])
   else
-    for (const { name } of lanes)
+    for (const { name } of lanes.filter((lane) => !readByClasses.has(lane.name)))
       if (!destinations.some(({ lanes: taken }) => !Array.isArray(taken) || taken.includes(name)))
         warn(`no destination takes lane "${name}"`, 'its points stay in the spool', ['lanes', name])
   return found

@@ -11,6 +11,13 @@ import { dirname, resolve } from 'node:path'
 import type { z } from 'zod'
 import { textOf } from '../errors.ts'
 import { checkMeaning, checkSurroundings } from './checks.ts'
+import {
+  classSchema,
+  classTroubles,
+  type LaneClasses,
+  laneClassesOf,
+  lanesByDefault,
+} from './classes.ts'
 import { absolutePaths } from './paths.ts'
 import { type ConfigProblem, didYouMean } from './problems.ts'
 import {
@@ -160,7 +167,19 @@ const lanesOf = (root: Record<string, unknown>): readonly LaneConfig[] => {
     return { name, ...(result.success ? result.data : laneSchema.parse({})) }
   })
 }
-const loadParts = (root: Record<string, unknown>, catalog: Catalog): Parts => {
+/** Those that the schema takes: a mistake in one does not hide what is wrong with another. */
+const classesOf = (root: Record<string, unknown>) =>
+  Object.fromEntries(
+    Object.entries(isMap(root.classes) ? root.classes : {}).flatMap(([name, one]) => {
+      const result = classSchema.safeParse(one)
+      return result.success ? [[name, result.data] as const] : []
+    }),
+  )
+const loadParts = (
+  root: Record<string, unknown>,
+  catalog: Catalog,
+  classes: readonly LaneClasses[],
+): Parts => {
   const lanes = lanesOf(root)
   const troubles: Trouble[] = []
   const gather = <T>(given: unknown, load: (one: unknown, index: number) => Checked<T>): T[] =>
@@ -177,7 +196,7 @@ const loadParts = (root: Record<string, unknown>, catalog: Catalog): Parts => {
     loadPart(one, ['destinations', index], catalog.destinations, destinationCommonSchema),
   ).map((one) => ({
     ...one,
-    lanes: one.lanes ?? lanes.map(({ name }) => name),
+    lanes: one.lanes ?? lanesByDefault(lanes, classes),
     bandwidth: one.bandwidth ?? null,
   }))
   return { sources, destinations, lanes, troubles }
@@ -220,7 +239,9 @@ export const loadConfig = (path: string, options: LoadOptions): LoadResult<Confi
   const top = validate(topSchema, root, [], isSecretPath)
   if (!top.ok) troubles.push(...top.troubles)
   const map = isMap(root) ? root : {}
-  const parts = loadParts(map, catalog)
+  const given = classesOf(map)
+  const classes = laneClassesOf(given)
+  const parts = loadParts(map, catalog, classes)
   troubles.push(...parts.troubles)
   for (const key of laterKeys)
     if (!isEmpty(map[key]))
@@ -230,7 +251,11 @@ export const loadConfig = (path: string, options: LoadOptions): LoadResult<Confi
         hint: 'remove it; nothing of it would have any effect',
         path: [key],
       })
-  troubles.push(...checkMeaning(map, parts))
+  troubles.push(
+    ...checkMeaning(map, { ...parts, readByClasses: new Set(classes.map(({ lane }) => lane)) }),
+  )
+  const lanes = parts.lanes.map(({ name }) => name)
+  troubles.push(...classTroubles(given, { ...parts, lanes }))
   const config: Config | undefined = top.ok
     ? {
         file: path,
@@ -240,6 +265,7 @@ export const loadConfig = (path: string, options: LoadOptions): LoadResult<Confi
           state_dir: top.value.agent.state_dir ?? defaultStateDir(environment),
         },
         lanes: parts.lanes,
+        classes,
         spool: top.value.spool,
         sources: parts.sources,
         destinations: parts.destinations,

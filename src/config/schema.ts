@@ -9,6 +9,7 @@ import type { DestinationType } from '../destinations/destination.ts'
 import { requestsInFlightDefault, seriesMax } from '../limits.ts'
 import type { SourceType } from '../sources/source.ts'
 import { duration, size } from '../units.ts'
+import { classesSchema, type LaneClasses } from './classes.ts'
 
 /** The types a configuration may name: `sourceTypes` and `destinationTypes`, or a test's own. */
 export interface Catalog {
@@ -50,6 +51,14 @@ const rate = () =>
     return z.NEVER
   })
 
+const isTimeZone = (name: string): boolean => {
+  try {
+    new Intl.DateTimeFormat('en', { timeZone: name })
+    return true
+  } catch {
+    return false
+  }
+}
 export const agentSchema = z.strictObject({
   name: nameSchema.describe('Name of this gateway: part of every series, and of its certificate'),
   state_dir: z
@@ -67,6 +76,11 @@ export const agentSchema = z.strictObject({
     })
     .optional()
     .describe('Prometheus metrics over HTTP; the control socket serves them anyway'),
+  time_zone: z
+    .string()
+    .default('UTC')
+    .refine(isTimeZone, 'must be a time zone such as "Europe/Berlin"')
+    .describe('Where days of windows begin and end'),
   series_max: z.int().min(1).max(seriesMax).default(seriesMax),
 })
 
@@ -113,11 +127,11 @@ export const destinationCommonSchema = z.strictObject({
 
 /** Named in the design, not in this version: may be absent or empty. */
 const notYet = z.unknown().optional()
-export const laterKeys = ['classes', 'remote', 'console'] as const
+export const laterKeys = ['remote', 'console'] as const
 export const topSchema = z.strictObject({
   agent: agentSchema,
   sources: z.array(z.unknown()).max(1_000).nullable().default([]),
-  classes: notYet,
+  classes: classesSchema.nullable().default(null),
   lanes: lanesSchema.nullable().default(null),
   spool: spoolSchema.prefault({}),
   destinations: z.array(z.unknown()).max(32).nullable().default([]),
@@ -149,6 +163,7 @@ export interface Config {
   readonly digest: string
   readonly agent: Omit<z.output<typeof agentSchema>, 'state_dir'> & { readonly state_dir: string }
   readonly lanes: readonly LaneConfig[]
+  readonly classes: readonly LaneClasses[]
   readonly spool: z.output<typeof spoolSchema>
   readonly sources: readonly SourceConfig[]
   readonly destinations: readonly DestinationConfig[]

@@ -208,8 +208,8 @@ test('x- keys are the user’s own, wherever they stand', () => {
 })
 
 test('keys of later versions may be there, empty', () => {
-  assert.ok(load(`${small}classes: {}\nremote:\nconsole: {}\n`).ok)
-  assert.ok(!load(`${small}classes: {a: {}}\n`).ok)
+  assert.ok(load(`${small}remote:\nconsole: {}\n`).ok)
+  assert.ok(!load(`${small}remote: {a: {}}\n`).ok)
 })
 
 test('secrets: from environment, file and credentials, in designated fields only', () => {

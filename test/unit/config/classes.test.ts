@@ -1,0 +1,121 @@
+/** The key `classes`: what it becomes, and that what cannot be is refused at its place with what to do. */
+import assert from 'node:assert/strict'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { loadConfig } from '../../../src/config/load.ts'
+import { destinationTypes } from '../../../src/destinations/table.ts'
+import { sourceTypes } from '../../../src/sources/table.ts'
+import { temporaryFolder } from '../../support/temp.ts'
+
+const folder = temporaryFolder('classes')
+const catalog = { sources: sourceTypes, destinations: destinationTypes }
+const load = (text: string) => {
+  const file = join(folder, 'holdfast.yaml')
+  writeFileSync(file, text)
+  return loadConfig(file, { environment: {}, catalog, surroundings: false })
+}
+const base = `agent: {name: gw}
+lanes: {raw: {}, reduced: {}, windows: {}, press: {}}
+sources:
+  - {name: all, type: simulate}
+  - {name: press, type: simulate, lane: press}
+`
+const region = (lanes: string) =>
+  `destinations: [{name: region, type: relay, url: "https://r.example:1"${lanes}, tls: {ca: a, cert: b, key: c}}]\n`
+
+test('classes of a lane in file order, times in microseconds, percent as percent of the range', () => {
+  const result = load(`${base}classes:
+  temperature:
+    match: {names: ["*/t"], units: ["°C"], tags: {line: "2*"}}
+    range: {low: 0, high: 400}
+    reduce: {method: swinging_door, deviation: 0.25%, heartbeat: 15m, gap_after: 30s}
+    windows: [{every: 1m, statistics: [mean, p95], counter: {bits: 32}}]
+  press: {match: {sources: [press]}, from: press, reduce: {method: every}}
+  rest: {reduce: {method: deadband, deviation: 2}}
+${region('')}`)
+  assert.ok(result.ok, JSON.stringify(result))
+  const [raw, press] = result.config.classes
+  assert.deepEqual(
+    [raw?.lane, raw?.classes.map(({ name }) => name), press?.lane],
+    ['raw', ['temperature', 'rest'], 'press'],
+  )
+  assert.deepEqual(raw?.classes[0], {
+    name: 'temperature',
+    match: { names: ['*/t'], units: ['°C'], tags: { line: '2*' } },
+    range: { low: 0, high: 400 },
+    reduce: {
+      method: 'swinging_door',
+      lane: 'reduced',
+      deviation: { percentOfRange: 0.25 },
+      heartbeatUs: 900e6,
+      gap: { afterUs: 30e6 },
+    },
+    windows: [
+      {
+        everyUs: 60e6,
+        statistics: ['mean', 'p95'],
+        latenessUs: 30e6,
+        lane: 'windows',
+        counter: { modulus: 2 ** 32 },
+      },
+    ],
+  })
+  assert.deepEqual(result.config.destinations[0]?.lanes, ['reduced', 'windows'])
+  assert.deepEqual(result.warnings, [])
+})
+
+const refused: readonly (readonly [string, string, string, RegExp])[] = [
+  ['percent without a range', 'a: {reduce: {method: deadband, deviation: 1%}}', 'HF-C025', /range/],
+  [
+    'a window that divides no day',
+    'a: {windows: [{every: 7m, statistics: [mean]}]}',
+    'HF-C025',
+    /divide a day/,
+  ],
+  [
+    'an unknown statistic',
+    'a: {windows: [{every: 1m, statistics: [meen]}]}',
+    'HF-C006',
+    /did you mean .+mean/,
+  ],
+  ['an unknown method', 'a: {reduce: {method: deadbnd, deviation: 1}}', 'HF-C006', /deadband/],
+  ['a lane that is not there', 'a: {reduce: {method: every, lane: thin}}', 'HF-C010', /thin/],
+  ['a source that is not there', 'a: {match: {sources: [pres]}}', 'HF-C028', /pres/],
+  [
+    'a source that shares its lane',
+    'a: {from: press, match: {sources: [all]}}',
+    'HF-C028',
+    /of its own/,
+  ],
+  [
+    'classes over classes',
+    'a: {reduce: {method: every}}\n  b: {from: reduced}',
+    'HF-C026',
+    /written by classes/,
+  ],
+  [
+    'a source in a lane of classes',
+    'a: {reduce: {method: every, lane: press}}',
+    'HF-C026',
+    /source "press"/,
+  ],
+]
+for (const [what, text, code, expected] of refused)
+  test(`refused: ${what}`, () => {
+    const result = load(`${base}classes:\n  ${text}\n${region('')}`)
+    assert.ok(!result.ok)
+    const problem = result.problems.find((one) => one.code === code)
+    assert.ok(problem, JSON.stringify(result.problems))
+    assert.match(`${problem.text} ${problem.hint} ${JSON.stringify(problem)}`, expected)
+    assert.ok(problem.line > 5 || code === 'HF-C026', `${problem.line}`)
+    assert.ok(problem.column > 0 && (problem.hint !== '' || code === 'HF-C006'))
+  })
+
+test('refused: routes that overlap, raw and thinned to one destination', () => {
+  const classes = 'classes: {a: {reduce: {method: every}}}\n'
+  const result = load(`${base}${classes}${region(', lanes: [raw, reduced]')}`)
+  assert.ok(!result.ok)
+  assert.ok(result.problems.some(({ code }) => code === 'HF-C027'))
+  assert.ok(load(`${base}${classes}${region(', lanes: [raw]')}`).ok)
+})
