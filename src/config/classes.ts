@@ -214,7 +214,7 @@ const routeTroubles = (
           reduce.method !== 'none' && lanes.includes(lane) && lanes.includes(reduce.lane),
       )
       if (twice === undefined || twice.reduce.method === 'none') continue
-      const text = `routes overlap: points of class "${twice.name}" would come by "${lane}" and by "${twice.reduce.lane}"`
+      const text = `routes overlap: points of class "${twice.name}" come by "${lane}" and "${twice.reduce.lane}"`
       const hint = `take one of the two; a range of "${lane}" can be sent on request with: holdfast replay`
       found.push({ code: 'HF-C027', text, hint, path: ['destinations', at, 'lanes'], on: 'value' })
     }
