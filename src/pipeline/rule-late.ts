@@ -6,6 +6,7 @@
  */
 import type { PointBatch, StageInput } from '../model.ts'
 import { cell, knotsMax, stride } from './rule-table.ts'
+import type { StageSeries } from './stage-series.ts'
 
 /** Raw points of this much time are read again at most. */
 export const mendSpanUsMax = 3_600_000_000
@@ -45,7 +46,7 @@ export const rangeAround = (
 export const mend = (
   jobs: readonly MendJob[],
   raw: StageInput['raw'],
-  owns: Int32Array,
+  series: StageSeries,
   send: (own: number, batch: PointBatch, i: number) => void,
 ): void => {
   const sorted = jobs
@@ -60,7 +61,8 @@ export const mend = (
       toUs = Math.max(toUs, job.toUs)
       group.set(job.own, [...(group.get(job.own) ?? []), job])
     }
-    for (const batch of raw(fromUs + 1, toUs)) {
+    for (const batch of series.met(raw)(fromUs + 1, toUs)) {
+      const owns = series.owns()
       for (let i = 0; i < batch.count; i++) {
         const own = owns[batch.series[i] as number] ?? -1
         if (own < 0) continue

@@ -94,7 +94,7 @@ export const createRulesStage = ({ classes: compiled }: RulesStageParts): RulesS
   }
   /** Points out of order, behind the raw points around them. */
   const mendAll = ({ points, raw }: StageInput): void => {
-    mend(late, raw, series.owns(), step.resend)
+    mend(late, raw, series, step.resend)
     for (const { own, i } of late) step.resend(own, points, i)
     late = []
   }

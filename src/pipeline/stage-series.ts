@@ -5,7 +5,7 @@
  * beyond `seriesMax`, has none.
  */
 import { seriesMax } from '../limits.ts'
-import type { PointBatch, SeriesEntry, SeriesId } from '../model.ts'
+import type { PointBatch, SeriesEntry, SeriesId, StageInput } from '../model.ts'
 import type { CompiledClasses, SeriesClass } from './classes.ts'
 
 export interface StageSeries {
@@ -17,7 +17,10 @@ export interface StageSeries {
   readonly entries: readonly SeriesEntry[]
   /** Number of its class, by own number. */
   readonly classes: readonly number[]
-  readonly ownOf: (id: SeriesId) => number | undefined
+  /** Points read again, each batch met first: a restart forgets the input's numbers, not the points behind it. */
+  readonly met: (raw: StageInput['raw']) => StageInput['raw']
+  /** Whether any batch was met: before that, the input's numbers mean nothing. */
+  readonly known: () => boolean
   /** A series of a saved state; undefined when its class is no longer one of the stage's. */
   readonly add: (entry: SeriesEntry) => number | undefined
   readonly count: () => number
@@ -36,6 +39,7 @@ export const createStageSeries = (
   const classNumbers: number[] = []
   const byId = new Map<SeriesId, number>()
 
+  let lastEntry: StageInput['entry'] | undefined
   const add = (entry: SeriesEntry): number | undefined => {
     const known = byId.get(entry.id)
     if (known !== undefined) return known
@@ -57,20 +61,30 @@ export const createStageSeries = (
     }
     owns[series] = add(entry) ?? -1
   }
+  const meet: StageSeries['meet'] = ({ series, count }, entry) => {
+    lastEntry = entry
+    for (let at = 0; at < count; at++) {
+      const one = series[at] as number
+      if (one >= owns.length || owns[one] === unmet) meetOne(one, entry(one))
+    }
+  }
   return {
     owns: () => owns,
-    meet: ({ series, count }, entry) => {
-      for (let at = 0; at < count; at++) {
-        const one = series[at] as number
-        if (one >= owns.length || owns[one] === unmet) meetOne(one, entry(one))
-      }
-    },
+    meet,
+    met: (raw) =>
+      function* (fromUs, toUs) {
+        for (const batch of raw(fromUs, toUs)) {
+          if (lastEntry !== undefined) meet(batch, lastEntry)
+          yield batch
+        }
+      },
     entries,
     classes: classNumbers,
-    ownOf: (id) => byId.get(id),
+    known: () => lastEntry !== undefined,
     add,
     count: () => entries.length,
     clear: () => {
+      lastEntry = undefined
       owns.fill(unmet)
       entries.length = 0
       classNumbers.length = 0

@@ -1,5 +1,5 @@
 /** A stage fed as the spool feeds it: segment by segment, its raw lane readable, saved and loaded wherever a test says. */
-import { createBatchBuilder, pointsOf } from '../../src/batch.ts'
+import { createBatchBuilder, emptyBatch, pointsOf } from '../../src/batch.ts'
 import type {
   Derived,
   Point,
@@ -26,7 +26,7 @@ export type Turn =
   | { readonly kind: 'step'; readonly points: readonly Sample[] }
   | { readonly kind: 'tick'; readonly nowUs: number }
   | { readonly kind: 'letGo'; readonly beforeUs: number }
-  /** Saved and loaded into a new stage, which numbers its input anew. */
+  /** Saved and loaded into a new stage, which numbers its input anew and hears so by a step without points. */
   | { readonly kind: 'restart' }
 
 export const batchOf = (points: readonly Sample[], number = (series: number) => series) => {
@@ -73,6 +73,7 @@ export const drive = (
       stage = create()
       stage.load(state)
       shift++
+      given.push(...givenOf(stage.step({ points: emptyBatch, entry, seq, raw })))
     } else if (turn.kind === 'tick') given.push(...givenOf(stage.tick(turn.nowUs, raw)))
     else if (turn.kind === 'letGo') given.push(...givenOf(stage.letGo(turn.beforeUs, raw)))
     else {

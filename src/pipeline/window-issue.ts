@@ -1,0 +1,227 @@
+/**
+ * Windows out: those that are due, made again first where they must be, each as one point a statistic.
+ *
+ * Invariants: a turn makes at most `gatherMax` points again (and always one window), what is left stays due; the order
+ * is that of starts and owners, so it is the same after a restart; a window that can no longer change is freed once
+ * it is out.
+ */
+import { type BatchBuilder, createBatchBuilder, emptyBatch } from '../batch.ts'
+import {
+  type Derived,
+  kinds,
+  quality,
+  type SeriesEntry,
+  type SeriesKey,
+  type StageInput,
+} from '../model.ts'
+import { windowsPerClassMax } from './classes.ts'
+import { addPoint, addState, createTexts, facesOf, usedNumber, usedState } from './window-add.ts'
+import { flagsOf, isOver, release, setFlags } from './window-feed.ts'
+import { type Gathered, jobsOfOneTurn, type MakeJob, makeAgain } from './window-make.ts'
+import { resetSlot, slot, slotStride, standing } from './window-slots.ts'
+import { type Issue, putStatistic, statisticEntry } from './window-statistics.ts'
+import { type CompiledWindow, newest, newestStride, type WindowTable } from './window-table.ts'
+
+export interface WindowIssue {
+  /** Gives out what is due; windows that must be made again wait while the input's numbers are not known. */
+  readonly run: (raw: StageInput['raw']) => void
+  /** Gives a window out before its end, up to `untilUs`. */
+  readonly early: (at: number, untilUs: number, raw: StageInput['raw']) => void
+  /** What was given out since; with an empty batch at least where `changed`. */
+  readonly take: (changed: boolean) => Derived[]
+  readonly clear: () => void
+}
+
+export const createWindowIssue = (
+  table: WindowTable,
+  idOf: (key: SeriesKey) => bigint,
+): WindowIssue => {
+  const { slots, series } = table
+  const outs = new Map<string, BatchBuilder>()
+  for (const { spec } of table.windows.flat()) outs.set(spec.lane, createBatchBuilder(1024))
+  /** Number of an owner's first statistic series, by owner, and back. */
+  const firsts = new Map<number, number>()
+  const owners: number[] = []
+  const names: (string | undefined)[] = []
+  const stateNumbers = new Map<string, number>()
+
+  const firstOf = (owner: number, window: CompiledWindow): number => {
+    const known = firsts.get(owner)
+    if (known !== undefined) return known
+    const first = owners.length
+    firsts.set(owner, first)
+    for (let i = 0; i < window.given.length; i++) owners.push(owner)
+    return first
+  }
+  const stateNumber = (owner: number, state: string): number => {
+    const key = `${owner}:${state}`
+    const known = stateNumbers.get(key)
+    if (known !== undefined) return known
+    const number = owners.length
+    stateNumbers.set(key, number)
+    owners.push(owner)
+    names[number] = `time_in_state:${state}`
+    return number
+  }
+  const entry = (number: number): SeriesEntry => {
+    const owner = owners[number] as number
+    const window = table.windowOf(owner)
+    const name = names[number] ?? window.given[number - (firsts.get(owner) as number)]
+    const of = series.entries[Math.floor(owner / windowsPerClassMax)] as SeriesEntry
+    return statisticEntry(of, window.spec.everyUs, name as string, idOf)
+  }
+  const putStates = (at: number, owner: number, untilUs: number, out: BatchBuilder): void => {
+    const cells = slots.cells()
+    const row = at * slotStride
+    const texts = slots.texts.get(at)
+    if (texts === undefined) return
+    const states = new Map(texts.states)
+    const rest = untilUs - (cells[row + slot.forceTime] as number)
+    if (texts.force !== undefined && rest > 0) addState(states, texts.force, rest)
+    const start = cells[row + slot.start] as number
+    for (const [state, us] of states) {
+      out.addFloat(stateNumber(owner, state), start, us / 1e6, quality.good)
+    }
+  }
+  const issue = (at: number, untilUs: number, values: Float64Array | undefined): void => {
+    const [cells, words, row] = [slots.cells(), slots.words(), at * slotStride]
+    const owner = cells[row + slot.owner] as number
+    const window = table.windowOf(owner)
+    const out = outs.get(window.spec.lane) as BatchBuilder
+    cells[row + slot.rev] = (cells[row + slot.rev] as number) + 1
+    const whole = untilUs === cells[row + slot.end]
+    const gone = standing.dirty | standing.due | standing.issued
+    const now = whole ? standing.issued : standing.partial
+    setFlags(table, at, (flagsOf(table, at) & ~gone) | now)
+    const before = out.count()
+    const first = firstOf(owner, window)
+    const one: Issue = {
+      cells,
+      words,
+      row,
+      untilUs,
+      spec: window.spec,
+      texts: slots.texts.get(at),
+      values,
+    }
+    window.given.forEach((statistic, i) => {
+      putStatistic(one, statistic, out, first + i)
+    })
+    if (window.states) putStates(at, owner, untilUs, out)
+    window.pointsOut += out.count() - before
+    const own = Math.floor(owner / windowsPerClassMax)
+    const newestUs = table.newestCells()[own * newestStride + newest.time] as number
+    const final = (flagsOf(table, at) & standing.final) !== 0
+    if (whole && (final || isOver(table, at, newestUs))) release(table, at)
+  }
+  /** The row from its points, and its values in order where the window asks for quantiles. */
+  const make = (at: number, { points, order }: Gathered): Float64Array | undefined => {
+    const [cells, words, row] = [slots.cells(), slots.words(), at * slotStride]
+    const window = table.windowOf(cells[row + slot.owner] as number)
+    const faces = facesOf(points)
+    const startUs = cells[row + slot.start] as number
+    let next = 0
+    while (next < order.length && (points.timeUs[order[next] as number] as number) < startUs) next++
+    const carry = order[next - 1]
+    let state = slots.texts.get(at)?.carry
+    if (
+      carry !== undefined &&
+      !((points.timeUs[carry] as number) < (cells[row + slot.carryTime] as number))
+    ) {
+      cells[row + slot.carryTime] = points.timeUs[carry] as number
+      cells[row + slot.carryValue] = usedNumber(faces, carry)
+      state =
+        window.states || points.kinds[carry] === kinds.string ? usedState(faces, carry) : undefined
+    }
+    const old = slots.texts.get(at)
+    slots.texts.delete(at)
+    if (state !== undefined || window.states) {
+      const texts = createTexts(state)
+      // What was given out once is there for good: without time it stands at 0.
+      if ((cells[row + slot.rev] as number) > 0)
+        for (const name of old?.states.keys() ?? []) texts.states.set(name, 0)
+      slots.texts.set(at, texts)
+    }
+    resetSlot(cells, words, at)
+    const values = window.quantiles ? new Float64Array(order.length - next) : undefined
+    let used = 0
+    for (; next < order.length; next++) {
+      const i = order[next] as number
+      const value = usedNumber(faces, i)
+      addPoint(slots, at, window, faces, i, value)
+      if (values !== undefined && !Number.isNaN(value)) values[used++] = value
+    }
+    return values?.subarray(0, used).sort()
+  }
+  const jobOf = (at: number): MakeJob => {
+    const cells = slots.cells()
+    const row = at * slotStride
+    const owner = cells[row + slot.owner] as number
+    const startUs = cells[row + slot.start] as number
+    const dirty = (flagsOf(table, at) & standing.dirty) !== 0
+    return {
+      at,
+      own: Math.floor(owner / windowsPerClassMax),
+      // A window in order knows what was in force before it.
+      fromUs: dirty ? table.windowOf(owner).spans.startOf(startUs - 1) : startUs,
+      toUs: cells[row + slot.end] as number,
+      estimate: (cells[row + slot.count] as number) * (dirty ? 2 : 1),
+    }
+  }
+  const byStart = (a: number, b: number): number => {
+    const cells = slots.cells()
+    const start = (at: number) => cells[at * slotStride + slot.start] as number
+    const owner = (at: number) => cells[at * slotStride + slot.owner] as number
+    return start(a) - start(b) || owner(a) - owner(b)
+  }
+  const mustMake = (at: number): boolean => {
+    const flags = flagsOf(table, at)
+    if ((flags & standing.cut) !== 0) return false
+    const owner = slots.cells()[at * slotStride + slot.owner] as number
+    return (flags & standing.dirty) !== 0 || table.windowOf(owner).quantiles
+  }
+  const endOf = (at: number) => slots.cells()[at * slotStride + slot.end] as number
+  return {
+    run: (raw) => {
+      if (table.due.length === 0) return
+      const due = table.due.sort(byStart)
+      const making = due.filter(mustMake)
+      for (const at of due) if (!mustMake(at)) issue(at, endOf(at), undefined)
+      const jobs = making.map(jobOf)
+      const taken = series.known() ? jobsOfOneTurn(jobs) : 0
+      table.due = making.slice(taken)
+      makeAgain(jobs.slice(0, taken), raw, series, ({ at }, gathered) => {
+        const values = make(at, gathered)
+        issue(at, endOf(at), values)
+      })
+    },
+    early: (at, untilUs, raw) => {
+      let values: Float64Array | undefined
+      if (mustMake(at) && series.known()) {
+        makeAgain([jobOf(at)], raw, series, (_, gathered) => {
+          values = make(at, gathered)
+        })
+      }
+      table.due = table.due.filter((one) => one !== at)
+      setFlags(table, at, flagsOf(table, at) | standing.cut)
+      issue(at, untilUs, values)
+    },
+    take: (changed) => {
+      const derived: Derived[] = []
+      for (const [lane, out] of outs) {
+        if (out.count() > 0) derived.push({ lane, points: out.take(), entry })
+      }
+      const [lane] = outs.keys()
+      if (changed && derived.length === 0 && lane !== undefined) {
+        derived.push({ lane, points: emptyBatch, entry })
+      }
+      return derived
+    },
+    clear: () => {
+      firsts.clear()
+      owners.length = 0
+      names.length = 0
+      stateNumbers.clear()
+    },
+  }
+}

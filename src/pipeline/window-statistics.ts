@@ -1,0 +1,193 @@
+/**
+ * What a window gives out: its statistics as points of statistic series, and the series they belong to.
+ *
+ * Invariants: a statistic series is the series' own name and tags with `@every` and `@statistic` (in its unit, for
+ * values); times are the window's start; the mean is not among them: it is `sum` / `good_count`, which travel
+ * instead, as `count` does for `good_pct`; every statistic a window once gave is in each later `rev` of it, as a bad
+ * NaN where nothing is left to make it of.
+ */
+import type { BatchBuilder } from '../batch.ts'
+import { because, type Kind, kinds, quality, type SeriesEntry, type SeriesKey } from '../model.ts'
+import type { Statistic, WindowSpec } from './classes.ts'
+import { marks, type SlotTexts, slot, standing } from './window-slots.ts'
+
+/** Beside what was asked for: which issue of the window this is, and whether it came before the window's end. */
+export type Given = Exclude<Statistic, 'mean' | 'good_pct' | 'time_in_state'> | 'rev' | 'partial'
+
+/** What travels for what was asked for, in a fixed order. `time_in_state` has a series for each state. */
+export const givenFor = (asked: readonly Statistic[]): readonly Given[] => {
+  const all: readonly Given[] = [
+    'count',
+    'good_count',
+    'min',
+    'min_at',
+    'max',
+    'max_at',
+    'first',
+    'last',
+    'sum',
+    'twa',
+    'delta',
+    'range',
+    'stddev',
+    'median',
+    'p95',
+    'changes',
+    'partial',
+    'rev',
+  ]
+  const wanted = new Set<string>([...asked, 'rev', 'partial'])
+  if (wanted.has('mean')) wanted.add('sum').add('good_count')
+  if (wanted.has('good_pct')) wanted.add('good_count').add('count')
+  return all.filter((one) => wanted.has(one))
+}
+
+const countLike = new Set<string>(['count', 'good_count', 'changes', 'rev', 'partial'])
+const unitOf = (statistic: string, unit: string): string => {
+  if (countLike.has(statistic)) return ''
+  if (statistic === 'min_at' || statistic === 'max_at') return 'us'
+  return statistic.startsWith('time_in_state') ? 's' : unit
+}
+/** `statistic` is a `Given`, or `time_in_state:STATE`. */
+export const statisticEntry = (
+  of: SeriesEntry,
+  everyUs: number,
+  statistic: string,
+  idOf: (key: SeriesKey) => bigint,
+): SeriesEntry => {
+  const added = [
+    ...of.tags,
+    ['@every', String(everyUs)] as const,
+    ['@statistic', statistic] as const,
+  ]
+  const tags = added.sort(([a], [b]) => (a < b ? -1 : 1))
+  return {
+    id: idOf({ name: of.name, tags }),
+    name: of.name,
+    tags,
+    unit: unitOf(statistic, of.unit),
+  }
+}
+
+export interface Issue {
+  readonly cells: Float64Array
+  readonly words: Uint32Array
+  readonly row: number
+  /** Up to where the value in force counts: the window's end, or the newest point's time of a partial one. */
+  readonly untilUs: number
+  readonly spec: WindowSpec
+  readonly texts: SlotTexts | undefined
+  /** Sorted, where the window asks for quantiles. */
+  readonly values: Float64Array | undefined
+}
+
+/** Between the two nearest ranks, as SQL's percentile_cont. */
+export const quantile = (sorted: Float64Array, share: number): number => {
+  const at = (sorted.length - 1) * share
+  const low = Math.floor(at)
+  const [a, b] = [sorted[low] as number, sorted[Math.min(low + 1, sorted.length - 1)] as number]
+  return a === b ? a : a + (b - a) * (at - low)
+}
+
+const numbersOf = (issue: Issue, statistic: Given): number => {
+  const { cells, words, row, untilUs, spec, values } = issue
+  const at = (name: keyof typeof slot) => cells[row + slot[name]] as number
+  switch (statistic) {
+    case 'count':
+    case 'changes':
+    case 'rev':
+      return at(statistic)
+    case 'good_count':
+      return at('good')
+  }
+  const good = at('good')
+  if (((words[(row + slot.meta) * 2] as number) & marks.text) !== 0) return Number.NaN
+  if (statistic === 'twa') {
+    const force = at('force')
+    const rest = Number.isNaN(force) ? 0 : Math.max(0, untilUs - at('forceTime'))
+    const area = rest === 0 ? at('area') : at('area') + force * rest
+    return area / (at('covered') + rest)
+  }
+  if (good === 0) return Number.NaN
+  switch (statistic) {
+    case 'min':
+    case 'max':
+    case 'sum':
+      return at(statistic)
+    case 'min_at':
+      return at('minAt')
+    case 'max_at':
+      return at('maxAt')
+    case 'range':
+      return at('max') - at('min')
+    case 'delta':
+      return spec.counter === undefined ? at('previous') - at('deltaFrom') : at('gained')
+    case 'stddev': {
+      const sum = at('sum1')
+      return Math.sqrt(Math.max(0, (at('sum2') - (sum * sum) / good) / (good - 1)))
+    }
+  }
+  if (values === undefined || values.length === 0) return Number.NaN
+  return quantile(values, statistic === 'median' ? 0.5 : 0.95)
+}
+
+const wholes = new Set<Given>(['count', 'good_count', 'changes', 'rev', 'min_at', 'max_at'])
+const ofValues = new Set<Given>(['min', 'max', 'sum', 'delta', 'range'])
+
+/** `first` and `last` as they came; false when no value was used. */
+const putValue = (issue: Issue, which: 'first' | 'last', to: Put): boolean => {
+  const { cells, words, row, texts } = issue
+  if (cells[row + slot.good] === 0) return false
+  const meta = words[(row + slot.meta) * 2] as number
+  const kind = ((which === 'first' ? meta : meta >>> 2) & 3) as Kind
+  const at = (row + (which === 'first' ? slot.firstBits : slot.lastBits)) * 2
+  if (kind === kinds.string) to.out.addText(to.series, to.timeUs, texts?.[which] ?? '', to.quality)
+  else {
+    const [low, high] = [words[at] as number, words[at + 1] as number]
+    to.out.addWords(to.series, to.timeUs, kind, to.quality, low, high)
+  }
+  return true
+}
+interface Put {
+  readonly out: BatchBuilder
+  readonly series: number
+  readonly timeUs: number
+  readonly quality: number
+}
+
+/** One statistic out, if there is one; behind the first issue a bad NaN in its place. */
+export const putStatistic = (
+  issue: Issue,
+  statistic: Given,
+  out: BatchBuilder,
+  series: number,
+): void => {
+  const { cells, words, row } = issue
+  const timeUs = cells[row + slot.start] as number
+  const mark = words[(row + slot.meta) * 2] as number
+  const state = words[(row + slot.meta) * 2 + 1] as number
+  const doubt = (mark & marks.doubt) !== 0 || issue.untilUs < (cells[row + slot.end] as number)
+  const to = { out, series, timeUs, quality: doubt ? quality.uncertain : quality.good }
+  if (statistic === 'partial') {
+    const early = issue.untilUs < (cells[row + slot.end] as number)
+    if ((state & standing.partial) !== 0) out.addBool(series, timeUs, early, quality.good)
+    return
+  }
+  if (statistic === 'first' || statistic === 'last') {
+    if (putValue(issue, statistic, to)) return
+  } else {
+    const value = numbersOf(issue, statistic)
+    const whole = wholes.has(statistic) || (ofValues.has(statistic) && (mark & marks.notInt) === 0)
+    if (whole && Number.isSafeInteger(value)) {
+      const standingOf = wholes.has(statistic) ? quality.good : to.quality
+      out.addSafeInt(series, timeUs, value, standingOf)
+      return
+    }
+    if (Number.isFinite(value)) {
+      out.addFloat(series, timeUs, value, to.quality)
+      return
+    }
+  }
+  if ((cells[row + slot.rev] as number) < 2) return
+  out.addFloat(series, timeUs, Number.NaN, quality.bad | because.notANumber)
+}

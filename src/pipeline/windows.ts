@@ -1,0 +1,176 @@
+/**
+ * The stage that aggregates: tumbling windows of every series whose class asks for them, in event time.
+ *
+ * A window is given out when its series' own time passes its end, and again (`rev` + 1) for every turn in which a point
+ * out of order changed it, until that time is `latenessUs` beyond its end; points later than that change no window and
+ * are counted. A series that falls silent is closed by `tick`. A window in which no point fell does not exist.
+ *
+ * Invariants: deterministic: rows follow from the steps, and from ticks that gave something out (be it an empty batch,
+ * which says "save me"); a window equals what its distinct points, the last accepted standing, make in time order, with
+ * the last point of the span before as the value in force at its start; a turn reads at most `gatherMax` points again.
+ */
+import type { SeriesKey, Stage, StageTotals } from '../model.ts'
+import { type CompiledClasses, windowsPerClassMax } from './classes.ts'
+import { createWindowFeed, flagsOf, isDone, makeDue, setFlags, sweep } from './window-feed.ts'
+import { createWindowIssue } from './window-issue.ts'
+import { slot, slotStride, standing } from './window-slots.ts'
+import { loadWindows, saveWindows } from './window-state.ts'
+import { createWindowTable, newest, newestStride, type WindowTable } from './window-table.ts'
+
+export interface WindowsStageParts {
+  readonly classes: CompiledClasses
+  /** IANA name; days are those of this zone. */
+  readonly timeZone: string
+  /** The id of a statistic series: `seriesIdOf` of the agent. */
+  readonly idOf: (key: SeriesKey) => bigint
+}
+
+/** Every open window of an owner, newest first; `visit` may free it. */
+const eachOf = (table: WindowTable, owner: number, visit: (at: number) => void): void => {
+  for (let at = table.heads()[owner] as number; at >= 0; ) {
+    const older = table.slots.cells()[at * slotStride + slot.older] as number
+    visit(at)
+    at = older
+  }
+}
+const each = (table: WindowTable, visit: (at: number, own: number) => void): void => {
+  for (let own = 0; own < table.series.count(); own++) {
+    for (let k = 0; k < windowsPerClassMax; k++) {
+      eachOf(table, own * windowsPerClassMax + k, (at) => visit(at, own))
+    }
+  }
+}
+
+/** By own number: the newest time the last ticks saw, and since when. Decides ticks alone, so it is not saved. */
+interface Quiet {
+  times: Float64Array
+  since: Float64Array
+}
+/** How long by the clock no newer point of the series came. */
+const quietUs = (quiet: Quiet, own: number, newestUs: number, nowUs: number): number => {
+  if (own >= quiet.times.length) {
+    const [times, since] = [new Float64Array((own + 1) * 2), new Float64Array((own + 1) * 2)]
+    times.fill(Number.NaN).set(quiet.times)
+    since.set(quiet.since)
+    quiet.times = times
+    quiet.since = since
+  }
+  if (quiet.times[own] !== newestUs || nowUs < (quiet.since[own] as number)) {
+    quiet.times[own] = newestUs
+    quiet.since[own] = nowUs
+  }
+  return nowUs - (quiet.since[own] as number)
+}
+
+/**
+ * Closes windows of silent series for good: their time is taken to have gone on with the clock since their newest
+ * point came, so a device whose clock is wrong, or a backlog of last week, loses nothing. True when any was closed.
+ */
+const closeSilent = (table: WindowTable, quiet: Quiet, nowUs: number): boolean => {
+  let changed = false
+  for (let own = 0; own < table.series.count(); own++) {
+    const newestUs = table.newestCells()[own * newestStride + newest.time] as number
+    const reachedUs = newestUs + quietUs(quiet, own, newestUs, nowUs)
+    for (let k = 0; k < windowsPerClassMax; k++) {
+      const owner = own * windowsPerClassMax + k
+      sweep(table, owner, newestUs)
+      eachOf(table, owner, (at) => {
+        const endUs = table.slots.cells()[at * slotStride + slot.end] as number
+        const { latenessUs } = table.windowOf(owner).spec
+        const flags = flagsOf(table, at)
+        if (endUs + latenessUs > reachedUs || (flags & standing.final) !== 0) return
+        changed = true
+        const closed = table.closedUntil()
+        if (!((closed[owner] as number) >= endUs)) closed[owner] = endUs
+        makeDue(table, at, standing.final)
+      })
+    }
+  }
+  return changed
+}
+
+const totalsOf = (table: WindowTable, compiled: CompiledClasses): StageTotals[] =>
+  compiled.classes.flatMap(({ name }, at) => {
+    const byLane = new Map<string, StageTotals>()
+    for (const { spec, pointsOut, tooLate } of table.windows[at] ?? []) {
+      const { lane } = spec
+      const before = byLane.get(lane) ?? { pointsOut: 0, tooLate: 0 }
+      byLane.set(lane, {
+        class: name,
+        lane,
+        pointsIn: table.pointsIn[at] as number,
+        pointsOut: before.pointsOut + pointsOut,
+        tooLate: before.tooLate + tooLate,
+      })
+    }
+    return [...byLane.values()]
+  })
+
+export const createWindowsStage = (parts: WindowsStageParts): Stage => {
+  const { classes: compiled, timeZone, idOf } = parts
+  const table = createWindowTable(compiled, timeZone)
+  const feed = createWindowFeed(table)
+  const issue = createWindowIssue(table, idOf)
+  const classNames = compiled.classes.map(({ name }) => name)
+  let quiet: Quiet = { times: new Float64Array(0), since: new Float64Array(0) }
+  const clear = (): void => {
+    table.clear()
+    issue.clear()
+    quiet = { times: new Float64Array(0), since: new Float64Array(0) }
+  }
+  const begin = (timeUs: Float64Array): void => {
+    for (const time of timeUs) if (!(time >= table.bornUs)) table.bornUs = time
+  }
+  return {
+    name: 'windows',
+    step: ({ points, entry, raw }) => {
+      table.series.meet(points, entry)
+      if (Number.isNaN(table.bornUs)) begin(points.timeUs)
+      feed.feed(points)
+      issue.run(raw)
+      return issue.take(false)
+    },
+    tick: (nowUs, raw) => {
+      const changed = closeSilent(table, quiet, nowUs)
+      issue.run(raw)
+      return issue.take(changed)
+    },
+    save: () => saveWindows(table, classNames),
+    load: (state) => {
+      clear()
+      try {
+        if (state !== null) loadWindows(state, table, classNames)
+      } catch (error) {
+        if (!(error instanceof RangeError)) throw error
+        clear()
+      }
+    },
+    holdFromUs: () => {
+      let least = Number.POSITIVE_INFINITY
+      each(table, (at, own) => {
+        if ((flagsOf(table, at) & standing.cut) !== 0) return
+        const newestUs = table.newestCells()[own * newestStride + newest.time] as number
+        if (isDone(table, at, newestUs)) return
+        least = Math.min(least, table.slots.cells()[at * slotStride + slot.start] as number)
+      })
+      return least
+    },
+    letGo: (beforeUs, raw) => {
+      let changed = false
+      each(table, (at, own) => {
+        const cells = table.slots.cells()
+        const startUs = cells[at * slotStride + slot.start] as number
+        const flags = flagsOf(table, at)
+        if (startUs >= beforeUs || (flags & standing.cut) !== 0) return
+        changed = true
+        const settled = (flags & (standing.issued | standing.dirty)) === standing.issued
+        const newestUs = table.newestCells()[own * newestStride + newest.time] as number
+        const endUs = cells[at * slotStride + slot.end] as number
+        if (settled) setFlags(table, at, flags | standing.cut)
+        else issue.early(at, Math.min(endUs, newestUs), raw)
+      })
+      return issue.take(changed)
+    },
+    totals: () => totalsOf(table, compiled),
+  }
+}
