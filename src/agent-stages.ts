@@ -12,8 +12,8 @@ export interface StagesConfig {
   readonly classes: readonly SeriesClass[]
 }
 
-/** Readers of these names stand in the lane's books: no destination may have them. */
-export const stageReaders = { rules: 'rules' } as const
+/** Readers of these names stand in the lane's books: no destination can have them. */
+export const stageReaders = { rules: '@rules' } as const
 
 export const stagesOf = (config: readonly StagesConfig[]): readonly StageReader[] =>
   config.flatMap(({ lane, classes: list }) => {

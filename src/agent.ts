@@ -7,8 +7,10 @@
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { type AgentSource, createAgentSource } from './agent-sources.ts'
+import type { StagesConfig } from './agent-stages.ts'
 import { type AgentDestination, createAgentView } from './agent-view.ts'
 import { seriesIdOf } from './codec/series-id.ts'
+import { derivedLanes } from './config/classes.ts'
 import type { LoadResult } from './config/load.ts'
 import type { Config } from './config/schema.ts'
 import { controlSocketPath, openControlSocket } from './control/socket.ts'
@@ -48,14 +50,19 @@ const lastSendMs = 2_000
 const clockLookMs = 1_000
 const watchMs = 15_000
 
-const spoolOptions = (config: Config): SpoolOptions => ({
-  agent: config.agent.name,
-  lanes: config.lanes.map((lane) => ({
+const laneOptions = ({ lanes, classes }: Config): SpoolOptions['lanes'] => {
+  const derived = derivedLanes(classes)
+  return lanes.map((lane) => ({
     name: lane.name,
     maxDelayMs: lane.max_delay,
     segmentPointsMax,
     policy: lane.when_full,
-  })),
+    derived: derived.has(lane.name),
+  }))
+}
+const spoolOptions = (config: Config): SpoolOptions => ({
+  agent: config.agent.name,
+  lanes: laneOptions(config),
   bytesMax: config.spool.size_max,
   diskFreeBytesMin: config.spool.disk_free_min,
   keepSentMs: config.spool.keep_sent,
@@ -210,7 +217,8 @@ export const runAgent = async (config: Config, options: RunAgentOptions): Promis
     path: join(stateDir, 'spool.db'),
     workerUrl: spoolWorkerUrl(),
     spool: spoolOptions(config),
-    ingest: { commitWindowMs: config.spool.commit_window, lanes: spoolOptions(config).lanes },
+    stages: config.classes satisfies readonly StagesConfig[],
+    ingest: { commitWindowMs: config.spool.commit_window, lanes: laneOptions(config) },
     series,
     host,
     onFatal: fatal.raise,
