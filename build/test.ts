@@ -29,7 +29,7 @@ const suites: Readonly<Record<string, Suite>> = {
   unit: { about: 'types, style, every room alone', minutes: 1, tools: [mosquitto], concurrency: 2 },
   contract: {
     about: 'stores and destinations: real PostgreSQL, PgBouncer, InfluxDB 1, VictoriaMetrics',
-    minutes: 2,
+    minutes: 3,
     tools: [postgres, pgbouncer, influxd, victoria],
     concurrency: 2,
   },

@@ -70,8 +70,8 @@ export const helloEpochsMax = 16_384
 export const requestDecodedBytesMax = 96 * MiB
 export const regionalDecodedBytesMax = 384 * MiB
 /**
- * The same of one transaction of an agent that writes to its database by itself: 240 k points decode to 6 MB, so four
- * at once, with their rows, stay within 64 MB. More is cut; a single segment comes alone.
+ * The same of one transaction of an agent that writes to its database by itself: 240 k points decode to 6 MB, so two
+ * at once, with their rows, stay within 32 MB. More is cut; a single segment comes alone.
  */
 export const postgresDecodedBytesMax = 16 * MiB
 /** Bodies held by one regional node, and requests at work: each holds a database connection while it commits. */

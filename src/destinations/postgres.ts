@@ -27,8 +27,8 @@ const postgresConfig = z
       .int()
       .min(1)
       .max(64)
-      .default(4)
-      .describe('At most; one or two while there is no backlog'),
+      .default(2)
+      .describe('At most; two take in as much as a server of two cores writes'),
     statement_timeout: duration()
       .prefault('30s')
       .describe('A transaction that takes longer is given up and tried again'),

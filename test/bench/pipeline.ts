@@ -22,8 +22,8 @@ import { measureAcks } from './pipeline-ack.ts'
 import { countFrom, createRig, lookUsage, spentBetween, startDatabase, until } from './rig.ts'
 import type { Figures } from './run.ts'
 
-const seriesCount = 1_000
-const pointCount = countFrom('HOLDFAST_BENCH_POINTS', 12_000_000)
+export const seriesCount = 1_000
+export const pointCount = countFrom('HOLDFAST_BENCH_POINTS', 12_000_000)
 
 const segmentHeader = {
   epoch: '0'.repeat(32),
@@ -40,7 +40,7 @@ const segmentHeader = {
 } as const
 
 /** The same plant's points as the region has them after decoding: full segments, grouped by series. */
-const decodedPoints = (): { segments: readonly PointBatch[]; ids: readonly bigint[] } => {
+export const decodedPoints = (): { segments: readonly PointBatch[]; ids: readonly bigint[] } => {
   const series = createSeriesTable({ agent: 'bench', seriesIdOf })
   const plant = createPlant({ series, seriesCount, seed: 1, periodUs: 100 })
   plant.setTimeUs(1_800_000_000_000_000)
@@ -55,7 +55,7 @@ const decodedPoints = (): { segments: readonly PointBatch[]; ids: readonly bigin
 /** Transactions of as many points as the relay's requests hold, about. */
 const segmentsPerCopy = 4
 
-const directCopy = async (
+export const directCopy = async (
   postgres: Postgres,
   { segments, ids }: ReturnType<typeof decodedPoints>,
   connections: number,

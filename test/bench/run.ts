@@ -15,6 +15,7 @@ const files: Readonly<Record<string, readonly string[]>> = {
   store: ['store'],
   pipeline: ['pipeline'],
   drain: ['drain'],
+  destinations: ['destinations-postgres'],
   startup: ['startup'],
   idle: ['idle'],
 }
