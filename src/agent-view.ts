@@ -20,7 +20,9 @@ import type { Destination } from './model.ts'
 import type { CertificateStatus, DestinationStatus } from './observability/health.ts'
 import { spoolSilentMsMax, verdict } from './observability/health.ts'
 import type { AgentClock } from './pipeline/clock.ts'
+import type { Salvage } from './pipeline/salvage.ts'
 import { version } from './release.ts'
+import type { SetAside } from './spool/lives.ts'
 import type { GapRow, LaneStatus, SpoolPort, SpoolStats } from './spool-port.ts'
 
 export interface AgentDestination {
@@ -32,12 +34,15 @@ export interface AgentViewParts {
   readonly host: Host
   readonly config: Config
   readonly spool: SpoolPort
+  readonly salvage: Salvage
   readonly clock: AgentClock
   readonly sources: readonly AgentSource[]
   readonly destinations: readonly AgentDestination[]
   readonly metrics: () => Promise<string>
   readonly reload: () => Promise<ReloadAnswer>
   readonly certificates: () => readonly CertificateStatus[]
+  /** Spool files that were set aside and stand beside this one. */
+  readonly setAside: () => Promise<readonly SetAside[]>
 }
 
 const stateOf: Readonly<Record<ForwarderStatus['phase'], DestinationStatus['state']>> = {
@@ -91,6 +96,7 @@ interface Answer {
   readonly stats: SpoolStats
   readonly lanes: readonly LaneStatus[]
   readonly gaps: readonly GapRow[]
+  readonly setAside: readonly SetAside[]
 }
 
 /** Messages a door could not read are somebody else's trouble: they are recorded, and do not make the agent unwell. */
@@ -122,8 +128,9 @@ export const createAgentView = (parts: AgentViewParts): AgentView => {
   const ask = async (): Promise<Answer | null> => {
     const waiting = new AbortController()
     const late = host.clock.sleep(spoolSilentMsMax, waiting.signal).then(() => null)
-    const answer = Promise.all([spool.stats(), spool.lanes(), spool.gaps(gapRowsMax)]).then(
-      ([stats, lanes, gaps]): Answer => ({ stats, lanes, gaps }),
+    const asked = [spool.stats(), spool.lanes(), spool.gaps(gapRowsMax), parts.setAside()] as const
+    const answer = Promise.all(asked).then(
+      ([stats, lanes, gaps, setAside]): Answer => ({ stats, lanes, gaps, setAside }),
       () => null,
     )
     const got = await Promise.race([answer, late])
@@ -156,6 +163,7 @@ export const createAgentView = (parts: AgentViewParts): AgentView => {
         silentMs: answer === null ? host.clock.monotonicMs() - answeredMs : 0,
         certificates: parts.certificates(),
         lostLastHour: lostLastHour(answer?.gaps ?? []),
+        setAside: (answer?.setAside ?? []).filter((one) => !one.dealtWith),
       }),
       replays: destinations.flatMap(({ config: one, forwarder }) =>
         forwarder.replays().map((job) => ({ destination: one.name, ...job })),
@@ -229,6 +237,7 @@ export const createAgentView = (parts: AgentViewParts): AgentView => {
     replay,
     cancelReplay,
     forget,
+    salvage: parts.salvage,
     reload: parts.reload,
     seal: async () => {
       for (const lane of config.lanes) await spool.seal(lane.name)

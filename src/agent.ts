@@ -4,7 +4,7 @@
  * Flow order is start order reversed: the spool opens first, then forwarders, then sources; the drain stops sources,
  * seals what is open, lets the forwarders send for a moment, and closes the spool.
  */
-import { mkdirSync } from 'node:fs'
+import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type AgentSource, createAgentSource } from './agent-sources.ts'
 import type { StagesConfig } from './agent-stages.ts'
@@ -23,10 +23,12 @@ import type { SeriesTable, Service } from './model.ts'
 import type { Meters } from './observability/metrics.ts'
 import { type AgentClock, createAgentClock } from './pipeline/clock.ts'
 import { createArrivalStamps } from './pipeline/quality.ts'
+import { createSalvage } from './pipeline/salvage.ts'
 import { createSeriesTable } from './pipeline/series.ts'
 import { releasedAtUs, version } from './release.ts'
 import { type ServiceManager, silentServiceManager } from './service-manager.ts'
 import { openSpoolWorker } from './spool/client.ts'
+import { type Lives, setAsideIn } from './spool/lives.ts'
 import type { AgentSpoolPort } from './spool/port.ts'
 import type { SpoolOptions } from './spool/state.ts'
 import { supervise } from './supervise.ts'
@@ -41,6 +43,8 @@ export interface RunAgentOptions {
   readonly load: () => LoadResult<Config>
   /** Hears the verdict, and whether event loop and spool are alive. */
   readonly manager?: ServiceManager
+  /** How earlier lives over this spool ended, and where this one says how it does. */
+  readonly lives: Lives
   /** Called once everything runs. */
   readonly onReady?: (view: AgentView) => void
 }
@@ -176,6 +180,19 @@ const hearCertificates = (host: Host, endsUsByUse: Map<string, number>): Host =>
   },
 })
 
+/** The first commit proves the spool: a signal that ends the process later says nothing of it. */
+const provingAppend = (spool: AgentSpoolPort, lives: Lives): AgentSpoolPort['append'] => {
+  let proven = false
+  return (lane, intake) => {
+    const done = spool.append(lane, intake)
+    if (proven) return done
+    return done.then(() => {
+      proven = true
+      lives.proven()
+    })
+  }
+}
+
 interface Fatal {
   /** Resolves when the spool is lost: nothing can be drained then. */
   readonly raised: Promise<void>
@@ -206,8 +223,8 @@ const createFatal = (host: Host, stop: AbortSignal): Fatal => {
 export const runAgent = async (config: Config, options: RunAgentOptions): Promise<number> => {
   const { host, signal } = options
   const stateDir = config.agent.state_dir
-  mkdirSync(stateDir, { recursive: true, mode: 0o750 })
   const fatal = createFatal(host, signal)
+  const { lives } = options
   const series = createSeriesTable({
     agent: config.agent.name,
     seriesIdOf,
@@ -221,6 +238,7 @@ export const runAgent = async (config: Config, options: RunAgentOptions): Promis
     ingest: { commitWindowMs: config.spool.commit_window, lanes: laneOptions(config) },
     series,
     host,
+    suspect: lives.suspect,
     onFatal: fatal.raise,
   })
   try {
@@ -245,6 +263,7 @@ const runOver = async (
 ): Promise<number> => {
   const { manager = silentServiceManager } = options
   const certificates = new Map<string, number>()
+  const stateDir = config.agent.state_dir
   const host = hearCertificates(options.host, certificates)
   const clock = createAgentClock(host, {
     floorUs: releasedAtUs,
@@ -256,9 +275,10 @@ const runOver = async (
   // A new destination that starts "now" must stand in its lanes before the first point of this run comes in.
   for (const { config: one } of destinations)
     for (const lane of one.lanes) await spool.openReader(lane, one.name, one.from)
+  const intake = { ...spool, append: provingAppend(spool, options.lives) }
   const sources: readonly AgentSource[] = config.sources.map((one) =>
     createAgentSource(
-      { host, agent: config.agent.name, spool, series, clock: clock.reading, stamps },
+      { host, agent: config.agent.name, spool: intake, series, clock: clock.reading, stamps },
       one,
     ),
   )
@@ -266,11 +286,13 @@ const runOver = async (
     host,
     config,
     spool,
+    salvage: createSalvage(spool, series),
     clock,
     sources,
     destinations,
     metrics: options.meter.text,
     reload: async () => reloadAnswer(config, options.load()),
+    setAside: async () => setAsideIn(await readdir(stateDir), stateDir),
     certificates: () => [...certificates].map(([use, endsUs]) => ({ use, endsUs })),
   })
   const path = controlSocketPath(config.agent.state_dir, options.environment)
@@ -310,6 +332,7 @@ const runOver = async (
   await closeDestinations(host, destinations)
   host.log.info('agent_stopped', { agent: config.agent.name })
   const failure = fatal.failure()
+  options.lives.ends(failure)
   return failure === undefined
     ? exitCodes.good
     : isFailure(failure, 'HF-S074')

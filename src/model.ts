@@ -120,6 +120,8 @@ export const gapReasons = [
   'discarded', // an operator's own act
 ] as const
 export type GapReason = (typeof gapReasons)[number]
+/** Why a door did not take something. */
+export type DoorReason = Extract<GapReason, 'malformed' | 'refused'>
 
 /**
  * A recorded loss. It answers its seqs for ever, and is itself delivered. `count` is points
@@ -171,9 +173,9 @@ export interface Kept {
  * Something a door could not take, recorded in the same commit. `sample` (bounded) goes to the
  * quarantine.
  */
-export interface Loss {
+export interface Loss<Reason extends GapReason = DoorReason> {
   readonly source: string
-  readonly reason: Extract<GapReason, 'malformed' | 'refused'>
+  readonly reason: Reason
   readonly count: number
   readonly text: string
   readonly sample?: Uint8Array
@@ -186,7 +188,8 @@ export interface Intake {
    */
   readonly timeBase?: 'wall' | 'monotonic'
   readonly kept?: readonly Kept[]
-  readonly losses?: readonly Loss[]
+  /** A door's own; any, where what a spool file set aside held comes back. */
+  readonly losses?: readonly Loss<GapReason>[]
   /** Commit now instead of at the end of the window: the sender is stalled until it hears of the commit. */
   readonly urgent?: boolean
 }

@@ -37,7 +37,8 @@ export interface CliContext {
   readonly paint: (style: Style, text: string) => string
   readonly ask: (question: string, standard: string) => Promise<string>
   readonly configPath: () => string
-  readonly client: () => Promise<ControlClient>
+  /** `answerMsMin`: for a question whose answer takes longer than most. */
+  readonly client: (answerMsMin?: number) => Promise<ControlClient>
   /** What the configuration calls a secret is added here, and leaves neither by log nor by error. */
   readonly redactor: Redactor
   /** Fires at the first SIGINT or SIGTERM. */
@@ -114,9 +115,10 @@ export const createContext = (
       }
     },
     configPath: () => findConfig(flags, environment),
-    client: async () => {
+    client: async (answerMsMin = 0) => {
       const { createControlClient } = await import('../control/client.ts')
-      return createControlClient(await findSocket(flags, environment), flags.timeoutMs)
+      const timeoutMs = Math.max(flags.timeoutMs, answerMsMin)
+      return createControlClient(await findSocket(flags, environment), timeoutMs)
     },
   }
 }

@@ -195,6 +195,36 @@ const addLookVerbs = (session: Session, root: Command) => {
   )
 }
 
+const addSpoolVerbs = (session: Session, root: Command) => {
+  const spool = root
+    .command('spool')
+    .description('look into a spool file that nobody has open, or that was set aside')
+  act(
+    session,
+    spool
+      .command('check <file>')
+      .description('is everything in it what was written? reads all of it; exit 1 if not'),
+    async () => (await import('./spool/check.ts')).check,
+  )
+  act(
+    session,
+    spool
+      .command('stats <file>')
+      .description('its lanes, seqs, points, bytes and readers, and how much is not sent'),
+    async () => (await import('./spool/stats.ts')).stats,
+  )
+  act(
+    session,
+    spool
+      .command('salvage <file>')
+      .description('give what it holds unsent to the running agent; may be asked again')
+      .option('--all', 'also what was sent already and is still held')
+      .option('--into <lane>', 'the lane that takes it, instead of the one of the same name')
+      .option('--dry-run', 'only say how much it would be'),
+    async () => (await import('./spool/salvage.ts')).salvage,
+  )
+}
+
 const addDoctorVerbs = (session: Session, root: Command) => {
   act(
     session,
@@ -309,6 +339,7 @@ export const createProgram = (session: Session): Command => {
     .exitOverride()
   addAgentVerbs(session, root)
   addLookVerbs(session, root)
+  addSpoolVerbs(session, root)
   addDoctorVerbs(session, root)
   addRegionalVerbs(session, root)
   addDestinationVerbs(session, root)

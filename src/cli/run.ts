@@ -1,13 +1,15 @@
 /** `holdfast run`: configuration in, agent until SIGTERM; exit 78 on a wrong file, 75 on wrong surroundings. */
+import { mkdirSync } from 'node:fs'
 import { loadConfig } from '../config/load.ts'
 import { createGauges } from '../control/gauges.ts'
 import { type MetricsDoor, openMetricsDoor } from '../control/metrics-door.ts'
 import type { AgentView } from '../control/view.ts'
 import { exitCodes } from '../errors.ts'
-import { createSystemHost, systemClock } from '../host.ts'
+import { createSystemHost, type Host, systemClock } from '../host.ts'
 import { createLog, type LogLevel, logKindOf } from '../observability/log.ts'
 import { createMeter } from '../observability/metrics.ts'
 import { version } from '../release.ts'
+import { beginLife, type Lives } from '../spool/lives.ts'
 import { type CliContext, showProblems } from './context.ts'
 import { asService } from './service.ts'
 
@@ -27,6 +29,19 @@ export const openHost = (context: CliContext, role: string, level: LogLevel) => 
   return { host: createSystemHost({ log, meter }), meter }
 }
 
+const runs = (pid: number): boolean => {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM'
+  }
+}
+const beginAgentLife = (stateDir: string, host: Host): Lives => {
+  mkdirSync(stateDir, { recursive: true, mode: 0o750 })
+  return beginLife({ stateDir, host, pid: process.pid, runs })
+}
+
 export const run = async (context: CliContext): Promise<number> => {
   const { catalog } = await import('../config/catalog.ts')
   const { environment, signal } = context
@@ -44,6 +59,7 @@ export const run = async (context: CliContext): Promise<number> => {
   const { host, meter } = openHost(context, 'agent', config.agent.log.level)
   for (const secret of config.secrets) context.redactor.add(secret)
   const { runAgent } = await import('../agent.ts')
+  const lives = beginAgentLife(config.agent.state_dir, host)
   let view: AgentView | undefined
   const look = createGauges(meter)
   const scraped = {
@@ -61,6 +77,10 @@ export const run = async (context: CliContext): Promise<number> => {
     door = openMetricsDoor({ listen: metrics.listen, token: metrics.token, view: ready })
     door.catch((error: unknown) => host.log.error('metrics_door_closed', { error }))
   }
+  // An exception that nobody caught ends here too; a signal does not.
+  const onExit = (code: number) =>
+    signal.aborted || code === exitCodes.good ? lives.ends() : lives.crashes()
+  process.on('exit', onExit)
   const reload = (ready: AgentView) =>
     ready.reload().then(
       ({ text }) => host.log.info('reload', { text }),
@@ -74,6 +94,7 @@ export const run = async (context: CliContext): Promise<number> => {
         environment,
         signal,
         load,
+        lives,
         manager,
         onReady: (running) => {
           view = running
@@ -82,7 +103,11 @@ export const run = async (context: CliContext): Promise<number> => {
         },
       }),
     )
+  } catch (error) {
+    lives.ends(error)
+    throw error
   } finally {
+    process.off('exit', onExit)
     await door?.then((one) => one[Symbol.asyncDispose]()).catch(() => {})
   }
 }

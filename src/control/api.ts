@@ -4,6 +4,8 @@
  */
 import { z } from 'zod'
 import { Failure } from '../errors.ts'
+import { laneIdMax, segmentPointsMax } from '../limits.ts'
+import { gapReasons } from '../model.ts'
 import { version } from '../release.ts'
 import {
   agentStatus,
@@ -29,6 +31,40 @@ const replayBody = z.strictObject({
   dry_run: z.boolean().default(false),
 })
 const nothing = z.strictObject({})
+const place = z.int().min(0)
+const salvageFile = {
+  spool: z
+    .string()
+    .regex(/^[0-9a-f]{32}$/)
+    .describe('Identity of the spool set aside'),
+  lane_id: z.int().min(1).max(laneIdMax).describe('Number of the lane there'),
+}
+const salvageAnswer = z.object({
+  points: z.int().describe('Taken now'),
+  up_to: place.describe('Dealt with up to this place of the file'),
+})
+const salvageBody = z.strictObject({
+  ...salvageFile,
+  lane: text.describe('Lane that takes the points'),
+  up_to: place.describe('Place in the file up to which everything is then dealt with'),
+  series: z
+    .array(
+      z.strictObject({
+        name: z.string(),
+        tags: z.array(z.tuple([z.string(), z.string()])),
+        unit: z.string(),
+      }),
+    )
+    .max(segmentPointsMax),
+  segment: z.base64().nullable().describe('A segment whose series numbers index `series`'),
+  losses: z
+    .array(
+      z.strictObject({ reason: z.enum(gapReasons), count: z.int().min(1), source: z.string() }),
+    )
+    .max(10_000),
+})
+/** The largest segment in base64, and names and tags of its series. */
+const salvageBytesMax = 32 * 1024 * 1024
 
 export interface Route {
   readonly method: 'get' | 'post'
@@ -39,6 +75,8 @@ export interface Route {
   readonly query: z.ZodObject
   readonly body: z.ZodObject
   readonly answer: 'json' | 'text' | 'ndjson'
+  /** Largest request body; small unless said. */
+  readonly bodyBytesMax?: number
   /** Of a text answer: null. */
   readonly schema: z.ZodType | null
   /** Null for those that stream. */
@@ -152,6 +190,31 @@ export const routes: readonly Route[] = [
     work: async (view, { body }) => {
       if (!(await view.cancelReplay(String(body.id)))) throw notFound(`replay ${body.id}`)
       return { cancelled: true }
+    },
+  }),
+  route({
+    method: 'post',
+    path: '/v1/salvage/place',
+    summary: 'How far a lane of a spool file that was set aside has been taken in',
+    schema: salvageAnswer,
+    body: z.strictObject(salvageFile),
+    work: async (view, { body }) => {
+      const file = { spool: String(body.spool), laneId: Number(body.lane_id) }
+      return { points: 0, up_to: await view.salvage.upTo(file) }
+    },
+  }),
+  route({
+    method: 'post',
+    path: '/v1/salvage',
+    summary: 'Take in points of a spool file that was set aside; the same place twice adds nothing',
+    schema: salvageAnswer,
+    body: salvageBody,
+    bodyBytesMax: salvageBytesMax,
+    work: async (view, { body }) => {
+      const { segment, lane_id: laneId, up_to: upTo, ...rest } = salvageBody.parse(body)
+      const bytes = segment === null ? null : new Uint8Array(Buffer.from(segment, 'base64'))
+      const taken = await view.salvage.take({ ...rest, laneId, upTo, segment: bytes })
+      return { points: taken.points, up_to: taken.upTo }
     },
   }),
   route({

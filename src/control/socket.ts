@@ -94,6 +94,7 @@ const addRoutes = (app: FastifyInstance, { view, log }: ControlSocketOptions) =>
       method: route.method.toUpperCase() as 'GET' | 'POST',
       url: route.path.replaceAll(/\{(\w+)\}/g, ':$1'),
       exposeHeadRoute: false,
+      bodyLimit: route.bodyBytesMax ?? bodyBytesMax,
       handler: async (request, reply) => {
         const given = givenTo(route, request)
         if (work !== null) {

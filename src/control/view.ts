@@ -1,7 +1,7 @@
 /**
  * What a running agent shows of itself and lets a technician do: implemented by `agent.ts`, served by `socket.ts`,
  * read by the command line and the console.
- * Invariant: everything here is a look, except `replay`, `discard`, `forget`, `reload` and `seal`,
+ * Invariant: everything here is a look, except `replay`, `discard`, `forget`, `salvage`, `reload` and `seal`,
  * which say what they did.
  */
 
@@ -12,6 +12,7 @@ import type {
   SourceStatus,
   Verdict,
 } from '../observability/health.ts'
+import type { Salvage } from '../pipeline/salvage.ts'
 import type {
   GapRow,
   LaneStatus,
@@ -86,6 +87,7 @@ export interface AgentView {
    * none of that name, or it is configured.
    */
   readonly forget: (destination: string) => Promise<ForgetAnswer>
+  readonly salvage: Salvage
   readonly reload: () => Promise<ReloadAnswer>
   /** Seal every lane's open segment now. */
   readonly seal: () => Promise<void>

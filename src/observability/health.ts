@@ -49,6 +49,11 @@ export interface CertificateStatus {
   readonly use: string
   readonly endsUs: number
 }
+export interface SetAsideStatus {
+  readonly file: string
+  /** `suspect`: after crash upon crash; `damaged`: the database could not be read. */
+  readonly kind: 'suspect' | 'damaged'
+}
 export interface HealthInputs {
   readonly nowUs: number
   /** Since the agent began; troubles of the first seconds are "starting". */
@@ -66,6 +71,8 @@ export interface HealthInputs {
    * messages do not count.
    */
   readonly lostLastHour: number
+  /** Spool files that were set aside and whose points nobody has rescued yet. */
+  readonly setAside?: readonly SetAsideStatus[]
 }
 export interface Issue {
   readonly severity: 'unhealthy' | 'degraded' | 'note'
@@ -248,6 +255,19 @@ const ofCertificates = (inputs: HealthInputs): readonly Issue[] =>
         'renew it; the new file is picked up without a restart',
       )
     })
+/** What a damaged file held unsent is declared lost already; a suspected one may hold all of it. */
+const ofSetAside = (inputs: HealthInputs): readonly Issue[] =>
+  (inputs.setAside ?? []).map(({ file, kind }) => {
+    const fix = `bring back what it holds with: holdfast spool salvage ${file}`
+    return kind === 'suspect'
+      ? issue(
+          'degraded',
+          'HF-H011',
+          `the spool was set aside after five crashes in a minute: what it held is not sent (${file})`,
+          `${fix}; and report the crash`,
+        )
+      : issue('note', 'HF-H012', `a damaged spool was set aside: ${file}`, fix)
+  })
 
 export const verdict = (inputs: HealthInputs): Verdict => {
   const links = ofDestinations(inputs)
@@ -269,6 +289,7 @@ export const verdict = (inputs: HealthInputs): Verdict => {
       : [...spool, ...links]
   const issues = [
     ...folded,
+    ...ofSetAside(inputs),
     ...ofOrphans(inputs),
     ...ofSources(inputs),
     ...ofClock(inputs),

@@ -26,6 +26,8 @@ export interface SpoolWorkerOptions {
   readonly ingest: IngestOptions
   readonly host: Pick<Host, 'clock' | 'log'>
   readonly series: Pick<SeriesTable, 'entry' | 'count'>
+  /** The spool is suspected of crashes: it is set aside unopened, a new one begun (`lives.ts`). */
+  readonly suspect?: boolean
   /** Called at most once; the process must then end with exit code 74. */
   readonly onFatal: (failure: Failure) => void
   /** The thread's program: `src/spool-worker.ts`, or what became of it in a bundle. */
@@ -40,11 +42,13 @@ const silentMs = 60_000
 const graceMs = 1_000
 
 const failureFrom = ({ code, message, hint }: FailureText) => new Failure(code, message, hint)
-const diskGone = (text: string) =>
+/** With a cause it is not the disk's fault alone: `lives.ts` asks. */
+const diskGone = (text: string, cause?: unknown) =>
   new Failure(
     'HF-S074',
     text,
     'What was acknowledged is safe. The process must end (exit 74) and start again.',
+    cause === undefined ? {} : { cause },
   )
 
 type Ready = Extract<FromWorker, { kind: 'ready' }>
@@ -170,7 +174,7 @@ const remoteMethods = [
 const endsTheProcess = (failure: Failure): boolean =>
   ['HF-S074', 'HF-S004', 'HF-S005', 'HF-S099'].includes(failure.code)
 const asFatal = (failure: Failure): Failure =>
-  failure.code === 'HF-S074' ? failure : diskGone(failure.message)
+  failure.code === 'HF-S074' ? failure : diskGone(failure.message, failure)
 
 const waitReady = (worker: Worker, log: Host['log']): Promise<Ready> =>
   new Promise((resolve, reject) => {
@@ -193,7 +197,8 @@ const waitReady = (worker: Worker, log: Host['log']): Promise<Ready> =>
       done()
       reject(error)
     }
-    const left = () => broke(diskGone('the spool thread ended before it was ready'))
+    const left = () =>
+      broke(diskGone('the spool thread ended before it was ready', new Error('no word of why')))
     worker.on('message', heard)
     worker.on('error', broke)
     worker.on('exit', left)
@@ -201,8 +206,8 @@ const waitReady = (worker: Worker, log: Host['log']): Promise<Ready> =>
 
 /** Throws what `openSpool` throws. */
 export const openSpoolWorker = async (options: SpoolWorkerOptions): Promise<AgentSpoolPort> => {
-  const { path, spool, stages } = options
-  const workerData: WorkerData = { path, options: spool, stages }
+  const { path, spool, stages, suspect = false } = options
+  const workerData: WorkerData = { path, options: spool, stages, suspect }
   const worker = new Worker(options.workerUrl, { workerData, name: 'spool' })
   const { log, clock } = options.host
   const ready = await waitReady(worker, log)
@@ -219,10 +224,10 @@ export const openSpoolWorker = async (options: SpoolWorkerOptions): Promise<Agen
     if (message.kind === 'log') log[message.level](message.event, message.fields)
     else receive(message)
   })
-  worker.on('error', (error) => end(diskGone(`the spool thread failed: ${String(error)}`)))
+  worker.on('error', (error) => end(diskGone(`the spool thread failed: ${String(error)}`, error)))
   const exited = new Promise<void>((resolve) => {
     worker.on('exit', () => {
-      end(diskGone('the spool thread ended'))
+      end(diskGone('the spool thread ended', new Error('no word of why')))
       resolve()
     })
   })

@@ -8,7 +8,7 @@
 import { encodeJournal } from '../codec/journal.ts'
 import { Failure } from '../errors.ts'
 import { keptBytesMax, segmentPointsMax } from '../limits.ts'
-import type { Intake, Kept, Loss } from '../model.ts'
+import type { GapReason, Intake, Kept, Loss } from '../model.ts'
 import { recordLosses } from './gaps.ts'
 import { keepSample } from './quarantine.ts'
 import { type CommitResult, type Room, requireRoom, writeWithRoom } from './room.ts'
@@ -96,7 +96,7 @@ export const journalOrSeal = (
   return bytes.length + lane.now.bytes - bytesBefore
 }
 
-const lossesOf = (intakes: readonly Intake[]): readonly Loss[] =>
+const lossesOf = (intakes: readonly Intake[]): readonly Loss<GapReason>[] =>
   intakes.flatMap((intake) => intake.losses ?? [])
 
 const store = (state: SpoolState, windows: readonly Handed[], room: Room) => {

@@ -70,8 +70,14 @@ const oldestHolding = (state: SpoolState): number => {
   return state.epochs.length - 1
 }
 
+/** Those of a file that was set aside come too, as long as the first one of this file may be news to the region. */
+const oldestTold = (state: SpoolState): number => {
+  const holding = oldestHolding(state)
+  return holding <= state.epochs.findIndex(({ bases }) => bases.size > 0) ? 0 : holding
+}
+
 export const epochLinks = (state: SpoolState): readonly EpochLink[] =>
-  state.epochs.slice(oldestHolding(state)).map(({ epoch, parent, bases }) => ({
+  state.epochs.slice(oldestTold(state)).map(({ epoch, parent, bases }) => ({
     epoch,
     parent,
     lanes: [...bases].map(([lane, base]) => ({ lane, ...base })),

@@ -176,7 +176,11 @@ const coalescing = (
 }
 
 /** Inside a transaction: the losses of one window, one record per (source, reason). */
-export const recordLosses = (state: SpoolState, lane: LaneState, losses: readonly Loss[]): void => {
+export const recordLosses = (
+  state: SpoolState,
+  lane: LaneState,
+  losses: readonly Loss<GapReason>[],
+): void => {
   const sums = new Map<string, Gap>()
   for (const { source, reason, count } of losses) {
     const key = `${reason} ${source}`

@@ -14,6 +14,7 @@ import type { SeriesTable } from '../model.ts'
 import { type AnchorFile, createMemoryAnchor, openAnchor, openAnchorFile } from './anchor.ts'
 import { createDictionary } from './dictionary.ts'
 import { loadEpochs } from './epochs.ts'
+import { suspectMark } from './lives.ts'
 import { beginEpoch, createLanes, loadLanes } from './recover.ts'
 import { pageBytes, pagesMax, prepareBallast } from './room.ts'
 import { migrate, refuseNewer } from './schema.ts'
@@ -38,6 +39,8 @@ export interface SpoolParts {
   /** In place of the file beside the database. */
   readonly anchorFile?: AnchorFile
   readonly diskFreeBytes?: () => number
+  /** Crash after crash: the file is set aside unopened, a new one goes on (`lives.ts`). */
+  readonly suspect?: boolean
   /** Called at named points; the simulation crashes by throwing from it. */
   readonly failpoint?: (name: string) => void
 }
@@ -99,12 +102,40 @@ const assertDurable = (db: Database.Database) => {
   }
 }
 
-/** The damaged file and its log keep their bytes under a new name. */
-const setAside = (path: string, suffix: string) => {
-  for (const part of ['', '-wal']) {
-    if (existsSync(path + part)) renameSync(path + part, `${path}.damaged-${suffix}${part}`)
+/** The file and its log keep their bytes under a new name; the answer. The log first: never a file without its log. */
+const setAside = (parts: SpoolParts, path: string, mark: string, others: readonly string[]) => {
+  const aside = `${path}${mark}${Buffer.from(parts.host.randomBytes(4)).toString('hex')}`
+  for (const part of [...others, '-wal', '']) {
+    if (existsSync(path + part)) renameSync(path + part, aside + part)
   }
   rmSync(`${path}-shm`, { force: true })
+  return aside
+}
+
+const epochsInherited = 64
+const epochRow = /^[0-9a-f]{32}$/
+/**
+ * The new file goes on from the openings of the one set aside, so that the region sees a descendant and not a stranger
+ * that copied a name; what of it cannot be read is done without.
+ */
+const inherit = (db: Database.Database, aside: string) => {
+  let from: Database.Database | undefined
+  try {
+    from = new Database(aside, { readonly: true, fileMustExist: true, timeout: 0 })
+    const found = from
+      .prepare('SELECT epoch FROM epochs ORDER BY ordinal DESC LIMIT ?')
+      .pluck()
+      .all(epochsInherited) as readonly string[]
+    const epochs = found.filter((one) => epochRow.test(one)).reverse()
+    const add = db.prepare('INSERT INTO epochs VALUES (?, ?, ?)')
+    db.transaction(() => {
+      for (const [at, epoch] of epochs.entries()) add.run(at + 1, epoch, epochs[at - 1] ?? null)
+    }).immediate()
+  } catch {
+    // The region takes the new file for a stranger then, and lets it in after ten minutes.
+  } finally {
+    from?.close()
+  }
 }
 
 /** A run that met damage left a mark: the whole file is looked at, once. */
@@ -235,14 +266,15 @@ const sealForConfig = (state: SpoolState) => {
   })
 }
 
-const openOnce = (parts: SpoolParts, wasSetAside: boolean): SpoolState => {
+const openOnce = (parts: SpoolParts, aside: string | null): SpoolState => {
   const path = 'path' in parts.at ? parts.at.path : ''
   const db = 'path' in parts.at ? openChecked(path) : openImage(parts.at.image)
+  if (aside !== null) inherit(db, aside)
   const anchorFile =
     parts.anchorFile ?? (path === '' ? createMemoryAnchor() : openAnchorFile(`${path}-anchor`))
   try {
     const { state, row, isNew } = buildState(parts, path, db, anchorFile)
-    beginEpoch(state, row, wasSetAside ? 'set-aside' : isNew ? 'new' : 'no')
+    beginEpoch(state, row, aside !== null ? 'set-aside' : isNew ? 'new' : 'no')
     sealForConfig(state)
     attachStages(state, parts.stages ?? [])
     if (path !== '') {
@@ -259,17 +291,22 @@ const openOnce = (parts: SpoolParts, wasSetAside: boolean): SpoolState => {
 
 /** Opens, repairs, begins an epoch. Throws a Failure HF-S001…S006, HF-S074. */
 export const openState = (parts: SpoolParts): SpoolState => {
-  if (!('path' in parts.at)) return openOnce(parts, false)
+  if (!('path' in parts.at)) return openOnce(parts, null)
   const { path } = parts.at
+  if (parts.suspect === true && existsSync(path)) {
+    // Its anchor goes with it: nothing is lost yet that would have to be declared.
+    const aside = setAside(parts, path, suspectMark, ['-anchor'])
+    const why = 'the agent crashed again and again over it'
+    parts.host.log.error('spool_set_aside', { path: aside, why })
+    return openOnce(parts, aside)
+  }
   refuseNewer(path)
   try {
-    return openOnce(parts, false)
+    return openOnce(parts, null)
   } catch (error) {
     if (!isFailure(error, 'HF-S005')) throw error
-    const suffix = Buffer.from(parts.host.randomBytes(4)).toString('hex')
-    const aside = `${path}.damaged-${suffix}`
+    const aside = setAside(parts, path, '.damaged-', [])
     parts.host.log.error('spool_set_aside', { path: aside, why: error.message })
-    setAside(path, suffix)
-    return openOnce(parts, true)
+    return openOnce(parts, aside)
   }
 }

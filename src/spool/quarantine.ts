@@ -42,7 +42,7 @@ const add = (
 }
 
 /** Inside a transaction. */
-export const keepSample = (state: SpoolState, lane: LaneState, loss: Loss): void => {
+export const keepSample = (state: SpoolState, lane: LaneState, loss: Loss<GapReason>): void => {
   const sample = (loss.sample ?? new Uint8Array(0)).subarray(0, quarantineSampleBytesMax)
   add(state, lane.id, lane.now.head, { ...loss, sample })
 }

@@ -80,7 +80,7 @@ interface WaitingRow {
   readonly bytes: Uint8Array
 }
 
-const stamped = (
+export const stamped = (
   points: PointBatch,
   offsetUs: number,
   flag: (q: number) => number,
@@ -90,8 +90,8 @@ const stamped = (
   qualities: points.qualities.map(flag),
 })
 /** A sub-code that says more than "good" or "uncertain" is worth more than ours. */
-const rebased = (q: number): number => (q >> 2 === 0 ? q | because.clockRebased : q)
-const neverTrusted = (q: number): number =>
+export const rebased = (q: number): number => (q >> 2 === 0 ? q | because.clockRebased : q)
+export const neverTrusted = (q: number): number =>
   (q & 3) === quality.bad ? q : quality.uncertain | because.clockNeverTrusted
 
 /** Rows of one boot, at most a segment of points; null when nothing can be settled now. */

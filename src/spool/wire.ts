@@ -8,6 +8,7 @@
 import type { Failure } from '../errors.ts'
 import type { LogFields } from '../host.ts'
 import {
+  type GapReason,
   type Intake,
   type Kept,
   kinds,
@@ -29,13 +30,15 @@ export interface PackedWindow {
   readonly wall: PackedPoints
   readonly monotonic: PackedPoints
   readonly kept: readonly Kept[]
-  readonly losses: readonly Loss[]
+  readonly losses: readonly Loss<GapReason>[]
 }
 export interface WorkerData {
   readonly path: string
   readonly options: SpoolOptions
   /** Plain data for the thread's program, which makes stages of it. */
   readonly stages: unknown
+  /** Set aside what is there, unopened. */
+  readonly suspect: boolean
 }
 export type ToWorker =
   | {

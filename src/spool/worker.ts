@@ -80,11 +80,11 @@ const serve = (spool: Spool) => {
 
 /** Once a thread. `stagesOf` makes the stages of what the agent handed over for them. */
 export const runSpoolWorker = (stagesOf: (config: unknown) => readonly StageReader[]): void => {
-  const { path, options, stages } = workerData as WorkerData
+  const { path, options, stages, suspect } = workerData as WorkerData
   try {
     const host = createSystemHost({ log })
-    const parts = { at: { path }, host, series: { entry }, options, stages: stagesOf(stages) }
-    serve(openSpool(parts))
+    const parts = { at: { path }, host, series: { entry }, options, suspect }
+    serve(openSpool({ ...parts, stages: stagesOf(stages) }))
   } catch (error) {
     say({ kind: 'refused', failure: failureOf(error) })
     port.close()

@@ -221,7 +221,10 @@ test('the OpenAPI document in docs is the one that is served, and names every ro
 
 test('what is answered has the shape that is described', async () => {
   await using it = await opened()
+  const salvage = { spool: 'a'.repeat(32), lane_id: 1 }
   const bodies: Record<string, unknown> = {
+    '/v1/salvage/place': salvage,
+    '/v1/salvage': { ...salvage, lane: 'raw', up_to: 7, series: [], segment: null, losses: [] },
     '/v1/replay': { from_us: 1, to_us: 2 },
     '/v1/replay/cancel': { id: 'r1' },
   }

@@ -162,6 +162,13 @@ export const createView = (answer: Partial<AgentView> = {}): Recorded => {
     },
     cancelReplay: async (id) => id === 'r1',
     forget: async (destination) => ({ destination, points: 0 }),
+    salvage: {
+      upTo: async () => 0,
+      take: async ({ upTo }) => {
+        acts.push(`salvage ${upTo}`)
+        return { points: 0, upTo }
+      },
+    },
     reload: async () => ({ changed: false, text: 'nothing changed' }),
     seal: async () => {
       acts.push('seal')

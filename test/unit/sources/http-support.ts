@@ -5,7 +5,7 @@ import type { TestContext } from 'node:test'
 import { valueAt } from '../../../src/batch.ts'
 import { seriesIdOf } from '../../../src/codec/series-id.ts'
 import { createSystemHost, silentLog } from '../../../src/host.ts'
-import type { Intake, Loss, Value } from '../../../src/model.ts'
+import type { GapReason, Intake, Loss, Value } from '../../../src/model.ts'
 import { createSeriesTable } from '../../../src/pipeline/series.ts'
 import { httpSource } from '../../../src/sources/http.ts'
 
@@ -20,7 +20,7 @@ export interface Door {
   readonly port: number
   readonly url: string
   readonly points: Taken[]
-  readonly losses: Loss[]
+  readonly losses: Loss<GapReason>[]
   readonly errors: unknown[]
   /** What `emit` waits for; replaced by tests. */
   commit: (intake: Intake) => Promise<void>

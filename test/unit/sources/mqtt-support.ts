@@ -6,7 +6,7 @@ import type { z } from 'zod'
 import { valueAt } from '../../../src/batch.ts'
 import { seriesIdOf } from '../../../src/codec/series-id.ts'
 import { createSystemHost, type Log } from '../../../src/host.ts'
-import type { Intake, Loss, Value } from '../../../src/model.ts'
+import type { GapReason, Intake, Loss, Value } from '../../../src/model.ts'
 import { createSeriesTable } from '../../../src/pipeline/series.ts'
 import { type MqttConfig, mqttSource } from '../../../src/sources/mqtt.ts'
 
@@ -15,7 +15,7 @@ export type MqttInput = Omit<z.input<typeof mqttSource.config>, 'type'>
 export interface Memory {
   readonly kept: Map<string, Uint8Array>
   readonly points: (readonly [string, Value, number])[]
-  readonly losses: Loss[]
+  readonly losses: Loss<GapReason>[]
   commits: number
   urgent: number
 }
