@@ -24,13 +24,15 @@ const postgres = ['postgres', 'postgresql-15', '/usr/lib/postgresql/15/bin/postg
 const pgbouncer = ['pgbouncer', 'pgbouncer'] as const
 const mosquitto = ['mosquitto', 'mosquitto'] as const
 const influxd = ['influxd', 'influxdb', '/usr/bin/influxd'] as const
+const promtool = ['promtool', 'prometheus', '/usr/bin/promtool'] as const
 const victoria = ['victoria-metrics', 'victoria-metrics', '/usr/bin/victoria-metrics'] as const
 const suites: Readonly<Record<string, Suite>> = {
   unit: { about: 'types, style, every room alone', minutes: 1, tools: [mosquitto], concurrency: 2 },
   contract: {
-    about: 'stores and destinations: real PostgreSQL, PgBouncer, InfluxDB 1, VictoriaMetrics',
+    about:
+      'stores, destinations, alerts: real PostgreSQL, PgBouncer, InfluxDB 1, VictoriaMetrics, promtool',
     minutes: 3,
-    tools: [postgres, pgbouncer, influxd, victoria],
+    tools: [postgres, pgbouncer, influxd, victoria, promtool],
     concurrency: 2,
   },
   model: {
@@ -92,7 +94,7 @@ const inputs = process.env.HOLDFAST_TEST_DATA
   : 'generated input (HOLDFAST_TEST_DATA is unset)'
 say(
   `holdfast tests: ${chosen.map(([name]) => name).join(' ')}; about ${release ? 'hours' : `${minutes} minutes`}; ${inputs}; servers used: ${[...tools.keys()].join(' ') || 'none'}, ` +
-    `those not on the PATH are unpacked from Debian's packages into ${cacheFolder()} (up to 60 MB, once), for systemd a Debian root too (60 MB to fetch, 250 MB on disk); nothing is installed`,
+    `those not on the PATH are unpacked from Debian's packages into ${cacheFolder()} (up to 150 MB, once), for systemd a Debian root too (60 MB to fetch, 250 MB on disk); nothing is installed`,
 )
 for (const [name, suite] of chosen) say(`  ${name.padEnd(10)} ${suite.about}`)
 

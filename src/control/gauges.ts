@@ -25,9 +25,10 @@ export const createGauges = (meter: Meter): ((view: AgentView) => Promise<void>)
     // Status answers also when the spool does not; asking the spool for more would then wait for it.
     const gaps = spool === null ? [] : await view.gaps(gapRowsMax)
     meter.gauge('holdfast_health', healthNumber[verdict.state])
-    if (verdict.safeOfflineHours !== null)
-      meter.gauge('holdfast_safe_offline_seconds', verdict.safeOfflineHours * 3_600)
     if (spool !== null) {
+      // Nothing fills it: for ever, not what was true when something did.
+      const hours = verdict.safeOfflineHours ?? Number.POSITIVE_INFINITY
+      meter.gauge('holdfast_safe_offline_seconds', hours * 3_600)
       meter.gauge('holdfast_series', spool.seriesCount)
       meter.gauge('holdfast_spool_bytes', spool.bytesUsed)
       meter.gauge('holdfast_spool_limit_bytes', spool.bytesMax)

@@ -34,7 +34,9 @@ export const meters: Readonly<Record<string, MeterDeclaration>> = {
     'Counts that were refused: undeclared name or label. A bug.',
   ),
   holdfast_health: gauge('Verdict: 0 ok, 1 degraded, 2 unhealthy.'),
-  holdfast_safe_offline_seconds: gauge('How long the link may stay away before the spool is full.'),
+  holdfast_safe_offline_seconds: gauge(
+    'How long the link may stay away before the spool is full; +Inf while nothing fills it.',
+  ),
   holdfast_clock_trusted: gauge('1 while the wall clock is trusted.'),
   holdfast_clock_offset_seconds: gauge("Far side's clock minus this one, as last measured."),
   holdfast_certificate_expiry_timestamp_seconds: gauge(

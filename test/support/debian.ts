@@ -112,7 +112,12 @@ const reachable = (root: string): string => {
   for (let folder = root; folder !== '/'; folder = dirname(folder)) {
     if ((statSync(folder).mode & 0o005) === 0o005) continue
     const copy = temporaryFolder('tools')
-    cpSync(root, copy, { recursive: true, verbatimSymlinks: true })
+    try {
+      // Hard links where the file system is the same: some packages are large.
+      run('cp', ['-al', `${root}/.`, copy])
+    } catch {
+      cpSync(root, copy, { recursive: true, verbatimSymlinks: true })
+    }
     run('chmod', ['-R', 'a+rX', copy])
     return copy
   }

@@ -28,6 +28,15 @@ test('a look tells the meter; counters take the difference and never go back', a
   assert.match(await meter.text(), /^holdfast_spool_commits_total 25$/m)
 })
 
+test('a spool that nothing fills any more is safe for ever, whatever was said before', async () => {
+  const meter = createMeter()
+  const look = createGauges(meter)
+  await look(createView().view)
+  const verdict = { ...status.verdict, safeOfflineHours: null }
+  await look(createView({ status: async () => ({ ...status, verdict }) }).view)
+  assert.match(await meter.text(), /^holdfast_safe_offline_seconds \+Inf$/m)
+})
+
 test('without an answer of the spool nothing is invented', async () => {
   const meter = createMeter()
   const never = new Promise<never>(() => {})
