@@ -10,6 +10,7 @@
 
 import type { BatchBuilder } from '../batch.ts'
 import { because, kinds, type PointBatch } from '../model.ts'
+import { skip } from './rule-skip.ts'
 import {
   cell,
   doorRounding,
@@ -19,6 +20,7 @@ import {
   param,
   type RuleTable,
   stride,
+  usualShare,
 } from './rule-table.ts'
 
 export interface RuleStep {
@@ -31,8 +33,8 @@ export interface RuleStep {
 export interface RuleSinks {
   /** Where the points of the class with these parameters go. */
   readonly outOf: (params: number) => BatchBuilder
-  /** A point of a class came in. */
-  readonly countIn: (params: number) => void
+  /** Points of a class came in. */
+  readonly countIn: (params: number, points: number) => void
   readonly countWithheld: (params: number) => void
   readonly countLate: (params: number) => void
   /** Point `i` was out of order and no line covers it: it must be sent after the raw points around it. */
@@ -41,7 +43,6 @@ export interface RuleSinks {
 
 const highWord = 4_294_967_296
 const highSafe = 2 ** 21
-const usualShare = 16
 /** A sub-code says why a point is bad: a heartbeat does not take its place. */
 const marked = (quality: number): number => (quality < 4 ? quality | because.repeated : quality)
 
@@ -166,7 +167,7 @@ export const createRuleStep = (
       const slope = (value - (cells[row + cell.sentValue] as number)) / (timeUs - sentTime)
       const upper = cells[row + cell.upper] as number
       const lower = cells[row + cell.lower] as number
-      if (slope <= upper && slope >= lower) {
+      if (slope <= upper && slope >= lower && Number.isFinite(slope)) {
         openDoor(row, at, timeUs, value)
         if ((cells[row + cell.upper] as number) > upper) cells[row + cell.upper] = upper
         if ((cells[row + cell.lower] as number) < lower) cells[row + cell.lower] = lower
@@ -257,6 +258,7 @@ export const createRuleStep = (
     ]
     cells[row + cell.upper] = Math.min(upper, ownUpper)
     cells[row + cell.lower] = Math.max(lower, ownLower)
+    if (!Number.isFinite(slope)) return false
     return newest ? slope <= upper && slope >= lower : slope <= ownUpper && slope >= ownLower
   }
   /** Point `i` is not later than the newest of its series. */
@@ -294,6 +296,7 @@ export const createRuleStep = (
   const one = (own: number, i: number): void => {
     const row = own * stride
     const at = cells[row + cell.params] as number
+    sinks.countIn(at, 1)
     const timeUs = points.timeUs[i] as number
     const kind = points.kinds[i] as number
     const meta = kind | ((points.qualities[i] as number) << 2)
@@ -329,10 +332,8 @@ export const createRuleStep = (
     run: (batch, owns) => {
       face(batch)
       for (let i = 0; i < batch.count; i++) {
-        const own = owns[batch.series[i] as number] as number
-        if (own < 0) continue
-        sinks.countIn(cells[own * stride + cell.params] as number)
-        one(own, i)
+        i = skip(table, params, batch, floats, owns, i, sinks.countIn)
+        if (i < batch.count) one(owns[batch.series[i] as number] as number, i)
       }
     },
     flush: (own, mark) => {

@@ -56,6 +56,8 @@ export const param = {
 export const paramStride = 8
 /** Kept of each class: points in, points out, withheld, late, late and not mended. */
 export const countsOfClass = 5
+/** Weight of one distance in the usual one: 1 in so many. */
+export const usualShare = 16
 /** Rounding of a door's slopes and of the reader's own line, in parts of the values it lies between. */
 export const doorRounding = 16 * Number.EPSILON
 /** What the smallest doubles lose beside that. */

@@ -60,6 +60,7 @@ export const usedState = (faces: Faces, i: number): string | undefined => {
 }
 
 export const addState = (states: Map<string, number>, state: string, spanUs: number): void => {
+  if (spanUs <= 0) return
   const name = states.has(state) || states.size < statesMax - 1 ? state : 'other'
   states.set(name, (states.get(name) ?? 0) + spanUs)
 }

@@ -77,10 +77,12 @@ export const createWindowIssue = (
     if (texts === undefined) return
     const states = new Map(texts.states)
     const rest = untilUs - (cells[row + slot.forceTime] as number)
-    if (texts.force !== undefined && rest > 0) addState(states, texts.force, rest)
+    if (texts.force !== undefined) addState(states, texts.force, rest)
     const start = cells[row + slot.start] as number
     for (const [state, us] of states) {
       out.addFloat(stateNumber(owner, state), start, us / 1e6, quality.good)
+      // Given out once, it is given out in each later issue.
+      if (!texts.states.has(state)) texts.states.set(state, 0)
     }
   }
   const issue = (at: number, untilUs: number, values: Float64Array | undefined): void => {
@@ -114,8 +116,20 @@ export const createWindowIssue = (
     const final = (flagsOf(table, at) & standing.final) !== 0
     if (whole && (final || isOver(table, at, newestUs))) release(table, at)
   }
-  /** The row from its points, and its values in order where the window asks for quantiles. */
-  const make = (at: number, { points, order }: Gathered): Float64Array | undefined => {
+  const valuesOf = ({ points, order }: Gathered, from: number): Float64Array => {
+    const faces = facesOf(points)
+    const values = new Float64Array(order.length - from)
+    let used = 0
+    for (let next = from; next < order.length; next++) {
+      const value = usedNumber(faces, order[next] as number)
+      if (!Number.isNaN(value)) values[used++] = value
+    }
+    return values.subarray(0, used).sort()
+  }
+  /** The row from its points where it is dirty, and its values in order where the window asks for quantiles. */
+  const make = (at: number, gathered: Gathered): Float64Array | undefined => {
+    if ((flagsOf(table, at) & standing.dirty) === 0) return valuesOf(gathered, 0)
+    const { points, order } = gathered
     const [cells, words, row] = [slots.cells(), slots.words(), at * slotStride]
     const window = table.windowOf(cells[row + slot.owner] as number)
     const faces = facesOf(points)
@@ -137,21 +151,16 @@ export const createWindowIssue = (
     slots.texts.delete(at)
     if (state !== undefined || window.states) {
       const texts = createTexts(state)
-      // What was given out once is there for good: without time it stands at 0.
       if ((cells[row + slot.rev] as number) > 0)
         for (const name of old?.states.keys() ?? []) texts.states.set(name, 0)
       slots.texts.set(at, texts)
     }
     resetSlot(cells, words, at)
-    const values = window.quantiles ? new Float64Array(order.length - next) : undefined
-    let used = 0
-    for (; next < order.length; next++) {
-      const i = order[next] as number
-      const value = usedNumber(faces, i)
-      addPoint(slots, at, window, faces, i, value)
-      if (values !== undefined && !Number.isNaN(value)) values[used++] = value
+    for (let one = next; one < order.length; one++) {
+      const i = order[one] as number
+      addPoint(slots, at, window, faces, i, usedNumber(faces, i))
     }
-    return values?.subarray(0, used).sort()
+    return window.quantiles ? valuesOf(gathered, next) : undefined
   }
   const jobOf = (at: number): MakeJob => {
     const cells = slots.cells()

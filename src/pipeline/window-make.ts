@@ -104,7 +104,8 @@ export const makeAgain = (
   series: StageSeries,
   take: (job: MakeJob, gathered: Gathered) => void,
 ): void => {
-  const sorted = [...jobs].sort((a, b) => a.fromUs - b.fromUs || a.at - b.at)
+  // Stable: of equal starts the order is the caller's, which row numbers have no part in.
+  const sorted = [...jobs].sort((a, b) => a.fromUs - b.fromUs)
   for (let first = 0; first < sorted.length; ) {
     const { fromUs } = sorted[first] as MakeJob
     let { toUs } = sorted[first] as MakeJob

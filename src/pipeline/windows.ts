@@ -11,7 +11,15 @@
  */
 import type { SeriesKey, Stage, StageTotals } from '../model.ts'
 import { type CompiledClasses, windowsPerClassMax } from './classes.ts'
-import { createWindowFeed, flagsOf, isDone, makeDue, setFlags, sweep } from './window-feed.ts'
+import {
+  createWindowFeed,
+  flagsOf,
+  isDone,
+  makeDue,
+  release,
+  setFlags,
+  sweep,
+} from './window-feed.ts'
 import { createWindowIssue } from './window-issue.ts'
 import { slot, slotStride, standing } from './window-slots.ts'
 import { loadWindows, saveWindows } from './window-state.ts'
@@ -82,7 +90,9 @@ const closeSilent = (table: WindowTable, quiet: Quiet, nowUs: number): boolean =
         changed = true
         const closed = table.closedUntil()
         if (!((closed[owner] as number) >= endUs)) closed[owner] = endUs
-        makeDue(table, at, standing.final)
+        const owes = (flags & (standing.issued | standing.dirty)) !== standing.issued
+        if (owes) makeDue(table, at, standing.final)
+        else release(table, at)
       })
     }
   }

@@ -18,6 +18,7 @@ const files: Readonly<Record<string, readonly string[]>> = {
   destinations: ['destinations-postgres'],
   startup: ['startup'],
   idle: ['idle'],
+  reduce: ['reduce'],
 }
 const names = process.argv.slice(2).filter((one) => !one.startsWith('--'))
 const json = process.argv.includes('--json')

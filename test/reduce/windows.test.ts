@@ -2,13 +2,22 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { seriesIdOf } from '../../src/codec/series-id.ts'
-import { compileClasses, type SeriesClass, type WindowSpec } from '../../src/pipeline/classes.ts'
+import { quality, type SeriesEntry, type Value } from '../../src/model.ts'
+import {
+  compileClasses,
+  dayUs,
+  type SeriesClass,
+  type WindowSpec,
+} from '../../src/pipeline/classes.ts'
+import { gatherMax, jobsOfOneTurn } from '../../src/pipeline/window-make.ts'
+import { gain } from '../../src/pipeline/window-slots.ts'
+import { createSpans } from '../../src/pipeline/window-spans.ts'
 import { createWindowsStage } from '../../src/pipeline/windows.ts'
-import { drive, entryOf, type Given, type Sample, type Turn } from './harness.ts'
+import { batchOf, drive, entryOf, type Given, givenOf, type Sample, type Turn } from './harness.ts'
 import { allStatistics, type NaiveWindow, naiveWindows } from './naive-windows.ts'
 import { cut, signal, startUs } from './signals.ts'
 
-const runs = 1_000
+const runs = 500
 const lane = 'rollup'
 const window = (
   everyUs: number,
@@ -133,4 +142,318 @@ test('windows equal a naive recomputation, in any order, restarted anywhere', ()
     }),
     { numRuns: runs, endOnFailure: true },
   )
+})
+
+const at = (seconds: number, value: Value, given: number = quality.good): Sample => ({
+  series: 0,
+  timeUs: dayStartUs + seconds * 1e6,
+  value,
+  quality: given,
+})
+/** 2025-10-09 00:00 UTC. */
+const dayStartUs = 1_759_968_000_000_000
+const step = (...points: Sample[]): Turn => ({ kind: 'step', points })
+const tick = (seconds: number): Turn => ({ kind: 'tick', nowUs: dayStartUs + seconds * 1e6 })
+const count = (length: number, make: (i: number) => Sample) =>
+  Array.from({ length }, (_, i) => make(i))
+/** `SECOND statistic=value`, in order, but for counts and positions nobody asked of. */
+const shown = (given: readonly Given[], ...names: string[]) =>
+  given
+    .filter((one) => names.includes(tagOf(one, '@statistic') as string))
+    .map((one) => {
+      const second = (one.timeUs - dayStartUs) / 1e6
+      return `${second} ${tagOf(one, '@statistic')}=${String(one.value)}`
+    })
+const run = (one: SeriesClass, turns: readonly Turn[], zone = 'UTC') =>
+  drive(creator(one, zone), entries, turns)
+
+test('a restart anywhere changes nothing that is given out, nor what is counted', () => {
+  fc.assert(
+    fc.property(
+      signal(0),
+      signal(1),
+      sizes,
+      fc.infiniteStream(fc.boolean()),
+      (a, b, cuts, often) => {
+        const points = mixed(a, b)
+        const one = classOf(...specs, window(20e6, 3e6))
+        const broken = cut(points, cuts, () => (often.next().value ? [{ kind: 'restart' }] : []))
+        const plain = run(one, [...cut(points, cuts), ...flush])
+        const other = run(one, [...broken, ...flush])
+        const sorted = (given: readonly Given[]) => given.map((row) => ({ ...row, series: 0 }))
+        assert.deepEqual(sorted(other.given), sorted(plain.given))
+        assert.deepEqual(other.stage.totals(), plain.stage.totals())
+        assert.equal(
+          plain.stage.holdFromUs(),
+          Number.POSITIVE_INFINITY,
+          'all is out, nothing is held',
+        )
+      },
+    ),
+    { numRuns: 200, endOnFailure: true },
+  )
+})
+
+test('each window comes with rev 1, 2, 3 …; what is too late is counted as a naive count has it', () => {
+  fc.assert(
+    fc.property(signal(0), sizes, (points, cuts) => {
+      const spec = window(10e6, 5e6, { statistics: ['count'] })
+      const turns = cut(points, cuts)
+      const { given, stage } = run(classOf(spec), [...turns, ...flush])
+      const revs = new Map<number, number>()
+      for (const row of given.filter((one) => tagOf(one, '@statistic') === 'rev')) {
+        assert.equal(row.value, BigInt((revs.get(row.timeUs) ?? 0) + 1))
+        revs.set(row.timeUs, Number(row.value))
+      }
+      const steps = turns.flatMap((turn) => (turn.kind === 'step' ? [turn.points] : []))
+      assert.equal(stage.totals()[0]?.tooLate, naiveWindows(steps, spec).tooLate)
+      assert.equal(stage.totals()[0]?.pointsIn, points.length)
+      assert.equal(stage.totals()[0]?.pointsOut, given.length)
+    }),
+    { numRuns: 500, endOnFailure: true },
+  )
+})
+
+test('a statistic series is the series with two tags, in its unit or in that of the statistic', () => {
+  const entry = {
+    ...entryOf('s0', 'K'),
+    tags: [
+      ['Zone', 'a'],
+      ['line', '4'],
+    ] as const,
+  }
+  const spec = window(60e6, 0, { statistics: ['mean', 'good_pct', 'max_at'] })
+  const turns = [step(at(0, 5.5), at(60, 1))]
+  const { given } = drive(creator(classOf(spec)), [entry], turns)
+  const row = (name: string, value: Value, unit: string) => [name, value, unit]
+  assert.deepEqual(
+    given.map((one) => row(tagOf(one, '@statistic') as string, one.value, one.entry.unit)),
+    [
+      row('count', 1n, ''),
+      row('good_count', 1n, ''),
+      row('max_at', BigInt(dayStartUs), 'us'),
+      row('sum', 5.5, 'K'),
+      row('rev', 1n, ''),
+    ],
+    'a mean travels as sum and good_count, a percentage as two counts',
+  )
+  const tags = [
+    ['@every', '60000000'],
+    ['@statistic', 'count'],
+    ['Zone', 'a'],
+    ['line', '4'],
+  ] as const
+  assert.deepEqual(given[0]?.entry.tags, tags)
+  assert.equal(given[0]?.entry.id, seriesIdOf('a', { name: 's0', tags }))
+})
+
+test('a silent series is closed once its own time, gone on with the clock, is beyond the lateness', () => {
+  const spec = window(60e6, 10e6, { statistics: ['sum'] })
+  const begin = [step(at(0, 1), at(20, 2)), tick(5000)]
+  const sum = (...turns: Turn[]) =>
+    shown(run(classOf(spec), [...begin, ...turns]).given, 'sum', 'rev')
+  assert.deepEqual(sum(tick(5049)), [])
+  const out = ['0 sum=3', '0 rev=1']
+  assert.deepEqual(sum(tick(5050)), out)
+  assert.deepEqual(
+    sum(tick(5030), step(at(21, 4)), tick(5050), tick(5098)),
+    [],
+    'a point begins it anew',
+  )
+  const { given, stage } = run(classOf(spec), [
+    ...begin,
+    tick(5050),
+    step(at(30, 9), at(61, 7)),
+    tick(9e4),
+    tick(9e5),
+  ])
+  assert.deepEqual(shown(given, 'sum'), ['0 sum=3', '60 sum=7'], 'closed is closed')
+  assert.equal(stage.totals()[0]?.tooLate, 1)
+})
+
+test('a tick that closed what was out already says so: an empty batch asks for a checkpoint', () => {
+  const spec = window(60e6, 10e6, { statistics: ['sum'] })
+  const stage = creator(classOf(spec))()
+  stage.load(null)
+  const none = () => []
+  const feed = (...points: Sample[]) =>
+    stage.step({ points: batchOf(points), entry: () => entryOf('s0'), seq: 1, raw: none })
+  feed(at(1, 1), at(61, 1))
+  assert.deepEqual(stage.tick(0, none), [])
+  const derived = stage.tick(9e6 + 1, none)
+  assert.equal(derived.length, 1)
+  assert.equal(derived[0]?.points.count, 0)
+})
+
+test('let go: given out partial, gone on with, given out whole; what would need the raw lane is too late', () => {
+  const spec = window(60e6, 30e6, { statistics: ['sum'] })
+  const letGo: Turn = { kind: 'letGo', beforeUs: dayStartUs + 1e6 }
+  const turns = [step(at(0, 1), at(20, 2)), letGo, step(at(30, 4), at(25, 100)), step(at(65, 7))]
+  const { given, stage } = run(classOf(spec), turns)
+  const all = shown(given, 'sum', 'partial', 'rev')
+  const early = ['0 sum=3', '0 partial=true', '0 rev=1']
+  assert.deepEqual(all, [...early, '0 sum=7', '0 partial=false', '0 rev=2'])
+  assert.equal(given[0]?.quality, quality.uncertain)
+  assert.equal(stage.totals()[0]?.tooLate, 1)
+  assert.equal(stage.holdFromUs(), dayStartUs + 60e6, 'it asks for nothing that was let go')
+  const held = run(classOf(spec), turns.slice(0, 1)).stage
+  assert.equal(held.holdFromUs(), dayStartUs)
+  assert.deepEqual(
+    held.letGo(dayStartUs, () => []),
+    [],
+    'nothing begins before',
+  )
+})
+
+test('days are those of the zone, 23 and 25 hours long', () => {
+  const us = (text: string) => Date.parse(text) * 1000
+  const berlin = createSpans(dayUs, 'Europe/Berlin')
+  const spring = us('2026-03-28T23:00:00Z')
+  assert.equal(berlin.startOf(us('2026-03-29T12:00:00Z')), spring)
+  assert.equal(berlin.endOf(spring) - spring, 23 * 3600e6)
+  const autumn = us('2026-10-24T22:00:00Z')
+  assert.equal(berlin.startOf(us('2026-10-25T22:59:59Z')), autumn)
+  assert.equal(berlin.endOf(autumn) - autumn, 25 * 3600e6)
+  // Clocks go from 0:00 to 1:00: the day begins at 1:00.
+  const cairo = createSpans(dayUs, 'Africa/Cairo')
+  const skipped = us('2024-04-25T22:00:00Z')
+  assert.equal(cairo.startOf(us('2024-04-26T12:00:00Z')), skipped)
+  assert.equal(cairo.endOf(skipped) - skipped, 23 * 3600e6)
+  assert.equal(
+    createSpans(3600e6, 'Asia/Kolkata').startOf(us('2026-01-01T00:59:00Z')),
+    us('2026-01-01T00:00:00Z'),
+  )
+  assert.throws(() => createSpans(dayUs, 'Mars/Olympus'), RangeError)
+  const zones = [
+    'Europe/Berlin',
+    'America/Sao_Paulo',
+    'Africa/Cairo',
+    'Asia/Kolkata',
+    'Pacific/Apia',
+    'UTC',
+  ]
+  fc.assert(
+    fc.property(fc.constantFrom(...zones), fc.integer({ min: 0, max: 2 ** 41 }), (zone, ms) => {
+      const spans = createSpans(dayUs, zone)
+      const startOf = spans.startOf(ms * 1000)
+      const endOf = spans.endOf(startOf)
+      assert.ok(startOf <= ms * 1000 && ms * 1000 < endOf)
+      assert.equal(spans.startOf(endOf), endOf)
+      assert.equal(spans.startOf(endOf - 1), startOf)
+      const date = (timeUs: number) =>
+        new Date(timeUs / 1000).toLocaleDateString('en-CA', { timeZone: zone })
+      assert.equal(date(startOf), date(ms * 1000))
+      assert.equal(date(endOf - 1000), date(ms * 1000))
+      assert.notEqual(date(endOf), date(ms * 1000))
+    }),
+    { numRuns: 500 },
+  )
+})
+
+test('time in state: of texts, bools and numbers, from the point before on; the 32nd state is "other"', () => {
+  const spec = window(60e6, 0, { statistics: ['time_in_state', 'changes'] })
+  const states = (...points: Sample[]) => {
+    const { given } = run(classOf(spec), [step(...points), ...flush])
+    return given
+      .filter((one) => tagOf(one, '@statistic') !== 'rev')
+      .map(
+        (one) =>
+          `${(one.timeUs - dayStartUs) / 1e6} ${tagOf(one, '@statistic')?.replace('time_in_state:', '')}=${String(one.value)}`,
+      )
+  }
+  assert.deepEqual(states(at(50, 'run'), at(70, 'stop'), at(100, 'run')), [
+    '0 changes=0',
+    '0 run=10',
+    '60 changes=2',
+    '60 run=30',
+    '60 stop=30',
+  ])
+  assert.deepEqual(states(at(0, true), at(15, false)), ['0 changes=1', '0 true=15', '0 false=45'])
+  assert.deepEqual(states(at(0, 3n), at(15, 'x', quality.bad)), ['0 changes=0', '0 3=15'])
+  const many = states(...count(50, (i) => at(i, `s${i}`)))
+  assert.equal(many.length, 33)
+  assert.equal(many.at(-1), '0 other=29')
+})
+
+test('time in state after a correction: a state that is gone stands at 0', () => {
+  const spec = window(60e6, 60e6, { statistics: ['time_in_state'] })
+  const turns = [step(at(0, 'a'), at(30, 'b'), at(60, 'c')), step(at(30, 'a'))]
+  const { given } = run(classOf(spec), [...turns, ...flush])
+  const names = ['time_in_state:a', 'time_in_state:b']
+  const wanted = [
+    '0 time_in_state:a=30',
+    '0 time_in_state:b=30',
+    '0 time_in_state:a=60',
+    '0 time_in_state:b=0',
+  ]
+  assert.deepEqual(shown(given, ...names), wanted)
+})
+
+test('a counter gains over its modulus, and from 0 when it was set back', () => {
+  assert.equal(gain(5, 9, 100), 4)
+  assert.equal(gain(95, 4, 100), 9)
+  assert.equal(gain(60, 4, 100), 44)
+  assert.equal(gain(40, 4, 100), 4, 'more than half the modulus at once is a reset')
+  assert.equal(gain(95, 4, null), 4)
+  assert.equal(gain(300, 4, 100), 4, 'beyond its modulus it was no such counter')
+  const spec = window(60e6, 0, { statistics: ['delta'], counter: { modulus: 65_536 } })
+  const { given } = run(classOf(spec), [
+    step(at(0, 65_000), at(30, 65_500), at(61, 100), at(90, 200)),
+    ...flush,
+  ])
+  assert.deepEqual(
+    shown(given, 'delta'),
+    ['0 delta=500', '60 delta=236'],
+    'from window to window nothing is lost',
+  )
+})
+
+test('a stage begun anew makes its first windows from the raw lane', () => {
+  const spec = window(60e6, 0, { statistics: ['sum', 'p95'] })
+  const earlier = batchOf([at(1, 1), at(2, 2)])
+  const stage = creator(classOf(spec))()
+  stage.load(Uint8Array.from({ length: 100 }, (_, i) => i))
+  const later = batchOf([at(3, 4), at(61, 8)])
+  const raw = () => [earlier, later]
+  const given = givenOf(stage.step({ points: later, entry: () => entryOf('s0'), seq: 2, raw }))
+  assert.deepEqual(shown(given, 'sum', 'p95'), ['0 sum=7', '0 p95=3.8'])
+})
+
+test('a state that is none, and one of other windows', () => {
+  const one = classOf(window(60e6, 5e6), window(10e6, 5e6))
+  const fed = () => {
+    const { stage } = run(one, [step(at(0, 1.5), at(20, 'x'), at(63, true)), step(at(3, 4))])
+    return stage
+  }
+  const state = fed().save()
+  const fresh = (bytes: Uint8Array | null, of = one) => {
+    const stage = creator(of)()
+    stage.load(bytes)
+    return stage
+  }
+  assert.deepEqual(fresh(state).save(), state, 'saved, loaded and saved: the same bytes')
+  const empty = fresh(null).save()
+  for (let i = 0; i < state.length; i += 11) {
+    const wrong = state.slice()
+    wrong[i] = (wrong[i] as number) ^ 0x10
+    assert.deepEqual(fresh(wrong).save(), empty, `byte ${i}`)
+    assert.deepEqual(fresh(state.subarray(0, i)).save(), empty, `cut at ${i}`)
+  }
+  const other = fresh(state, classOf(window(900e6, 0), window(60e6, 5e6)))
+  assert.equal(other.holdFromUs(), dayStartUs, 'the minute goes on, the ten seconds are dropped')
+  const raw = () => [batchOf([at(0, 1.5), at(3, 4), at(63, 2)])]
+  const later = batchOf([at(70, 5), at(901, 6)])
+  const given = givenOf(
+    other.step({ points: later, entry: () => entries[0] as SeriesEntry, seq: 9, raw }),
+  )
+  const quarter = given.filter((row) => tagOf(row, '@every') === '900000000')
+  assert.deepEqual(shown(quarter, 'count'), ['0 count=3'], 'a new length is made from the raw lane')
+})
+
+test('jobs of one turn: as many as there is room for, and always one', () => {
+  const job = (estimate: number) => ({ at: 0, own: 0, fromUs: 0, toUs: 1, estimate })
+  assert.equal(jobsOfOneTurn([]), 0)
+  assert.equal(jobsOfOneTurn([job(gatherMax * 9), job(1)]), 1)
+  assert.equal(jobsOfOneTurn([job(1), job(2), job(3)]), 3)
+  assert.equal(jobsOfOneTurn([job(gatherMax / 2), job(gatherMax / 2), job(1)]), 2)
 })
