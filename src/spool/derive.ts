@@ -21,6 +21,8 @@ export type Turn = 'more' | 'done' | 'full'
 /** About 10 ms of decoding and stepping: nobody waits longer for an ack. */
 const turnPointsMax = 60_000
 const turnBytesMax = 256 * 1024
+/** More than lies between two checkpoints; only a state that begins anew takes longer. */
+const catchUpTurnsMax = 128
 /** A restart steps again at most about this much. */
 const checkpointSegmentsMax = 256
 const checkpointPointsMax = 4_000_000
@@ -189,6 +191,19 @@ export const checkpointAll = (state: SpoolState): void => {
     if (moved && !one.failed) one.now = { ...one.now, due: true }
   }
   store(state, state.stages)
+}
+
+/** Before segments through `seq` go on purpose: what a restart left to step again of them is stepped while it can be. */
+export const catchUp = (state: SpoolState, lane: LaneState, seq: Seq): void => {
+  const behind = () =>
+    stagesOf(state, lane).filter((one) => one.position < Math.min(seq, cursorOf(one)))
+  for (let turns = 0; behind().length > 0; turns++) {
+    if (turns === catchUpTurnsMax) {
+      state.host.log.warn('stage_steps_missed', { lane: lane.name, seq })
+      return
+    }
+    readOn(state, lane, behind())
+  }
 }
 
 /**

@@ -2,6 +2,7 @@
 import { quarantineRowsMax, quarantineSampleBytesMax } from '../limits.ts'
 import type { GapReason, LaneId, Loss, Seq } from '../model.ts'
 import type { QuarantineRow } from '../spool-port.ts'
+import { catchUp } from './derive.ts'
 import { segmentsToGaps } from './gaps.ts'
 import { blob } from './schema.ts'
 import { checkpointBefore } from './stage-output.ts'
@@ -84,6 +85,8 @@ export const quarantineSegment = (
     .pluck()
     .get(keyOf(lane.id, seq)) as Uint8Array | undefined
   if (bytes === undefined) return
+  // What is damaged can be read no more.
+  if (reason !== 'damaged') catchUp(state, lane, seq)
   write(state, 'write', () => {
     checkpointBefore(state, lane, seq)
     add(state, lane.id, seq, { reason, source: '', text, sample: bytes })

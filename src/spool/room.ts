@@ -9,7 +9,7 @@ import { existsSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { Failure, isFailure } from '../errors.ts'
 import { spoolReserveBytes } from '../limits.ts'
 import type { Seq } from '../model.ts'
-import { letGo, stagesOf } from './derive.ts'
+import { catchUp, letGo, stagesOf } from './derive.ts'
 import { segmentsToGaps } from './gaps.ts'
 import { shedSamples } from './quarantine.ts'
 import { passedByAll, passedByReaders, segmentRows, trimLane } from './retention.ts'
@@ -151,10 +151,12 @@ const makeRoom = (
   }
   const drop = Math.max(bytes, Math.floor(bytesUsed(state) * dropShare))
   for (const lane of droppable) {
-    releaseWindows(state, lane, lane.now.head, drop)
+    const last = oldestThrough(state, lane, lane.now.head, drop)
+    catchUp(state, lane, last)
+    releaseWindows(state, lane, last, drop)
     const dropped = () => dropOldest(state, lane, drop)
     const saved = () => {
-      checkpointBefore(state, lane, lane.now.head)
+      checkpointBefore(state, lane, last)
       return dropped()
     }
     if (attempt(state, saved) || attempt(state, dropped)) return true

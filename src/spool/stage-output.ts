@@ -97,12 +97,15 @@ export const storeStages = (
 
 /**
  * Inside a transaction: segments of the lane are about to go that a restart would step again. Their part in what was
- * given out is saved while they are there.
+ * given out is saved (`catchUp` has been there before).
  */
 export const checkpointBefore = (state: SpoolState, lane: LaneState, seq: Seq): void => {
   const stages = state.stages.filter(
     (one) =>
-      one.lane === lane && !one.failed && one.now.checkpoint < seq && one.position >= cursorOf(one),
+      one.lane === lane &&
+      !one.failed &&
+      one.now.checkpoint < seq &&
+      one.position >= Math.min(seq, cursorOf(one)),
   )
   for (const one of stages) one.now = { ...one.now, due: true }
   if (stages.length > 0) storeStages(state, stages)

@@ -177,29 +177,32 @@ export const toldBy = (spool: Spool): Told => {
   return told
 }
 
-/** The same from the segments alone: one stage that nothing ever interrupts. */
+/** A segment that the stage may no longer read once it has read this seq. */
+export type Gone = ReadonlyMap<number, number>
+
+const restrict = (batch: PointBatch, fromUs: number, toUs: number): PointBatch => {
+  const kept = [...batch.timeUs.keys()].filter((at) => {
+    const time = batch.timeUs[at] as number
+    return time >= fromUs && time < toUs
+  })
+  const series = Uint32Array.from(kept, (at) => batch.series[at] as number)
+  // The test stage looks at nothing else of raw points.
+  return { ...batch, count: kept.length, series }
+}
+
+/** The same from the segments alone: one stage that nothing ever interrupts, over raw points that nothing trims. */
 export const toldNaively = (
   items: readonly LaneItem[],
   dictionary: (epoch: string) => readonly SeriesEntry[],
+  gone: Gone = new Map(),
 ): Told => {
   const stage = createTestStage()
   stage.load(null)
   const told = new Map<string, string[]>()
   const entries: SeriesEntry[] = []
-  const seen: PointBatch[] = []
-  const within = (batch: PointBatch, fromUs: number, toUs: number): PointBatch => {
-    const keep = [...batch.timeUs.keys()].filter((at) => {
-      const time = batch.timeUs[at] as number
-      return time >= fromUs && time < toUs
-    })
-    return {
-      ...batch,
-      count: keep.length,
-      series: Uint32Array.from(keep, (at) => batch.series[at] as number),
-    }
-  }
+  const seen: { readonly seq: number; readonly batch: PointBatch }[] = []
   for (const item of items) {
-    if (item.type === 'tombstone') continue
+    if (item.type === 'tombstone' || (gone.get(item.seq) ?? item.seq) < item.seq) continue
     const own = dictionary(item.epoch)
     const { points } = openSegment(item.bytes)
     const series = points.series.map((at) => {
@@ -208,12 +211,13 @@ export const toldNaively = (
       return known < 0 ? entries.push(entry) - 1 : known
     })
     const batch = { ...points, series }
-    seen.push(batch)
+    seen.push({ seq: item.seq, batch })
+    const held = () => seen.filter(({ seq }) => (gone.get(seq) ?? item.seq) >= item.seq)
     const given = stage.step({
       points: batch,
       entry: (at) => entries[at] as SeriesEntry,
       seq: item.seq,
-      raw: (fromUs, toUs) => seen.map((one) => within(one, fromUs, toUs)),
+      raw: (fromUs, toUs) => held().map((one) => restrict(one.batch, fromUs, toUs)),
     })
     for (const { lane, points: out, entry } of given)
       tell(told, out, (at) => `${lane} ${nameIn(entry(at))}`)

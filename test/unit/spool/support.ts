@@ -17,6 +17,8 @@ import {
 export interface TestClock extends Clock {
   /** Moves time; whatever is due runs. */
   readonly pass: (ms: number) => Promise<void>
+  /** Moves time alone. */
+  readonly jump: (ms: number) => void
   readonly timers: () => number
 }
 export const createTestClock = (): TestClock => {
@@ -42,6 +44,9 @@ export const createTestClock = (): TestClock => {
         const cancel = after(ms, resolve)
         signal?.addEventListener('abort', cancel, { once: true })
       }),
+    jump: (ms) => {
+      nowMs += ms
+    },
     timers: () => timers.size,
     pass: async (ms) => {
       const end = nowMs + ms
