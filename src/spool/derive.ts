@@ -44,23 +44,17 @@ const rest = (state: SpoolState, one: StageState, error: unknown) => {
   state.host.log.error('stage_failed', { ...facts, text: textOf(error) })
 }
 
-/** What the stage gives out; nothing when it throws. Trouble of the spool itself goes on upwards. */
-const given = (
-  state: SpoolState,
-  one: StageState,
-  through: Seq,
-  work: () => readonly Derived[],
-): readonly Derived[] => {
+/** What the stage answers; undefined when it throws. Trouble of the spool itself goes on upwards. */
+const asked = <T>(state: SpoolState, one: StageState, work: () => T): T | undefined => {
   try {
-    const derived = work().filter(({ points }) => points.count > 0)
-    one.hold.move(one.stage.holdFromUs(), through)
-    return derived
+    return work()
   } catch (error) {
     if (isFatal(error)) throw error
     rest(state, one, error)
-    return []
+    return undefined
   }
 }
+const withPoints = (derived: readonly Derived[]) => derived.filter(({ points }) => points.count > 0)
 
 const rawFor =
   (one: StageState, through: Seq): StageInput['raw'] =>
@@ -70,12 +64,12 @@ const rawFor =
 const step = (state: SpoolState, one: StageState, seq: Seq, points: PointBatch) => {
   const { feed, stage } = one
   const input = { points, entry: feed.entry, seq, raw: rawFor(one, seq) }
-  const derived = given(state, one, seq, () => stage.step(input))
-  if (one.failed) return
+  const derived = asked(state, one, () => stage.step(input))
+  if (derived === undefined) return
   const again = seq <= cursorOf(one)
   one.now = {
     ...one.now,
-    ready: again ? one.now.ready : [...one.now.ready, ...derived],
+    ready: again ? one.now.ready : [...one.now.ready, ...withPoints(derived)],
     segments: one.now.segments + 1,
     points: one.now.points + points.count,
   }
@@ -121,7 +115,10 @@ const isDue = (state: SpoolState, { now, hold }: StageState): boolean =>
 
 /** What was given out, cursors and checkpoints that are due, in one transaction. */
 const store = (state: SpoolState, stages: readonly StageState[]): Turn => {
-  for (const one of stages) if (isDue(state, one)) one.now = { ...one.now, due: true }
+  for (const one of stages) {
+    asked(state, one, () => one.hold.move(one.stage.holdFromUs(), one.position))
+    if (isDue(state, one)) one.now = { ...one.now, due: true }
+  }
   const changed = stages.filter(
     (one) =>
       !one.failed && (one.position > cursorOf(one) || one.now.ready.length > 0 || one.now.due),
@@ -175,9 +172,10 @@ export const tick = (state: SpoolState, nowUs: number): Turn => {
       (one) => one.position === lane.now.head && !catchesUp(one) && one.now.ready.length === 0,
     )
     for (const one of stages) {
-      const raw = rawFor(one, one.position)
-      const derived = given(state, one, one.position, () => one.stage.tick(nowUs, raw))
-      if (derived.length > 0) one.now = { ...one.now, ready: derived, due: true }
+      const derived = asked(state, one, () => one.stage.tick(nowUs, rawFor(one, one.position)))
+      // An empty batch is no point, but a state that must be saved.
+      if (derived === undefined || derived.length === 0) continue
+      one.now = { ...one.now, ready: withPoints(derived), due: true }
     }
     if (store(state, stages) === 'full') turn = 'full'
   }
@@ -193,7 +191,7 @@ export const checkpointAll = (state: SpoolState): void => {
   store(state, state.stages)
 }
 
-/** Before segments through `seq` go on purpose: what a restart left to step again of them is stepped while it can be. */
+/** Before segments through `seq` go on purpose: what a restart left to step again of them is stepped while it can. */
 export const catchUp = (state: SpoolState, lane: LaneState, seq: Seq): void => {
   const behind = () =>
     stagesOf(state, lane).filter((one) => one.position < Math.min(seq, cursorOf(one)))
@@ -216,10 +214,15 @@ export const letGo = (state: SpoolState, lane: LaneState, through: Seq): boolean
     if (catchesUp(one) || one.hold.seq() > through) continue
     const last = Math.min(through, one.position)
     const beforeUs = endsUs(state, lane, last)
-    if (one.stage.holdFromUs() >= beforeUs) continue
     const raw = rawFor(one, one.position)
-    const derived = given(state, one, one.position, () => one.stage.letGo(beforeUs, raw))
-    one.now = { ...one.now, ready: [...one.now.ready, ...derived], due: true }
+    const derived = asked(state, one, () => {
+      if (one.stage.holdFromUs() >= beforeUs) return undefined
+      const given = one.stage.letGo(beforeUs, raw)
+      one.hold.move(one.stage.holdFromUs(), one.position)
+      return given
+    })
+    if (derived === undefined) continue
+    one.now = { ...one.now, ready: [...one.now.ready, ...withPoints(derived)], due: true }
     any = true
   }
   return any

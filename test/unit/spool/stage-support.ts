@@ -2,21 +2,28 @@
  * A stage for tests, small and deterministic, that leans on everything a spool promises to stages: a state per series,
  * windows counted from raw, a hold, a clock, an early end. And the same told naively, from the segments alone.
  */
-import { createBatchBuilder, valueAt } from '../../../src/batch.ts'
+import { createBatchBuilder } from '../../../src/batch.ts'
 import { openSegment } from '../../../src/codec/segment.ts'
-import type {
-  Contract,
-  Derived,
-  LaneItem,
-  PointBatch,
-  SeriesEntry,
-  Stage,
-  StageInput,
+import {
+  type Contract,
+  type Derived,
+  kinds,
+  type LaneItem,
+  type PointBatch,
+  type SeriesEntry,
+  type Stage,
+  type StageInput,
 } from '../../../src/model.ts'
 import type { Spool } from '../../../src/spool/spool.ts'
 import { readAll } from './support.ts'
 
 export const windowUs = 20_000
+/** A number below 2^32 that any change of the value changes, most likely. */
+const numberOf = (points: PointBatch, at: number): number => {
+  const bits = points.bits[at] as bigint
+  if (points.kinds[at] === kinds.string) return points.texts[Number(bits)]?.length ?? 0
+  return Number((bits ^ (bits >> 32n)) & 0xffff_ffffn)
+}
 const contract: Contract = {
   method: 'sample',
   deviation: 0,
@@ -26,21 +33,42 @@ const contract: Contract = {
 
 interface Memory {
   count: number
+  /** Whole and below 2^32: exact, whatever the values. */
   sum: number
   /** Start of the open window. */
   window: number | null
+  /** Points of the open window. */
+  inWindow: number
+  /** Start of the newest window that has ended: no other opens at or before it. */
+  ended: number | null
 }
 export interface TestStage extends Stage {
   /** Seqs stepped in this life, as they came. */
   readonly seqs: number[]
+  /** All that ever happened to the state, as it was saved with it. */
+  readonly history: () => readonly HistoryEvent[]
 }
+/** A segment read; what the clock closed or quota cut short after it. */
+export type HistoryEvent = readonly [kind: 'step' | 'tick' | 'letGo', seqOrUs: number]
 export interface StageFaults {
   readonly throwAt?: number
   readonly lane?: string
 }
+export interface TestStageOptions extends StageFaults {
+  /** Put before the names of what it gives out. */
+  readonly prefix?: string
+  /** Every batch it is given, by seq. */
+  readonly record?: Map<number, Recorded>
+}
+export interface Recorded {
+  readonly points: PointBatch
+  readonly entry: (series: number) => SeriesEntry
+}
 
 /** Every third point's running sum goes to `thin`; the number of points of a window that has ended to `windows`. */
-export const createTestStage = (name = 'test', faults: StageFaults = {}): TestStage => {
+export const createTestStage = (name = 'test', faults: TestStageOptions = {}): TestStage => {
+  const { prefix = '', record } = faults
+  let history: HistoryEvent[] = []
   let memory = new Map<string, Memory>()
   const keyOf = (entry: SeriesEntry) => JSON.stringify([entry.name, entry.tags])
   const seqs: number[] = []
@@ -58,7 +86,7 @@ export const createTestStage = (name = 'test', faults: StageFaults = {}): TestSt
   }
   const entries: SeriesEntry[] = []
   const numbers = new Map<string, number>()
-  const numberOf = (entry: SeriesEntry): number => {
+  const ownNumber = (entry: SeriesEntry): number => {
     const key = keyOf(entry)
     const number = numbers.get(key) ?? entries.push(entry) - 1
     numbers.set(key, number)
@@ -66,11 +94,11 @@ export const createTestStage = (name = 'test', faults: StageFaults = {}): TestSt
   }
   const thinned = (key: string): number => {
     const [own, tags] = JSON.parse(key) as [string, [string, string][]]
-    return numberOf({ id: 0n, name: own, tags, unit: '', contract })
+    return ownNumber({ id: 0n, name: prefix + own, tags, unit: '', contract })
   }
   const counted = (key: string): number => {
     const [own, tags] = JSON.parse(key) as [string, [string, string][]]
-    return numberOf({ id: 0n, name: own, tags: [['@count', '20'], ...tags], unit: '' })
+    return ownNumber({ id: 0n, name: prefix + own, tags: [['@count', '20'], ...tags], unit: '' })
   }
   const countRaw = (
     key: string,
@@ -83,22 +111,19 @@ export const createTestStage = (name = 'test', faults: StageFaults = {}): TestSt
       for (const series of batch.series) if (keyOf(entry(series)) === key) count++
     return count
   }
-  let entryNow: StageInput['entry'] = () => {
-    throw new Error('nothing was stepped')
-  }
   const close = (
     until: (memory: Memory, start: number) => boolean,
-    raw: StageInput['raw'],
     quality: number,
   ): readonly Derived[] => {
     const windows = outputs('windows')
     for (const [key, one] of memory) {
       if (one.window === null || !until(one, one.window)) continue
-      const count = countRaw(key, one.window, raw, entryNow)
-      windows.builder.addInt(counted(key), one.window, count, quality)
+      // The clock may speak before anything was read: then nobody knows the numbers of raw points yet.
+      windows.builder.addInt(counted(key), one.window, BigInt(one.inWindow), quality)
+      one.ended = one.window
       one.window = null
     }
-    return [windows.derived()]
+    return windows.builder.count() > 0 ? [windows.derived()] : []
   }
   return {
     name,
@@ -106,35 +131,54 @@ export const createTestStage = (name = 'test', faults: StageFaults = {}): TestSt
     step: ({ points, entry, seq, raw }) => {
       if (seq === faults.throwAt) throw new Error('a stage at fault')
       seqs.push(seq)
-      entryNow = entry
+      history.push(['step', seq])
+      record?.set(seq, { points, entry })
       const thin = outputs(faults.lane ?? 'thin')
       const windows = outputs('windows')
       for (let at = 0; at < points.count; at++) {
         const key = keyOf(entry(points.series[at] as number))
         const time = points.timeUs[at] as number
-        const one = memory.get(key) ?? { count: 0, sum: 0, window: null }
+        const one = memory.get(key) ?? { count: 0, sum: 0, window: null, inWindow: 0, ended: null }
         memory.set(key, one)
         one.count++
-        one.sum += Number(valueAt(points, at))
+        one.sum = (one.sum + numberOf(points, at)) % 2 ** 32
         if (one.count % 3 === 0) thin.builder.addFloat(thinned(key), time, one.sum, 0)
         const start = Math.floor(time / windowUs) * windowUs
         if (one.window !== null && start > one.window) {
           const count = countRaw(key, one.window, raw, entry)
           windows.builder.addInt(counted(key), one.window, count, 0)
-          one.window = start
+          one.ended = one.window
+          one.window = null
         }
-        one.window ??= start
+        if (one.window === null && start > (one.ended ?? Number.NEGATIVE_INFINITY)) {
+          one.window = start
+          one.inWindow = 0
+        }
+        if (start === one.window) one.inWindow++
       }
       return [thin.derived(), windows.derived()]
     },
-    tick: (nowUs, raw) => close((_, start) => start + windowUs * 2 < nowUs, raw, 0),
-    letGo: (beforeUs, raw) => close((_, start) => start < beforeUs, raw, 1),
-    save: () => Buffer.from(JSON.stringify([...memory])),
+    tick: (nowUs) => {
+      const given = close((_, start) => start + windowUs * 2 < nowUs, 0)
+      if (given.length > 0) history.push(['tick', nowUs])
+      return given
+    },
+    letGo: (beforeUs) => {
+      history.push(['letGo', beforeUs])
+      return close((_, start) => start < beforeUs, 1)
+    },
+    history: () => history,
+    save: () => Buffer.from(JSON.stringify({ memory: [...memory], history })),
     load: (state) => {
-      if (state === null) memory = new Map()
-      else memory = new Map(JSON.parse(Buffer.from(state).toString()) as [string, Memory][])
-      // Numbers of another process' series are unknown until they are met again.
-      entryNow = (at) => ({ id: 0n, name: `?${at}`, tags: [], unit: '' })
+      const saved =
+        state === null
+          ? { memory: [], history: [] }
+          : (JSON.parse(Buffer.from(state).toString()) as {
+              memory: [string, Memory][]
+              history: HistoryEvent[]
+            })
+      memory = new Map(saved.memory)
+      history = saved.history
     },
     holdFromUs: () => {
       let from = Number.POSITIVE_INFINITY
@@ -224,5 +268,49 @@ export const toldNaively = (
   }
   return told
 }
+/** What a stage of this history gives when nothing interrupts it: the last value of every (lane, series, time). */
+export const replayed = (
+  history: readonly HistoryEvent[],
+  record: ReadonlyMap<number, Recorded>,
+  prefix: string,
+): ReadonlyMap<string, string> => {
+  const stage = createTestStage('replay', { prefix })
+  stage.load(null)
+  const told = new Map<string, string>()
+  const seen: Recorded[] = []
+  const entries: SeriesEntry[] = []
+  for (const [kind, value] of history) {
+    const raw = (fromUs: number, toUs: number) =>
+      seen.map(({ points }) => restrict(points, fromUs, toUs))
+    const one = kind === 'step' ? renumbered(record.get(value) ?? missing(), entries) : undefined
+    if (one !== undefined) seen.push(one)
+    const given =
+      one !== undefined
+        ? stage.step({ ...one, seq: value, raw })
+        : kind === 'tick'
+          ? stage.tick(value, raw)
+          : kind === 'letGo'
+            ? stage.letGo(value, raw)
+            : missing()
+    for (const { points, entry: own } of given)
+      for (let at = 0; at < points.count; at++) {
+        const key = `${nameIn(own(points.series[at] as number))} ${points.timeUs[at]}`
+        told.set(key, `${points.bits[at]}:${points.qualities[at]}`)
+      }
+  }
+  return told
+}
+const missing = (): never => {
+  throw new Error('a segment that was stepped was never recorded')
+}
+/** Each process numbers series its own way. */
+const renumbered = ({ points, entry }: Recorded, entries: SeriesEntry[]): Recorded => {
+  const series = points.series.map((at) => {
+    const known = entries.findIndex((one) => nameIn(one) === nameIn(entry(at)))
+    return known < 0 ? entries.push(entry(at)) - 1 : known
+  })
+  return { points: { ...points, series }, entry: (at) => entries[at] as SeriesEntry }
+}
+
 /** Deterministic order, for comparing. */
 export const sorted = (told: Told) => [...told].sort(([a], [b]) => (a < b ? -1 : 1))
