@@ -8,9 +8,10 @@ import { exitCodes, Failure, isFailure } from '../errors.ts'
 import { version } from '../release.ts'
 import { parseDurationMs } from '../units.ts'
 import { type CliContext, createContext, type GlobalFlags } from './context.ts'
+import { addToolVerbs } from './program-tools.ts'
 
 type Options = Record<string, unknown>
-type Verb<T> = (context: CliContext, options: T, ...args: string[]) => Promise<number>
+export type Verb<T> = (context: CliContext, options: T, ...args: string[]) => Promise<number>
 export interface Session {
   readonly environment: Environment
   readonly signal: AbortSignal
@@ -28,13 +29,6 @@ const countArgument = (text: string): number => {
     throw new InvalidArgumentError('A whole number from 1 is needed.')
   return count
 }
-const amountArgument = (text: string): number => {
-  const amount = Number(text)
-  if (!(amount > 0 && Number.isFinite(amount)))
-    throw new InvalidArgumentError('A number above 0 is needed.')
-  return amount
-}
-
 const exitCodeOf = (error: unknown): number => {
   if (!isFailure(error)) return exitCodes.failed
   if (error.code === 'HF-X005') return exitCodes.notReachable
@@ -195,55 +189,6 @@ const addLookVerbs = (session: Session, root: Command) => {
   )
 }
 
-const addSpoolVerbs = (session: Session, root: Command) => {
-  const spool = root
-    .command('spool')
-    .description('look into a spool file that nobody has open, or that was set aside')
-  act(
-    session,
-    spool
-      .command('check <file>')
-      .description('is everything in it what was written? reads all of it; exit 1 if not'),
-    async () => (await import('./spool/check.ts')).check,
-  )
-  act(
-    session,
-    spool
-      .command('stats <file>')
-      .description('its lanes, seqs, points, bytes and readers, and how much is not sent'),
-    async () => (await import('./spool/stats.ts')).stats,
-  )
-  act(
-    session,
-    spool
-      .command('salvage <file>')
-      .description('give what it holds unsent to the running agent; may be asked again')
-      .option('--all', 'also what was sent already and is still held')
-      .option('--into <lane>', 'the lane that takes it, instead of the one of the same name')
-      .option('--dry-run', 'only say how much it would be'),
-    async () => (await import('./spool/salvage.ts')).salvage,
-  )
-}
-
-const addDoctorVerbs = (session: Session, root: Command) => {
-  act(
-    session,
-    root
-      .command('doctor')
-      .description(
-        'look at disk, clock, rights, certificates and the way to each destination, and say what to do; ' +
-          'exit 0 all good, 3 something to look at, 4 something is wrong',
-      )
-      .addOption(
-        new Option('--card-tbw <terabytes>', 'what the card or disk is good for, for its life')
-          .argParser(amountArgument)
-          .default(10),
-      )
-      .option('--unit <name>', 'the systemd unit of the agent', 'holdfast'),
-    async () => (await import('./doctor.ts')).doctor,
-  )
-}
-
 const addRegionalVerbs = (session: Session, root: Command) => {
   const regional = root
     .command('regional')
@@ -339,8 +284,7 @@ export const createProgram = (session: Session): Command => {
     .exitOverride()
   addAgentVerbs(session, root)
   addLookVerbs(session, root)
-  addSpoolVerbs(session, root)
-  addDoctorVerbs(session, root)
+  addToolVerbs(root, (command, load) => act(session, command, load), durationArgument)
   addRegionalVerbs(session, root)
   addDestinationVerbs(session, root)
   addOtherVerbs(session, root)

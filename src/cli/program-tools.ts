@@ -1,0 +1,80 @@
+/** The verbs of a technician: doctor, top, spool. Like those of `program.ts`, loaded when asked for. */
+import { type Command, InvalidArgumentError, Option } from 'commander'
+import type { Verb } from './program.ts'
+
+type Act = (command: Command, load: () => Promise<Verb<never>>) => Command
+
+const amountArgument = (text: string): number => {
+  const amount = Number(text)
+  if (!(amount > 0 && Number.isFinite(amount)))
+    throw new InvalidArgumentError('A number above 0 is needed.')
+  return amount
+}
+
+const addSpoolVerbs = (root: Command, act: Act) => {
+  const spool = root
+    .command('spool')
+    .description('look into a spool file that nobody has open, or that was set aside')
+  act(
+    spool
+      .command('check <file>')
+      .description('is everything in it what was written? reads all of it; exit 1 if not'),
+    async () => (await import('./spool/check.ts')).check,
+  )
+  act(
+    spool
+      .command('stats <file>')
+      .description('its lanes, seqs, points, bytes and readers, and how much is not sent'),
+    async () => (await import('./spool/stats.ts')).stats,
+  )
+  act(
+    spool
+      .command('salvage <file>')
+      .description('give what it holds unsent to the running agent; may be asked again')
+      .option('--all', 'also what was sent already and is still held')
+      .option('--into <lane>', 'the lane that takes it, instead of the one of the same name')
+      .option('--dry-run', 'only say how much it would be'),
+    async () => (await import('./spool/salvage.ts')).salvage,
+  )
+}
+
+const addDoctorVerbs = (root: Command, act: Act, durationArgument: (text: string) => number) => {
+  act(
+    root
+      .command('top')
+      .description(
+        'watch rates, backlog, acks and health; a screen on a terminal, else a line each interval',
+      )
+      .addOption(
+        new Option('--interval <duration>', 'between two looks')
+          .argParser(durationArgument)
+          .default(1_000, '1s'),
+      )
+      .option('--once', 'the whole view once, then end'),
+    async () => (await import('./top.ts')).top,
+  )
+  act(
+    root
+      .command('doctor')
+      .description(
+        'look at disk, clock, rights, certificates and the way to each destination, and say what to do; ' +
+          'exit 0 all good, 3 something to look at, 4 something is wrong',
+      )
+      .addOption(
+        new Option('--card-tbw <terabytes>', 'what the card or disk is good for, for its life')
+          .argParser(amountArgument)
+          .default(10),
+      )
+      .option('--unit <name>', 'the systemd unit of the agent', 'holdfast'),
+    async () => (await import('./doctor.ts')).doctor,
+  )
+}
+
+export const addToolVerbs = (
+  root: Command,
+  act: Act,
+  durationArgument: (text: string) => number,
+): void => {
+  addDoctorVerbs(root, act, durationArgument)
+  addSpoolVerbs(root, act)
+}
