@@ -99,8 +99,9 @@ interface Answer {
   readonly setAside: readonly SetAside[]
 }
 
-/** Messages a door could not read are somebody else's trouble: they are recorded, and do not make the agent unwell. */
-const isLoss = ({ reason }: GapRow) => reason !== 'malformed' && reason !== 'refused'
+/** What a door cannot read or one destination cannot hold is recorded, and does not make the agent unwell. */
+const isLoss = ({ reason, destination }: GapRow) =>
+  reason !== 'malformed' && reason !== 'refused' && destination === ''
 
 /** Points that quotas, damage or a forgetful region cost in the last hour, from sums a minute apart. */
 const createLossMemory = (host: Pick<Host, 'clock'>) => {

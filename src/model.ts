@@ -308,6 +308,13 @@ export interface SendBatch {
   /** Sent again on purpose: bypasses the far side's "already have it". */
   readonly replay: boolean
 }
+/**
+ * Points of a segment that the far side stored without them, because it can never hold them: a gap record of this
+ * destination alone. At most one a (seq, reason).
+ */
+export interface PointsLost extends Gap {
+  readonly seq: Seq
+}
 /** A segment the far side will never take, and why. */
 export interface Rejection {
   readonly seq: Seq
@@ -318,8 +325,12 @@ export interface Rejection {
  * forwarder.
  */
 export type Outcome =
-  /** Committed: all items of the batch. `rejected` ones were refused for good. */
-  | { readonly kind: 'stored'; readonly rejected: readonly Rejection[] }
+  /** Committed: all items of the batch. `rejected` ones were refused for good, `lost` points of others likewise. */
+  | {
+      readonly kind: 'stored'
+      readonly rejected: readonly Rejection[]
+      readonly lost?: readonly PointsLost[]
+    }
   /** Transient: same bytes again later. */
   | { readonly kind: 'later'; readonly text: string; readonly afterMs?: number }
   /** Too big: fewer segments, learned limit if known. */

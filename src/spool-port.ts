@@ -13,6 +13,7 @@ import type {
   Kept,
   LaneId,
   LaneItem,
+  PointsLost,
   Quality,
   Seq,
   SeriesEntry,
@@ -51,6 +52,8 @@ export interface ReaderStatus {
 export interface Acked {
   readonly which: 'backlog' | 'live'
   readonly upTo: Seq
+  /** Points of the segments passed that the far side stored them without: booked as lost, for this reader alone. */
+  readonly lost?: readonly PointsLost[]
 }
 /**
  * The spool as the main thread sees it (a worker owns the only connection; the simulation runs the
@@ -154,6 +157,8 @@ export interface SpoolStats {
 }
 export interface GapRow extends Gap {
   readonly lane: string
+  /** The only destination that lacks these points; '' when all do. */
+  readonly destination: string
   readonly seq: Seq
   readonly seqLast: Seq
 }

@@ -36,10 +36,11 @@ export const gaps = async (
     row.seq === row.seqLast ? `${row.seq}` : `${row.seq}-${row.seqLast}`,
     amountText(row.count, row.reason === 'malformed' ? 'message' : 'point'),
     row.reason,
+    row.destination === '' ? 'all' : row.destination,
     printable(row.source),
     when(row),
   ])
-  for (const line of table([['LANE', 'SEQ', 'LOST', 'REASON', 'SOURCE', 'TIME'], ...lines]))
+  for (const line of table([['LANE', 'SEQ', 'LOST', 'REASON', 'FOR', 'SOURCE', 'TIME'], ...lines]))
     if (rows.length > 0) context.out(line)
   for (const reason of new Set(rows.map((row) => row.reason)))
     context.say(`${reason}: ${meaning[reason]}`)

@@ -151,6 +151,7 @@ export const agentStatus = both<AgentStatus>()(
 export const gapRow = both<GapRow>()(
   z.object({
     lane: text,
+    destination: text.describe('The only one that lacks these points; empty when all do'),
     seq: count,
     seqLast: count,
     reason,

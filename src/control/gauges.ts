@@ -50,12 +50,13 @@ export const createGauges = (meter: Meter): ((view: AgentView) => Promise<void>)
       const oldestUs = oldestUnackedUs === 0 ? status.nowUs : oldestUnackedUs
       meter.gauge('holdfast_spool_oldest_unacked_timestamp_seconds', oldestUs / 1e6, labels)
     }
-    const lost = new Map<string, { lane: string; reason: string; count: number }>()
-    for (const { lane, reason, count } of gaps) {
-      const key = `${lane} ${reason}`
-      lost.set(key, { lane, reason, count: count + (lost.get(key)?.count ?? 0) })
+    const lost = new Map<string, { labels: Labels; count: number }>()
+    for (const { lane, destination, reason, count } of gaps) {
+      const labels = { lane, reason, ...(destination === '' ? {} : { destination }) }
+      const key = JSON.stringify(labels)
+      lost.set(key, { labels, count: count + (lost.get(key)?.count ?? 0) })
     }
-    for (const { lane, reason, count } of lost.values())
-      countTo('holdfast_points_lost_total', count, { lane, reason })
+    for (const { labels, count } of lost.values())
+      countTo('holdfast_points_lost_total', count, labels)
   }
 }

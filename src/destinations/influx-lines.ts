@@ -1,32 +1,18 @@
 /**
  * Segments as lines: dictionary indexes become measurements, tags and fields.
  *
- * Invariants: what a dialect cannot hold is counted by reason, with its first example, and never written almost
- * right; the lines of a segment come in its own order, so that of two points of one time the later stands; the
+ * Invariants: what a dialect cannot hold is told to the caller, and never written almost right; the lines of a segment come in its own order, so that of two points of one time the later stands; the
  * series held in memory are those of one epoch, and of others as long as all are at most `seriesMax`.
  */
 import { valueAt } from '../batch.ts'
 import { openSegment } from '../codec/segment.ts'
 import { dictionaryEntriesPerRequestMax, seriesMax } from '../limits.ts'
-import type { EpochId, PointBatch, Segment, SeriesEntry, Value } from '../model.ts'
+import type { EpochId, PointBatch, SeriesEntry, Value } from '../model.ts'
 import { splitSeriesName } from '../protocol/line-name.ts'
 import { lineFieldKey, lineHead, lineValue } from '../protocol/line-write.ts'
 import type { DestinationDeps } from './destination.ts'
 
-/** Why a point is not written: a closed list, the label of a counter. */
-export type LeftOutReason = 'name' | 'value' | 'retention' | 'refused'
-export interface LeftOut {
-  readonly count: number
-  /** The first of them, for the log. */
-  readonly text: string
-}
-export type LeftOuts = Map<LeftOutReason, LeftOut>
-export const leaveOut = (all: LeftOuts, reason: LeftOutReason, text: string, count = 1): void => {
-  const before = all.get(reason)
-  all.set(reason, { count: (before?.count ?? 0) + count, text: before?.text ?? text })
-}
-
-interface SeriesLine {
+export interface SeriesLine {
   readonly name: string
   /** `measurement,tag=value field=`, or undefined when line protocol cannot say the name. */
   readonly start: string | undefined
@@ -84,30 +70,42 @@ export interface OpenedSegment {
   readonly points: PointBatch
 }
 /** Throws Failure HF-K… when the bytes are damaged. */
-export const openForLines = (segment: Segment): OpenedSegment => {
-  const { header, points } = openSegment(segment.bytes)
+export const openForLines = (bytes: Uint8Array): OpenedSegment => {
+  const { header, points } = openSegment(bytes)
   return { epoch: header.epoch, dictionaryLength: header.dictionaryLength, points }
 }
 
 /** Says why a dialect cannot hold a value that line protocol can say, or undefined. */
 export type Unholdable = (value: Value) => string | undefined
 
-export function* linesOf(
+export interface LineSink {
+  readonly line: (text: string, at: number) => void
+  readonly leaveOut: (reason: 'name' | 'value', at: number, text: string) => void
+}
+/** Points `[from, count)` in order; stops after a line when `full` says so, and answers with the next point. */
+export const writeLines = (
   points: PointBatch,
   series: readonly SeriesLine[],
   unholdable: Unholdable,
-  leftOut: LeftOuts,
-): Generator<string> {
-  for (let at = 0; at < points.count; at++) {
+  from: number,
+  sink: LineSink,
+  full: () => boolean,
+): number => {
+  for (let at = from; at < points.count; at++) {
     const { name, start } = series[points.series[at] as number] as SeriesLine
     if (start === undefined) {
-      leaveOut(leftOut, 'name', `line protocol cannot say the name ${JSON.stringify(name)}`)
+      sink.leaveOut('name', at, `line protocol cannot say the name ${JSON.stringify(name)}`)
       continue
     }
     const value = valueAt(points, at)
     const text = lineValue(value)
     const why = text === undefined ? `${value} is no number it holds` : unholdable(value)
-    if (why === undefined) yield `${start}${text} ${points.timeUs[at]}`
-    else leaveOut(leftOut, 'value', `${name} at ${points.timeUs[at]} µs: ${why}`)
+    if (why !== undefined) {
+      sink.leaveOut('value', at, `${name} at ${points.timeUs[at]} µs: ${why}`)
+      continue
+    }
+    sink.line(`${start}${text} ${points.timeUs[at]}`, at)
+    if (full()) return at + 1
   }
+  return points.count
 }

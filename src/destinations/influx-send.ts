@@ -1,29 +1,31 @@
 /**
  * One batch as write requests, one after another, and the search for lines that a server refuses.
  *
- * Invariants: `stored` means that every line was answered 204, or is counted as left out; a line is left out as
- * refused only alone in a request, and only when the server took others of the same batch; nothing is counted before
- * the batch is stored; a send holds one opened segment and one request's lines at a time.
+ * Invariants: `stored` means that every point was answered 204, or is named as lost; a line is lost as refused only
+ * alone in a request, and only when the server took others of the same batch; nothing is counted before the batch is
+ * stored; a send holds one request's lines and the segments they are of.
  */
 import { isFailure, textOf } from '../errors.ts'
 import type { Host } from '../host.ts'
-import type { Outcome, Rejection, Segment, SendBatch } from '../model.ts'
+import type { Outcome, PointBatch, Rejection, Segment, SendBatch, Seq } from '../model.ts'
 import type { DestinationDeps } from './destination.ts'
 import {
   createSeriesLines,
-  type LeftOuts,
-  leaveOut,
-  linesOf,
+  type LineSink,
   openForLines,
+  type SeriesLine,
   type Unholdable,
+  writeLines,
 } from './influx-lines.ts'
+import { createLosses, type GapWriting, gapLines, type Losses } from './influx-losses.ts'
 import { type InfluxReading, influxCodes } from './influx-outcome.ts'
 import { blocked, later } from './relay-outcome.ts'
 
 type Setback = Extract<Outcome, { kind: 'later' | 'blocked' | 'smaller' }>
 export interface SenderParts {
-  readonly deps: Pick<DestinationDeps, 'name' | 'spool'> & { readonly host: Host }
+  readonly deps: Pick<DestinationDeps, 'name' | 'agent' | 'spool'> & { readonly host: Host }
   readonly unholdable: Unholdable
+  readonly gaps: Pick<GapWriting, 'timeUnitUs' | 'strings'>
   /** Lines of one request, uncompressed. */
   readonly bytesMax: number
   /** One write; never rejects for trouble on the way. */
@@ -41,10 +43,26 @@ const logEveryMs = 60_000
 interface Sending {
   readonly lane: string
   readonly segments: number
-  readonly leftOut: LeftOuts
+  readonly losses: Losses
   taken: number
   refused: number
 }
+/** Lines of one request, and where each comes from. */
+interface Lines {
+  readonly texts: string[]
+  /** Of each line, its point in the segment of its run. */
+  readonly at: number[]
+  readonly runs: Run[]
+  bytes: number
+}
+interface Run {
+  /** Its first line. */
+  readonly from: number
+  readonly seq: Seq
+  readonly points: PointBatch
+  readonly names: readonly SeriesLine[]
+}
+const noLines = (): Lines => ({ texts: [], at: [], runs: [], bytes: 0 })
 
 export const createInfluxSender = (parts: SenderParts) => {
   const { deps, post } = parts
@@ -66,139 +84,153 @@ export const createInfluxSender = (parts: SenderParts) => {
       `the server refuses every point: ${text}`,
       'Types of fields, names or limits of the server: mend it there, nothing was dropped.',
     )
-  const refuse = (sending: Sending, line: string, text: string): Setback | undefined => {
-    leaveOut(sending.leftOut, 'refused', `${text} (${line.slice(0, 200)})`)
+  const lose = (
+    { losses }: Sending,
+    lines: Lines,
+    line: number,
+    reason: 'retention' | 'refused',
+    text: string,
+  ) => {
+    const run = lines.runs.findLast(({ from }) => from <= line) as Run
+    const at = lines.at[line] as number
+    const { name } = run.names[run.points.series[at] as number] as SeriesLine
+    losses.add(reason, text, run.seq, name, run.points.timeUs[at] as number)
+  }
+  const refuse = (
+    sending: Sending,
+    lines: Lines,
+    line: number,
+    text: string,
+  ): Setback | undefined => {
+    lose(sending, lines, line, 'refused', `${text} (${lines.texts[line]?.slice(0, 200)})`)
     sending.refused++
     const most = sending.taken === 0 ? refusedAtFirstMax : refusedMax
     return sending.refused > most ? refusesAll(text) : undefined
   }
-  const halves = async (
-    sending: Sending,
-    lines: readonly string[],
-    signal: AbortSignal,
-  ): Promise<Setback | undefined> => {
-    const middle = lines.length >> 1
-    return (
-      (await write(sending, lines.slice(0, middle), signal)) ??
-      (await write(sending, lines.slice(middle), signal))
-    )
-  }
+  /** Lines `[from, to)`. */
   const write = async (
     sending: Sending,
-    lines: readonly string[],
+    lines: Lines,
+    from: number,
+    to: number,
     signal: AbortSignal,
   ): Promise<Setback | undefined> => {
-    const said = await post(lines, signal)
+    const halves = async () => {
+      const middle = (from + to) >> 1
+      return (
+        (await write(sending, lines, from, middle, signal)) ??
+        (await write(sending, lines, middle, to, signal))
+      )
+    }
+    const texts = lines.texts.slice(from, to)
+    const said = await post(texts, signal)
     switch (said.kind) {
       case 'taken':
-        sending.taken += lines.length
+        sending.taken += to - from
         widen()
         return undefined
       case 'too-old':
-        leaveOut(sending.leftOut, 'retention', said.text, lines.length)
+        for (let line = from; line < to; line++) lose(sending, lines, line, 'retention', said.text)
         return undefined
       case 'setback':
         return said.setback
       case 'suspect':
+        return to - from > 1 ? await halves() : refuse(sending, lines, from, said.text)
       case 'too-big': {
-        const [line] = lines
-        if (line !== undefined && lines.length === 1) return refuse(sending, line, said.text)
-        if (said.kind === 'suspect') return halves(sending, lines, signal)
-        const bytes = lines.reduce((sum, one) => sum + one.length + 1, 0)
+        if (to - from === 1) return refuse(sending, lines, from, said.text)
+        const bytes = texts.reduce((sum, one) => sum + one.length + 1, 0)
         bytesMax = Math.max(1, Math.min(bytesMax, bytes >> 1))
         requests = 0
         host.log.info('request_limit_learned', { destination, bytesMax })
         // Never "smaller" for a single segment, which would be given up: its lines can be cut.
-        if (sending.segments > 1) return { kind: 'smaller', text: said.text }
-        return halves(sending, lines, signal)
+        return sending.segments > 1 ? { kind: 'smaller', text: said.text } : await halves()
       }
     }
   }
-  /** Sends what is full; the rest waits for the next segment's lines. */
+  /** Sends what is full; what is left waits in the answer for the next segment's lines. */
   const sendSegment = async (
     sending: Sending,
-    waiting: Waiting,
-    segment: Segment,
+    begun: Lines,
+    { bytes, seq }: Segment,
     signal: AbortSignal,
-  ): Promise<Setback | undefined> => {
-    const { epoch, dictionaryLength, points } = openForLines(segment)
+  ): Promise<Lines | Setback> => {
+    const { epoch, dictionaryLength, points } = openForLines(bytes)
     const names = await series.of(epoch, dictionaryLength)
     if (names === undefined) return later(`the spool does not hold the series of epoch ${epoch}`)
-    for (const line of linesOf(points, names, parts.unholdable, sending.leftOut)) {
-      const full = waiting.lines.length >= linesMax || waiting.bytes + line.length >= bytesMax
-      if (full && waiting.lines.length > 0) {
-        const setback = await write(sending, waiting.take(), signal)
-        if (setback !== undefined) return setback
-      }
-      waiting.add(line)
+    let lines = begun
+    const sink: LineSink = {
+      line: (text, at) => {
+        lines.texts.push(text)
+        lines.at.push(at)
+        lines.bytes += text.length + 1
+      },
+      leaveOut: (reason, at, text) => {
+        const { name } = names[points.series[at] as number] as SeriesLine
+        sending.losses.add(reason, text, seq, name, points.timeUs[at] as number)
+      },
     }
-    return undefined
+    const full = () => lines.texts.length >= linesMax || lines.bytes >= bytesMax
+    for (let next = 0; next < points.count; ) {
+      lines.runs.push({ from: lines.texts.length, seq, points, names })
+      next = writeLines(points, names, parts.unholdable, next, sink, full)
+      if (!full()) break
+      const setback = await write(sending, lines, 0, lines.texts.length, signal)
+      if (setback !== undefined) return setback
+      lines = noLines()
+    }
+    return lines
   }
-  const tell = ({ leftOut, lane }: Sending) => {
-    for (const [reason, { count }] of leftOut) {
+  const tell = ({ losses, lane }: Sending) => {
+    const reasons = losses.byReason()
+    for (const [reason, { count }] of reasons) {
       const labels = { destination, reason }
       host.meter.count('holdfast_destination_points_left_out_total', count, labels)
     }
     const nowMs = host.clock.monotonicMs()
-    if (leftOut.size === 0 || nowMs - loggedMs < logEveryMs) return
+    if (reasons.size === 0 || nowMs - loggedMs < logEveryMs) return
     loggedMs = nowMs
-    for (const [reason, { count, text }] of leftOut)
+    for (const [reason, { count, text }] of reasons)
       host.log.error('points_left_out', { destination, lane, reason, count, text })
+  }
+  /** What is lost is told there too. A server that refuses even this is told nothing: the gap records stand here. */
+  const tellThere = async (batch: SendBatch, losses: Losses, signal: AbortSignal) => {
+    const writing = { agent: deps.agent, nowUs: host.clock.nowUs(), ...parts.gaps }
+    const lines = gapLines(batch, losses.lost(), writing)
+    if (lines.length === 0) return undefined
+    const said = await post(lines, signal)
+    if (said.kind === 'setback') return said.setback
+    if (said.kind === 'suspect' || said.kind === 'too-big')
+      host.log.warn('gap_records_refused', { destination, lane: batch.lane, text: said.text })
+    return undefined
   }
 
   return async (batch: SendBatch, signal: AbortSignal): Promise<Outcome> => {
-    // A loss has no place in these systems; it is told by the agent, and by a region.
     const segments = batch.items.filter((item) => item.type === 'segment')
-    const { lane } = batch
-    const leftOut: LeftOuts = new Map()
-    const sending: Sending = { lane, segments: segments.length, leftOut, taken: 0, refused: 0 }
+    const losses = createLosses()
+    const sending = { lane: batch.lane, segments: segments.length, losses, taken: 0, refused: 0 }
     const rejected: Rejection[] = []
-    const waiting = createWaiting()
+    let lines = noLines()
     for (const segment of segments) {
       try {
-        const setback = await sendSegment(sending, waiting, segment, signal)
-        if (setback !== undefined) return setback
+        const rest = await sendSegment(sending, lines, segment, signal)
+        if ('kind' in rest) return rest
+        lines = rest
       } catch (error) {
         if (!isFailure(error) || !error.code.startsWith('HF-K')) throw error
         rejected.push({ seq: segment.seq, text: textOf(error) })
       }
     }
-    if (waiting.lines.length > 0) {
-      const setback = await write(sending, waiting.take(), signal)
+    if (lines.texts.length > 0) {
+      const setback = await write(sending, lines, 0, lines.texts.length, signal)
       if (setback !== undefined) return setback
     }
     if (sending.taken === 0 && sending.refused > 0)
-      return refusesAll(leftOut.get('refused')?.text ?? '')
-    if (rejected.length === 0) tell(sending)
-    return { kind: 'stored', rejected }
-  }
-}
-
-interface Waiting {
-  readonly lines: readonly string[]
-  readonly bytes: number
-  readonly add: (line: string) => void
-  readonly take: () => readonly string[]
-}
-const createWaiting = (): Waiting => {
-  let lines: string[] = []
-  let bytes = 0
-  return {
-    get lines() {
-      return lines
-    },
-    get bytes() {
-      return bytes
-    },
-    add: (line) => {
-      lines.push(line)
-      bytes += line.length + 1
-    },
-    take: () => {
-      const taken = lines
-      lines = []
-      bytes = 0
-      return taken
-    },
+      return refusesAll(losses.byReason().get('refused')?.text ?? '')
+    if (rejected.length > 0) return { kind: 'stored', rejected }
+    const setback = await tellThere(batch, losses, signal)
+    if (setback !== undefined) return setback
+    tell(sending)
+    const lost = losses.lost()
+    return { kind: 'stored', rejected, ...(lost.length === 0 ? {} : { lost }) }
   }
 }

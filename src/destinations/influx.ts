@@ -135,13 +135,15 @@ const create = (deps: DestinationDeps, config: InfluxConfig): Destination => {
       return { kind: 'setback', setback: trouble }
     }
   }
-  const unholdable: Unholdable = config.dialect === 'victoriametrics' ? noFloat : () => undefined
+  const victoria = config.dialect === 'victoriametrics'
+  const unholdable: Unholdable = victoria ? noFloat : () => undefined
+  const gaps = { timeUnitUs: victoria ? 1_000 : 1, strings: !victoria }
   return {
     name: deps.name,
     type: 'influx',
     bodyBytesMax: segmentBytesOfSend,
     standing: async () => ({ kind: 'unknown' }),
-    send: createInfluxSender({ deps, unholdable, bytesMax: config.body_max, post }),
+    send: createInfluxSender({ deps, unholdable, gaps, bytesMax: config.body_max, post }),
     [Symbol.asyncDispose]: async () => {
       await http.close()
       tls[Symbol.dispose]()

@@ -18,7 +18,15 @@
  */
 import type { Host } from '../host.ts'
 import { helloIdleMs } from '../limits.ts'
-import type { Destination, LaneStanding, SendBatch, Seq, Service, Standing } from '../model.ts'
+import type {
+  Destination,
+  LaneStanding,
+  PointsLost,
+  SendBatch,
+  Seq,
+  Service,
+  Standing,
+} from '../model.ts'
 import type { LaneStatus, SpoolPort } from '../spool-port.ts'
 import {
   firstSetback,
@@ -84,9 +92,9 @@ export const createForwarder = (parts: ForwarderParts): Forwarder => {
   /** Setbacks since the last committed answer. */
   let failures = 0
 
-  const onStored = (lane: string, batch: SendBatch) => {
+  const onStored = (lane: string, batch: SendBatch, lost: readonly PointsLost[]) => {
     failures = 0
-    progress.stored(lane, batch.items)
+    progress.stored(lane, batch.items, lost)
   }
   const openLanes = async () => {
     const known = await spool.lanes()

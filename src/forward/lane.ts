@@ -7,7 +7,16 @@
  * dropped: what is rejected for good is replaced by a tombstone first, which is then sent in its place.
  */
 import type { Host } from '../host.ts'
-import type { Cursor, Destination, LaneId, LaneItem, Outcome, SendBatch, Seq } from '../model.ts'
+import type {
+  Cursor,
+  Destination,
+  LaneId,
+  LaneItem,
+  Outcome,
+  PointsLost,
+  SendBatch,
+  Seq,
+} from '../model.ts'
 import type { SpoolPort } from '../spool-port.ts'
 import { firstSetback, follow, type Setback, settled } from './backoff.ts'
 import type { Bandwidth } from './bandwidth.ts'
@@ -33,7 +42,7 @@ export interface LaneParts {
   readonly host: Host
   readonly options: LaneOptions
   readonly learned: Learned
-  readonly onStored: (lane: string, batch: SendBatch) => void
+  readonly onStored: (lane: string, batch: SendBatch, lost: readonly PointsLost[]) => void
 }
 export interface ForwardLane {
   readonly lane: string
@@ -63,10 +72,10 @@ export const createForwardLane = (
   let acking: Promise<unknown> = Promise.resolve()
 
   /** One at a time: which cursor an ack moves depends on what the one before it did (the merge). */
-  const ack = (front: boolean, upTo: Seq): Promise<void> => {
+  const ack = (front: boolean, upTo: Seq, lost: readonly PointsLost[]): Promise<void> => {
     const next = acking.then(async () => {
       const which = front && cursor.live !== null ? 'live' : 'backlog'
-      cursor = await spool.ack(lane, reader, { which, upTo })
+      cursor = await spool.ack(lane, reader, { which, upTo, lost })
     })
     acking = next.catch(() => undefined)
     return next
@@ -117,8 +126,9 @@ export const createForwardLane = (
           // from a clean answer.
           if (outcome.rejected.length > 0) return quarantine(outcome.rejected, after)
           if (pointsIn(batch.items) > 0) learned.rejecting = 0
-          await ack(front, seqLastOf(batch.items.at(-1) as LaneItem))
-          parts.onStored(lane, batch)
+          const lost = outcome.lost ?? []
+          await ack(front, seqLastOf(batch.items.at(-1) as LaneItem), lost)
+          parts.onStored(lane, batch, lost)
           widen()
           return { kind: 'taken' }
         }

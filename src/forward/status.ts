@@ -3,7 +3,7 @@
  * Invariants: bounded (one entry a lane); trouble is logged when it changes, not at each attempt.
  */
 import type { Host } from '../host.ts'
-import type { LaneItem, Seq } from '../model.ts'
+import type { LaneItem, PointsLost, Seq } from '../model.ts'
 import type { LaneStatus } from '../spool-port.ts'
 import type { Setback } from './backoff.ts'
 import { pointsIn, wireBytesOf } from './pump.ts'
@@ -84,15 +84,16 @@ export const createProgress = (host: Pick<Host, 'clock' | 'log' | 'meter'>, read
       heardMs = clock.monotonicMs()
     },
     sinceHeardMs: () => clock.monotonicMs() - heardMs,
-    stored: (lane: string, items: readonly LaneItem[]) => {
+    stored: (lane: string, items: readonly LaneItem[], lost: readonly PointsLost[]) => {
       const known = laneOf(lane)
-      const points = pointsIn(items)
+      const passed = pointsIn(items)
+      const points = passed - lost.reduce((sum, { count }) => sum + count, 0)
       heardMs = clock.monotonicMs()
       wellAgain()
       lastAckUs = clock.nowUs()
       pointsSent += points
       bytesSent += wireBytesOf(items)
-      known.pendingPoints = Math.max(0, known.pendingPoints - points)
+      known.pendingPoints = Math.max(0, known.pendingPoints - passed)
       for (const item of items)
         if (item.type === 'segment') known.ackedUs = Math.max(known.ackedUs, item.timeUsMax)
       moveRate(points)

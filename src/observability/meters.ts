@@ -77,9 +77,10 @@ export const meters: Readonly<Record<string, MeterDeclaration>> = {
   ),
   holdfast_points_pending: gauge('Points accepted and not yet acked.', 'lane', 'destination'),
   holdfast_points_lost_total: counter(
-    'Declared lost by gap records: points, or messages where malformed.',
+    'Declared lost by gap records: points, or messages where malformed. With a destination: lost for it alone.',
     'lane',
     'reason',
+    'destination',
   ),
 
   holdfast_points_acked_total: counter('Points acked by the far side.', 'destination'),

@@ -13,6 +13,7 @@ import { dictionaryHolds, epochNamed } from './epochs.ts'
 import { type GapRecord, gapRows, segmentsToGaps } from './gaps.ts'
 import { fillHole } from './holes.ts'
 import { quarantineSegment } from './quarantine.ts'
+import { listReaderGaps } from './reader-gaps.ts'
 import { blob, integer } from './schema.ts'
 import { alive, asFailure, die, keyOf, type LaneState, type SpoolState, seqOf } from './state.ts'
 import { write } from './write.ts'
@@ -205,15 +206,19 @@ export const estimate = (
       ...[2 ** 44, 2 ** 44, keyOf(lane.id, 0), keyOf(lane.id, lane.now.head), fromUs, toUs],
     ) as RangeEstimate
 
-/** The newest recorded losses of all lanes. */
+/** The newest recorded losses of all lanes, and of single readers. */
 export const listGaps = (state: SpoolState, limit: number): readonly GapRow[] =>
   [...state.lanes.values()]
     .flatMap((lane) =>
-      gapRows(state, lane, 0, lane.now.head).map((row) => ({
-        lane: lane.name,
-        ...tombstoneOf(state, row, 0).gap,
-        seq: row.seq,
-        seqLast: seqOf(row.key),
-      })),
+      [
+        ...gapRows(state, lane, 0, lane.now.head).map((row) => ({
+          lane: lane.name,
+          destination: '',
+          ...tombstoneOf(state, row, 0).gap,
+          seq: row.seq,
+          seqLast: seqOf(row.key),
+        })),
+        ...listReaderGaps(state, lane),
+      ].sort((a, b) => a.seqLast - b.seqLast),
     )
     .slice(-limit)

@@ -9,6 +9,14 @@ import { Failure } from '../errors.ts'
 import type { Cursor, Gap, Seq } from '../model.ts'
 import type { Acked } from '../spool-port.ts'
 import { putGap, readersPast } from './gaps.ts'
+import {
+  acceptLost,
+  dropReaderGaps,
+  noGaps,
+  saveReaderGaps,
+  takeBackLost,
+  withUnsaved,
+} from './reader-gaps.ts'
 import { stubRows } from './retention.ts'
 import {
   keyOf,
@@ -70,7 +78,9 @@ export const addReader = (
     start: backlog,
     acceptedBefore: lane.now.accepted - held.points - held.lost,
     keepsAfter: Number.POSITIVE_INFINITY,
+    unsaved: noGaps,
   }
+  dropReaderGaps(state, lane, name)
   const reader: ReaderState = { name, now, saved: null, merged: false }
   lane.readers.set(name, reader)
   return reader
@@ -80,6 +90,7 @@ export const closeReader = (state: SpoolState, lane: LaneState, name: string): v
   if (!lane.readers.has(name)) return
   write(state, 'none', () => {
     lane.readers.delete(name)
+    dropReaderGaps(state, lane, name)
     state.sql('DELETE FROM cursors WHERE lane = ? AND reader = ?').run(lane.id, name)
   })
 }
@@ -109,7 +120,14 @@ export const ack = (state: SpoolState, lane: LaneState, name: string, acked: Ack
   const to = !onLive && live !== null ? Math.min(acked.upTo, live.start) : acked.upTo
   if (to <= after) return cursorOf(reader)
   const { points, lost } = book(state, lane, after, to)
-  const booked = { ...now, delivered: now.delivered + points, lost: now.lost + lost }
+  const gaps = acceptLost(state, lane, acked.lost ?? [], after, to)
+  const partly = gaps.reduce((sum, { count }) => sum + count, 0)
+  const booked = {
+    ...now,
+    delivered: now.delivered + points - partly,
+    lost: now.lost + lost + partly,
+    unsaved: withUnsaved(reader, gaps),
+  }
   if (onLive && live !== null) reader.now = { ...booked, live: { start: live.start, upTo: to } }
   else if (live !== null && to >= live.start) {
     reader.now = { ...booked, backlog: live.upTo, live: null }
@@ -147,8 +165,10 @@ const unbook = (
       .sql('UPDATE gaps SET delivered_to = ? WHERE key = ?')
       .run(JSON.stringify(names.filter((name) => name !== reader.name)), row.key)
   }
+  const partly = takeBackLost(state, lane, reader.name, after, to)
   const { now } = reader
-  reader.now = { ...now, delivered: now.delivered - points, lost: now.lost - lost }
+  const delivered = now.delivered - points + partly
+  reader.now = { ...now, delivered, lost: now.lost - lost - partly }
 }
 
 /** Inside a transaction: the far side asks for what came before the reader began; that becomes its concern. */
@@ -240,6 +260,7 @@ export const rewind = (
   const to = Math.min(after, reader.now.backlog)
   if (to === reader.now.backlog && reader.now.live === null) return cursorOf(reader)
   return write(state, 'write', () => {
+    saveReaderGaps(state, lane, reader)
     const { backlog, live, start } = reader.now
     unbook(state, lane, reader, Math.max(to, start), backlog)
     if (to < start) reachBack(state, lane, reader, to)

@@ -11,6 +11,7 @@ import { createOpenColumns } from './columns.ts'
 import { saveDictionary } from './commit.ts'
 import { pruneEpochs, putBase, renumberFrom } from './epochs.ts'
 import { recordGap } from './gaps.ts'
+import { noGaps } from './reader-gaps.ts'
 import { blob, rowCrc } from './schema.ts'
 import { keepsAfter, type StageRow, stageRows } from './stage-rows.ts'
 import {
@@ -73,6 +74,7 @@ const readerOf = (row: CursorRow, keepsAfter: Seq): ReaderState => {
     start: row.start,
     acceptedBefore: row.accepted_before,
     keepsAfter,
+    unsaved: noGaps,
   }
   return { name: row.reader, now, saved: now, merged: false }
 }

@@ -90,13 +90,26 @@ CREATE TABLE cursors (
   backlog INTEGER NOT NULL,        -- everything <= is acked
   live_start INTEGER,              -- the second cursor: (live_start, live_up_to] is acked too
   live_up_to INTEGER,
-  delivered INTEGER NOT NULL,      -- points in segments passed
-  lost INTEGER NOT NULL,           -- counts of tombstones passed
+  delivered INTEGER NOT NULL,      -- points in segments passed, less those in reader_gaps
+  lost INTEGER NOT NULL,           -- counts of tombstones passed, and of reader_gaps
   reduced INTEGER NOT NULL,        -- points a stage read and did not give out (0 for destinations)
   start INTEGER NOT NULL,          -- the seq after which the reader began
   accepted_before INTEGER NOT NULL, -- the lane's accepted in seqs <= start
   crc INTEGER NOT NULL,            -- rowCrc of all columns before
   PRIMARY KEY (lane, reader)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE reader_gaps (
+  lane INTEGER NOT NULL,
+  reader TEXT NOT NULL,
+  seq_last INTEGER NOT NULL,
+  reason TEXT NOT NULL,
+  seq INTEGER NOT NULL,            -- first seq; below seq_last only where rows were folded
+  count INTEGER NOT NULL,          -- points of segments passed that this reader's far side can never hold
+  source TEXT NOT NULL,            -- series, '' when many
+  time_us_min INTEGER NOT NULL,
+  time_us_max INTEGER NOT NULL,
+  PRIMARY KEY (lane, reader, seq_last, reason)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE stages (

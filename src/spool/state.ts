@@ -15,6 +15,7 @@ import type { ClockReading, EpochId, LaneId, Seq, SeriesTable } from '../model.t
 import type { Anchor } from './anchor.ts'
 import type { OpenColumns } from './columns.ts'
 import type { Dictionary } from './dictionary.ts'
+import type { ReaderGap } from './reader-gaps.ts'
 import type { StageState } from './stages.ts'
 
 export interface LaneOptions {
@@ -64,6 +65,8 @@ export interface ReaderNow {
   readonly acceptedBefore: number
   /** Of a stage: what lies above may not be trimmed, though the cursor has passed it. Infinity for others. */
   readonly keepsAfter: Seq
+  /** Gap records of this reader alone that the file does not have yet. */
+  readonly unsaved: readonly ReaderGap[]
 }
 export interface ReaderState {
   readonly name: string

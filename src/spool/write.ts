@@ -6,6 +6,7 @@
  */
 
 import { isFailure } from '../errors.ts'
+import { saveReaderGaps } from './reader-gaps.ts'
 import { trimPassed } from './retention.ts'
 import { rowCrc } from './schema.ts'
 import {
@@ -78,6 +79,7 @@ const saveLane = (state: SpoolState, lane: LaneState) => {
 const saveReaders = (state: SpoolState, lane: LaneState) => {
   for (const reader of lane.readers.values()) {
     if (reader.saved === reader.now) continue
+    saveReaderGaps(state, lane, reader)
     const { backlog, live, delivered, lost, reduced, start, acceptedBefore } = reader.now
     const values = [
       ...[lane.id, reader.name, backlog, live?.start ?? null, live?.upTo ?? null],

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { after, test } from 'node:test'
 import { influxDestination } from '../../src/destinations/influx.ts'
 import { createSystemHost, type Meter } from '../../src/host.ts'
-import type { Destination } from '../../src/model.ts'
+import type { Destination, Outcome } from '../../src/model.ts'
 import { createCertificates } from '../support/certificates.ts'
 import { influxUser, startInflux, startVictoria } from '../support/influx-servers.ts'
 import { killAll } from '../support/processes.ts'
@@ -96,6 +96,8 @@ const makeInfluxRig = async (options: RigOptions = {}, at = influx): Promise<Inf
     options,
   )
 }
+const pointsOf = async (database: string) =>
+  (await (await victoria).samples(database)).filter(([name]) => !name.startsWith('holdfast_gaps'))
 /** VictoriaMetrics holds whole milliseconds. */
 const inMilliseconds = (log: TestLog): TestLog => ({
   ...log,
@@ -106,7 +108,7 @@ const inMilliseconds = (log: TestLog): TestLog => ({
 })
 const makeVictoriaRig = async (options: RigOptions = {}): Promise<InfluxRig> => {
   const server = await victoria
-  const arrived = async (database: string) => (await server.samples(database)).length
+  const arrived = async (database: string) => (await pointsOf(database)).length
   const log = inMilliseconds(createTestLog('gw-7'))
   const config = { dialect: 'victoriametrics' }
   return makeRig({ url: server.url, arrived }, log, `db${databases++}`, config, options)
@@ -123,6 +125,10 @@ runDestinationContract('influx, InfluxDB 1', makeInfluxRig, [
 runDestinationContract('influx, VictoriaMetrics', makeVictoriaRig, ['answers', 'lost-answer'])
 
 const stored = { kind: 'stored', rejected: [] }
+const losing = (outcome: Outcome) =>
+  outcome.kind !== 'stored' || outcome.rejected.length > 0
+    ? outcome
+    : outcome.lost?.map(({ seq, count, source, reason }) => [seq, count, source, reason])
 const timeUs = 1_700_000_000_000_000
 
 test('influx, InfluxDB 1: every kind of value comes back as it went', async () => {
@@ -169,9 +175,18 @@ test('influx, InfluxDB 1: one bad point among 10,000 is found; the others stand'
     timeUs: timeUs + 1 + at,
     value: at === 7_321 ? 'offline' : at === 7_322 ? Number.NaN : at / 7,
   }))
-  assert.deepEqual(await destination.send(log.batch([log.add(many)]), signal), stored)
+  const batch = log.batch([log.add(many)])
+  for (const _ of ['sent', 'sent again'])
+    assert.deepEqual(losing(await destination.send(batch, signal)), [[2, 2, 'm.v', 'rejected']])
   assert.equal(await rig.arrived(), 9_999)
-  assert.deepEqual(leftOut, { value: 1, refused: 1 })
+  assert.deepEqual(leftOut, { value: 2, refused: 2 })
+  const { query } = await influx
+  const gaps = await query(
+    'SELECT "count", seq, from_us, to_us, source, agent, lane, reason FROM holdfast_gaps',
+    rig.database,
+  )
+  const from = timeUs + 1 + 7_321
+  assert.deepEqual(gaps, [[from + 2, 2, 2, from, from + 1, 'm.v', 'gw-7', 'raw', 'rejected']])
 })
 
 test('influx, InfluxDB 1: a server that takes nothing pauses the destination, and drops nothing', async () => {
@@ -207,7 +222,8 @@ test('influx, InfluxDB 1: points older than the server keeps are counted, whatev
     value: at,
   }))
   const items = [log.add(old), log.add([{ name: 'm.v', timeUs: nowUs, value: 1 }])]
-  assert.deepEqual(await destination.send(log.batch([items[0] as never]), signal), stored)
+  const lost = losing(await destination.send(log.batch([items[0] as never]), signal))
+  assert.deepEqual(lost, [[1, 300, 'm.v', 'rejected']])
   assert.deepEqual(await destination.send(log.batch([items[1] as never]), signal), stored)
   assert.deepEqual(leftOut, { retention: 300 })
   assert.equal(await rig.arrived(), 1)
@@ -237,9 +253,10 @@ test('influx, VictoriaMetrics: what it would alter is left out and counted', asy
     { name: 'm.v', timeUs: 3, value: 42n },
     { name: 'm.v', timeUs: 4, value: true },
   ]
-  assert.deepEqual(await rig.destination.send(rig.log.batch([rig.log.add(points)]), signal), stored)
+  const lost = losing(await rig.destination.send(rig.log.batch([rig.log.add(points)]), signal))
+  assert.deepEqual(lost, [[1, 2, 'm.v', 'rejected']])
   assert.deepEqual(rig.leftOut, { value: 2 })
-  const held = await (await victoria).samples(rig.database)
+  const held = await pointsOf(rig.database)
   assert.deepEqual(
     held.map(([name, ms, value]) => [name, ms - timeUs / 1_000, value]),
     [
@@ -248,4 +265,7 @@ test('influx, VictoriaMetrics: what it would alter is left out and counted', asy
       ['m_v', 4, 1],
     ],
   )
+  const gaps = await (await victoria).samples(rig.database)
+  const count = gaps.filter(([name]) => name === 'holdfast_gaps_count')
+  assert.deepEqual(count, [['holdfast_gaps_count', timeUs / 1_000 + 1 + 1, 2]])
 })

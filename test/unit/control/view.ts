@@ -120,6 +120,7 @@ export const createView = (answer: Partial<AgentView> = {}): Recorded => {
       [
         {
           lane: 'raw',
+          destination: '',
           seq: 5,
           seqLast: 6,
           reason: 'quota' as const,

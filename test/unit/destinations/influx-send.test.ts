@@ -9,6 +9,7 @@ import { createSystemHost, type LogFields, silentLog } from '../../../src/host.t
 import { createTestLog, type LogPoint } from '../../contract/destination-log.ts'
 
 const signal = new AbortController().signal
+const stored = { kind: 'stored', rejected: [] }
 const taken: InfluxReading = { kind: 'taken' }
 const bytesOf = (lines: readonly string[]) => lines.reduce((sum, one) => sum + one.length + 1, 0)
 const points = (count: number, name = 'm.v', from = 0): LogPoint[] =>
@@ -22,8 +23,9 @@ const setUp = (answer: (lines: readonly string[]) => InfluxReading, bytesMax = 1
   })
   const requests: (readonly string[])[] = []
   const send = createInfluxSender({
-    deps: { name: 'influx', spool: log.spool, host },
+    deps: { name: 'influx', agent: 'gw-7', spool: log.spool, host },
     unholdable: () => undefined,
+    gaps: { timeUnitUs: 1, strings: true },
     bytesMax,
     post: async (lines) => {
       requests.push(lines)
@@ -42,7 +44,7 @@ test('names, values and microseconds as line protocol writes them', async () => 
     { name: 'lonely', timeUs, value: true },
     { name: 'line 1.text', timeUs, value: 'a "b"' },
   ])
-  assert.deepEqual(await send(log.batch([item]), signal), { kind: 'stored', rejected: [] })
+  assert.deepEqual(await send(log.batch([item]), signal), stored)
   assert.deepEqual(requests, [
     [
       `line\\ 1,plant=north temp=21.5 ${timeUs}`,
@@ -52,7 +54,7 @@ test('names, values and microseconds as line protocol writes them', async () => 
     ],
   ])
 })
-test('what line protocol cannot say is left out, and told once', async () => {
+test('what line protocol cannot say is lost, told here once and there each time with the same line', async () => {
   const { log, send, requests, told } = setUp(() => taken)
   const odd = [
     { name: 'm.v', timeUs: 1, value: Number.NaN },
@@ -60,10 +62,18 @@ test('what line protocol cannot say is left out, and told once', async () => {
     { name: 'bad\nname.v', timeUs: 3, value: 1 },
     { name: 'm.v', timeUs: 4, value: 2 },
   ]
-  const batch = log.batch([log.add(odd)])
-  await send(batch, signal)
-  assert.deepEqual(requests, [['m,plant=north v=2 4']])
-  await send(batch, signal)
+  const item = log.add(odd)
+  const outcome = await send(log.batch([item]), signal)
+  const loss = { seq: 1, reason: 'rejected', count: 3, source: '', timeUsMin: 1, timeUsMax: 3 }
+  assert.deepEqual(outcome, { ...stored, lost: [loss] })
+  const fields = `count=3i,seq=1i,seq_last=1i,from_us=1i,to_us=3i,epoch="${item.epoch}"`
+  const sent = [
+    ['m,plant=north v=2 4'],
+    [`holdfast_gaps,agent=gw-7,lane=raw,reason=rejected ${fields} 2`],
+  ]
+  assert.deepEqual(requests, sent)
+  await send(log.batch([item]), signal)
+  assert.deepEqual(requests, [...sent, ...sent])
   assert.deepEqual(
     told.map(({ reason, count }) => [reason, count]),
     [
@@ -72,11 +82,30 @@ test('what line protocol cannot say is left out, and told once', async () => {
     ],
   )
 })
-test('a loss alone, and a segment of nothing but NaN, need no request', async () => {
+test('a tombstone and a segment of nothing but NaN are a line each, one series by its name', async () => {
   const { log, send, requests } = setUp(() => taken)
   const items = [log.addGap({ count: 3 }), log.add([{ name: 'm.v', timeUs: 1, value: Number.NaN }])]
-  assert.deepEqual(await send(log.batch(items), signal), { kind: 'stored', rejected: [] })
-  assert.deepEqual(requests, [])
+  const outcome = await send(log.batch(items), signal)
+  assert.ok(outcome.kind === 'stored')
+  assert.deepEqual(
+    outcome.lost?.map(({ seq, count, source }) => [seq, count, source]),
+    [[2, 1, 'm.v']],
+  )
+  assert.deepEqual(
+    requests.flat().map((line) => /reason=(\w+) count=(\d+)i.* (?:\d+)$/.exec(line)?.slice(1)),
+    [
+      ['quota', '3'],
+      ['rejected', '1'],
+    ],
+  )
+})
+test('gap records that the server refuses hold nothing up', async () => {
+  const { log, send, requests } = setUp((lines) =>
+    lines[0]?.startsWith('holdfast_gaps') === true ? { kind: 'suspect', text: 'no' } : taken,
+  )
+  const outcome = await send(log.batch([log.addGap({ count: 3 }), log.add(points(1))]), signal)
+  assert.deepEqual(outcome, stored)
+  assert.equal(requests.length, 2)
 })
 test('segments of several epochs use their own dictionaries', async () => {
   const { log, send, requests } = setUp(() => taken)
@@ -116,6 +145,7 @@ test('whichever lines are refused: the others are written, those are counted', a
       const refused = new Set(bad.map((at) => `m,plant=north v=${at} ${at}`))
       const written = new Set<string>()
       const { log, send, told } = setUp((lines) => {
+        if (lines[0]?.startsWith('holdfast_gaps') === true) return taken
         if (lines.some((line) => refused.has(line))) return { kind: 'suspect', text: 'conflict' }
         for (const line of lines) written.add(line)
         return taken
@@ -124,8 +154,11 @@ test('whichever lines are refused: the others are written, those are counted', a
       const items = [log.add(points(1, 'fine.v')), log.add(points(400))]
       const outcome = await send(log.batch(items), signal)
       if (outcome.kind === 'blocked') return assert.ok(bad.length > 10 && written.size === 0)
-      assert.deepEqual(outcome, { kind: 'stored', rejected: [] })
+      assert.ok(outcome.kind === 'stored')
       assert.equal(written.size, 401 - bad.length)
+      const loss = { seq: 2, reason: 'rejected', count: bad.length, source: 'm.v' }
+      const times = { timeUsMin: Math.min(...bad), timeUsMax: Math.max(...bad) }
+      assert.deepEqual(outcome.lost ?? [], bad.length === 0 ? [] : [{ ...loss, ...times }])
       assert.equal(told[0]?.count, bad.length === 0 ? undefined : bad.length)
     }),
     { numRuns: 50 },
