@@ -1,8 +1,9 @@
 /**
  * Segments as lines: dictionary indexes become measurements, tags and fields.
  *
- * Invariants: what a dialect cannot hold is told to the caller, and never written almost right; the lines of a segment come in its own order, so that of two points of one time the later stands; the
- * series held in memory are those of one epoch, and of others as long as all are at most `seriesMax`.
+ * Invariants: what a dialect cannot hold is told to the caller, and never written almost right; the lines of a segment
+ * come in its own order, so that of two points of one time the later stands; the series held in memory are those of one
+ * epoch, and of others as long as all are at most `seriesMax`.
  */
 import { valueAt } from '../batch.ts'
 import { openSegment } from '../codec/segment.ts'

@@ -109,7 +109,7 @@ test('gaps and quarantine: a table, or JSON', async () => {
   ])
   assert.match(
     gaps.out,
-    /^LANE {2}SEQ {2}LOST {6}REASON {2}SOURCE {2}TIME\nraw {3}5-6 {2}4 points {2}quota /,
+    /^LANE {2}SEQ {2}LOST {6}REASON {2}FOR {2}SOURCE {2}TIME\nraw {3}5-6 {2}4 points {2}quota /,
   )
   assert.match(gaps.err, /quota: given up to make room/)
   assert.equal(JSON.parse(json.out).gaps[0].count, 4)
