@@ -101,12 +101,14 @@ const createDestinations = (
     const forwarder = createForwarder({
       spool,
       destination,
-      lanes: one.lanes,
+      lanes: config.lanes
+        .filter(({ name }) => one.lanes.includes(name))
+        .map(({ name, priority }) => ({ lane: name, priority })),
       options: {
         from: one.from,
         requestsInFlight: one.requests_in_flight,
         bodyBytesMax: destination.bodyBytesMax,
-        liveShare: one.live_share,
+        liveShare: one.order === 'oldest_first' ? 0 : one.live_share,
         ...(one.bandwidth === null ? {} : { bandwidthBytesPerSecond: one.bandwidth }),
       },
       host,

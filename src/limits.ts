@@ -57,6 +57,9 @@ export const relayFramesMax = 1_024
  */
 export const readPointsMax = 4 * segmentPointsMax
 export const dictionaryEntriesPerRequestMax = 5_000
+/** Priorities of lanes: 0 goes first; replays go behind every lane. */
+export const priorityLast = 10
+export const priorityDefault = 5
 export const requestsInFlightDefault = 4
 /** A link that is back is used within 30 s, whatever the length of the outage (invariant I7). */
 export const backoffMsMax = 20_000

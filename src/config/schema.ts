@@ -6,7 +6,7 @@
  */
 import { z } from 'zod'
 import type { DestinationType } from '../destinations/destination.ts'
-import { requestsInFlightDefault, seriesMax } from '../limits.ts'
+import { priorityDefault, priorityLast, requestsInFlightDefault, seriesMax } from '../limits.ts'
 import type { SourceType } from '../sources/source.ts'
 import { duration, size } from '../units.ts'
 import { classesSchema, type LaneClasses } from './classes.ts'
@@ -92,6 +92,12 @@ export const laneSchema = z.strictObject({
   max_delay: duration()
     .prefault('1s')
     .describe('A point waits at most this long in the open segment'),
+  priority: z
+    .int()
+    .min(0)
+    .max(priorityLast - 1)
+    .default(priorityDefault)
+    .describe('0 goes first: lanes behind it send nothing new while it has something to send'),
 })
 const lanesSchema = z
   .record(
@@ -121,6 +127,10 @@ export const destinationCommonSchema = z.strictObject({
   live_share: percent()
     .prefault('50%')
     .describe('Share of the link for new points while a backlog drains'),
+  order: z
+    .enum(['newest_first', 'oldest_first'])
+    .default('newest_first')
+    .describe('After an outage: new points beside the backlog, or strictly in order'),
   requests_in_flight: z.int().min(1).max(64).default(requestsInFlightDefault),
   bandwidth: rate().optional().describe('At most this much, for example "2 Mbit/s"'),
 })

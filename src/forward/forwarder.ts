@@ -29,6 +29,7 @@ import type {
 } from '../model.ts'
 import type { LaneStatus, SpoolPort } from '../spool-port.ts'
 import {
+  aborted,
   firstSetback,
   follow,
   type Setback,
@@ -40,7 +41,9 @@ import {
 import { createBandwidth } from './bandwidth.ts'
 import { createForwardLane, type ForwardLane, type LaneOptions } from './lane.ts'
 import { createReplays, type ReplayStatus, type Replays } from './replay.ts'
+import { lanesLeft } from './routes.ts'
 import { createProgress, type ForwarderStatus } from './status.ts'
+import { createTurns } from './turns.ts'
 
 export type { ForwarderStatus, ReplayStatus }
 
@@ -49,10 +52,15 @@ export interface ForwarderOptions extends LaneOptions {
   readonly from: 'now' | 'oldest'
   readonly bandwidthBytesPerSecond?: number
 }
+export interface ForwarderLane {
+  readonly lane: string
+  /** 0 goes first. */
+  readonly priority: number
+}
 export interface ForwarderParts {
   readonly spool: SpoolPort
   readonly destination: Destination
-  readonly lanes: readonly string[]
+  readonly lanes: readonly ForwarderLane[]
   readonly options: ForwarderOptions
   readonly host: Host
 }
@@ -76,12 +84,14 @@ export const createForwarder = (parts: ForwarderParts): Forwarder => {
   const reader = destination.name
   const lanes = new Map<string, ForwardLane>()
   const progress = createProgress(host, reader)
+  const turns = createTurns()
   const bandwidth = createBandwidth(host.clock, options.bandwidthBytesPerSecond)
   const learned = { bytesMax: options.bodyBytesMax, stored: 0, rejecting: 0 }
   const replays: Replays = createReplays({
     spool,
     destination,
     bandwidth,
+    turns,
     host,
     lane: (name) => lanes.get(name),
     bytesMax: () => learned.bytesMax,
@@ -97,13 +107,15 @@ export const createForwarder = (parts: ForwarderParts): Forwarder => {
     progress.stored(lane, batch.items, lost)
   }
   const openLanes = async () => {
-    const known = await spool.lanes()
-    for (const name of parts.lanes) {
-      const cursor = await spool.openReader(name, reader, options.from)
-      const id = (known.find((one) => one.lane === name) ?? (await laneNamed(spool, name))).id
-      const laneParts = { spool, destination, bandwidth, host, options, learned, onStored }
-      lanes.set(name, createForwardLane(laneParts, name, id, cursor))
+    const laneParts = { spool, destination, bandwidth, turns, host, options, learned, onStored }
+    for (const { lane, priority } of parts.lanes) {
+      const cursor = await spool.openReader(lane, reader, options.from)
+      const { id: laneId } = await laneNamed(spool, lane)
+      lanes.set(lane, createForwardLane(laneParts, { lane, laneId, cursor, priority }))
     }
+    const names = parts.lanes.map(({ lane }) => lane)
+    for (const route of await lanesLeft(spool, reader, names))
+      lanes.set(route.lane, createForwardLane(laneParts, route))
     await replays.load()
   }
 
@@ -241,8 +253,3 @@ const laneNamed = async (spool: SpoolPort, name: string): Promise<LaneStatus> =>
   if (found === undefined) throw new Error(`the spool has no lane "${name}"`)
   return found
 }
-const aborted = (signal: AbortSignal): Promise<void> =>
-  new Promise((resolve) => {
-    if (signal.aborted) resolve()
-    else signal.addEventListener('abort', () => resolve(), { once: true })
-  })

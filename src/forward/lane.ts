@@ -18,9 +18,10 @@ import type {
   Seq,
 } from '../model.ts'
 import type { SpoolPort } from '../spool-port.ts'
-import { firstSetback, follow, type Setback, settled } from './backoff.ts'
+import { aborted, firstSetback, follow, type Setback, settled } from './backoff.ts'
 import type { Bandwidth } from './bandwidth.ts'
 import { pointsIn, runPump, type Stretch, seqLastOf, type Verdict, wireBytesOf } from './pump.ts'
+import type { Turns } from './turns.ts'
 
 export interface LaneOptions {
   readonly requestsInFlight: number
@@ -39,6 +40,7 @@ export interface LaneParts {
   readonly spool: SpoolPort
   readonly destination: Destination
   readonly bandwidth: Bandwidth
+  readonly turns: Turns
   readonly host: Host
   readonly options: LaneOptions
   readonly learned: Learned
@@ -60,15 +62,22 @@ const liveBehindSegments = 16
 /** Batches stored under a learned limit before a request twice as large is tried. */
 const batchesBetweenTries = 256
 
-export const createForwardLane = (
-  parts: LaneParts,
-  lane: string,
-  laneId: LaneId,
-  opened: Cursor,
-): ForwardLane => {
+export interface LaneRoute {
+  readonly lane: string
+  readonly laneId: LaneId
+  readonly cursor: Cursor
+  /** 0 goes first. */
+  readonly priority: number
+  /** The lane is this destination's no more: what it had accepted until then is all that is sent. */
+  readonly upTo?: Seq
+}
+
+export const createForwardLane = (parts: LaneParts, route: LaneRoute): ForwardLane => {
+  const { lane, laneId } = route
   const { spool, destination, host, options, learned } = parts
   const reader = destination.name
-  let cursor = opened
+  let cursor = route.cursor
+  let left = false
   let acking: Promise<unknown> = Promise.resolve()
 
   /** One at a time: which cursor an ack moves depends on what the one before it did (the merge). */
@@ -151,21 +160,31 @@ export const createForwardLane = (
   const lagging = (sent: Seq, head: Seq) => head - sent > liveBehindSegments
   /** Fresh points first: a live cursor at the head, and anew where an outage left the old one behind. */
   const goLive = async (head: Seq) => {
-    if (options.liveShare <= 0 || !lagging(cursor.live?.upTo ?? cursor.backlog, head)) return
+    if (
+      route.upTo !== undefined ||
+      options.liveShare <= 0 ||
+      !lagging(cursor.live?.upTo ?? cursor.backlog, head)
+    )
+      return
     if (cursor.live !== null) cursor = await spool.rewind(lane, reader, cursor.backlog)
     cursor = await spool.startLive(lane, reader)
   }
+  const last = route.upTo === undefined ? {} : { upTo: route.upTo }
   const stretchOf = (front: boolean, head: Seq): Stretch<Setback> => {
     const { live } = cursor
-    const mayGoLive = options.liveShare > 0 && (live !== null || !lagging(cursor.backlog, head))
+    const mayGoLive =
+      route.upTo === undefined &&
+      options.liveShare > 0 &&
+      (live !== null || !lagging(cursor.backlog, head))
     const shareNow = () =>
       cursor.live === null ? 1 : front ? options.liveShare : 1 - options.liveShare
     return {
       lane,
       pump: front ? 'live' : 'backlog',
       after: front && live !== null ? live.upTo : cursor.backlog,
-      ...(front || live === null ? {} : { upTo: live.start }),
+      ...(front || live === null ? last : { upTo: live.start }),
       head,
+      priority: route.priority,
       requestsMax: options.requestsInFlight,
       share: () => Math.max(shareNow(), 0.01),
       bytesMax,
@@ -182,7 +201,16 @@ export const createForwardLane = (
     }
   }
 
+  /** Everything is there: the reader holds nothing back any more. Rests, since a work that ends ends the session. */
+  const leave = async (stop: AbortSignal): Promise<undefined> => {
+    if (!left) await spool.closeReader(lane, reader)
+    left = true
+    host.log.info('lane_left', { destination: reader, lane })
+    await aborted(stop)
+    return undefined
+  }
   const run = async (stop: AbortSignal, cut: AbortSignal): Promise<Setback | undefined> => {
+    if (left) return await leave(stop)
     while (!stop.aborted) {
       const status = (await spool.lanes()).find((one) => one.lane === lane)
       const head = status?.head ?? 0
@@ -199,6 +227,7 @@ export const createForwardLane = (
       halt.release()
       const setback = firstSetback(ends)
       if (setback !== undefined) return setback
+      if (route.upTo !== undefined && cursor.backlog >= route.upTo) return await leave(stop)
     }
     return undefined
   }

@@ -10,6 +10,7 @@ import type { Destination, LaneItem, Outcome, SendBatch, Seq } from '../model.ts
 import type { SpoolPort } from '../spool-port.ts'
 import { follow, type Settled, settled } from './backoff.ts'
 import type { Bandwidth } from './bandwidth.ts'
+import type { Turns } from './turns.ts'
 
 /** What became of one answer: taken, or to be sent again from `after`, or the pump must end. */
 export type Verdict<End> =
@@ -22,6 +23,7 @@ export interface PumpParts {
   readonly destination: Destination
   readonly bandwidth: Bandwidth
   readonly host: Pick<Host, 'clock' | 'meter'>
+  readonly turns: Turns
 }
 export interface Stretch<End> {
   readonly lane: string
@@ -33,6 +35,8 @@ export interface Stretch<End> {
   readonly head: Seq
   readonly requestsMax: number
   readonly share: () => number
+  /** Of its lane: 0 goes first. */
+  readonly priority: number
   readonly bytesMax: () => number
   /** What of the items read is to be sent (a replay leaves some out). */
   readonly batchOf: (items: readonly LaneItem[]) => SendBatch
@@ -77,6 +81,7 @@ export const runPump = async <End>(
   let head = stretch.head
   let closing = false
   let round = follow(cut)
+  const turn = parts.turns.take(stretch.priority)
   const exhausted = () => stretch.upTo !== undefined && sent >= stretch.upTo
   const full = () => closing || stop.aborted || exhausted() || flights.length >= stretch.requestsMax
 
@@ -127,6 +132,13 @@ export const runPump = async <End>(
     const oldest = flights[0]
     if (oldest !== undefined && full()) return void (await oldest.answer)
     const past = follow(stop)
+    if (head > sent && !full()) {
+      const mine = turn.changed(past.signal)
+      await Promise.race(oldest === undefined ? [mine] : [mine, oldest.answer])
+      past.abort()
+      past.release()
+      return
+    }
     const grown = parts.spool.whenPast(stretch.lane, sent, past.signal).then(
       (seq) => {
         head = Math.max(head, seq)
@@ -148,7 +160,8 @@ export const runPump = async <End>(
   try {
     for (;;) {
       closing ||= stretch.enough?.(sent, head) ?? false
-      while (!full() && head > sent) await launch()
+      turn.busy(flights.length > 0 || (head > sent && !exhausted()))
+      while (!full() && head > sent && turn.mine()) await launch()
       const oldest = flights[0]
       if (oldest === undefined && (closing || stop.aborted || exhausted())) return undefined
       if (oldest?.answered !== true) await wait()
@@ -167,6 +180,7 @@ export const runPump = async <End>(
       }
     }
   } finally {
+    turn.leave()
     await abandon()
     round.release()
   }

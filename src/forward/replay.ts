@@ -6,12 +6,14 @@
  */
 import { Failure } from '../errors.ts'
 import type { Host } from '../host.ts'
+import { priorityLast } from '../limits.ts'
 import type { Destination, LaneItem, Outcome, Seq } from '../model.ts'
 import type { SpoolPort } from '../spool-port.ts'
-import type { Setback } from './backoff.ts'
+import { aborted, type Setback } from './backoff.ts'
 import type { Bandwidth } from './bandwidth.ts'
 import type { ForwardLane } from './lane.ts'
 import { pointsIn, runPump, seqLastOf, type Verdict } from './pump.ts'
+import type { Turns } from './turns.ts'
 
 export interface ReplayStatus {
   readonly id: number
@@ -43,6 +45,7 @@ export interface ReplayParts {
   readonly spool: SpoolPort
   readonly destination: Destination
   readonly bandwidth: Bandwidth
+  readonly turns: Turns
   readonly host: Pick<Host, 'clock' | 'log' | 'meter'>
   readonly lane: (name: string) => ForwardLane | undefined
   readonly bytesMax: () => number
@@ -155,6 +158,7 @@ export const createReplays = (parts: ReplayParts): Replays => {
         head: upTo,
         requestsMax: 1,
         share: () => parts.share,
+        priority: priorityLast,
         bytesMax: () => 1,
         batchOf: (items) => ({
           lane: job.lane,
@@ -227,14 +231,3 @@ export const createReplays = (parts: ReplayParts): Replays => {
     },
   }
 }
-
-/** Resolves when one of the signals fires; leaves no listener behind. */
-const aborted = (...signals: readonly AbortSignal[]): Promise<void> =>
-  new Promise((resolve) => {
-    if (signals.some((one) => one.aborted)) return resolve()
-    const done = () => {
-      for (const one of signals) one.removeEventListener('abort', done)
-      resolve()
-    }
-    for (const one of signals) one.addEventListener('abort', done, { once: true })
-  })

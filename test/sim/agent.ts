@@ -208,7 +208,7 @@ export const startAgent = (parts: AgentParts): AgentProcess => {
   const forwarder = createForwarder({
     spool: port,
     destination,
-    lanes: plan.lanes.map(({ name }) => name),
+    lanes: plan.lanes.map(({ name }, at) => ({ lane: name, priority: at })),
     options: {
       from: 'oldest',
       requestsInFlight: plan.requestsInFlight,

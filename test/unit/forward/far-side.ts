@@ -82,7 +82,7 @@ export const createTrial = (script: Script = {}, options: Partial<ForwarderOptio
     createForwarder({
       spool: memory.spool,
       destination,
-      lanes: ['raw'],
+      lanes: [{ lane: 'raw', priority: 5 }],
       options: {
         from: 'oldest',
         requestsInFlight: 4,

@@ -41,8 +41,13 @@ export const createTestClock = (): TestClock => {
     after,
     sleep: (ms, signal) =>
       new Promise((resolve) => {
+        if (signal?.aborted) return resolve()
         const cancel = after(ms, resolve)
-        signal?.addEventListener('abort', cancel, { once: true })
+        const wake = () => {
+          cancel()
+          resolve()
+        }
+        signal?.addEventListener('abort', wake, { once: true })
       }),
     jump: (ms) => {
       nowMs += ms
