@@ -79,7 +79,9 @@ test('a small file becomes a whole configuration with every default', () => {
   const { config } = result
   assert.deepEqual(result.warnings, [])
   assert.equal(config.agent.name, 'gw-1')
-  assert.deepEqual(config.lanes, [{ name: 'raw', when_full: 'block', max_delay: 1_000, priority: 5 }])
+  assert.deepEqual(config.lanes, [
+    { name: 'raw', when_full: 'block', max_delay: 1_000, priority: 5 },
+  ])
   assert.equal(config.spool.size_max, 1024 ** 3)
   assert.equal(config.spool.commit_window, 100)
   assert.equal(config.spool.keep_sent, 24 * 3_600_000)
