@@ -9,7 +9,7 @@ import { cell, knotsMax, stride } from './rule-table.ts'
 import type { StageSeries } from './stage-series.ts'
 
 /** Raw points of this much time are read again at most. */
-export const mendSpanUsMax = 3_600_000_000
+export const mendSpanUsMax = 7_200_000_000
 
 export interface MendJob {
   readonly own: number
@@ -20,25 +20,35 @@ export interface MendJob {
   readonly timeUs: number
 }
 
-/** Between which knots `timeUs` lies; null when they are forgotten, or too far apart to read. */
+/**
+ * Between which knots raw points are to be sent for one that came late at `timeUs`; null when the knots are forgotten,
+ * or too far apart to read. Of a stepped line only what follows is drawn otherwise; where nothing was left out between
+ * two knots there is nothing to send.
+ */
 export const rangeAround = (
   cells: Float64Array,
   own: number,
   timeUs: number,
+  stepped: boolean,
 ): { readonly fromUs: number; readonly toUs: number } | null => {
   const row = own * stride
   const count = cells[row + cell.knotCount] as number
-  let fromUs = Number.NEGATIVE_INFINITY
-  let toUs = Number.POSITIVE_INFINITY
+  const beside = cells[row + cell.beside] as number
+  const never = Number.POSITIVE_INFINITY
+  let [fromUs, toUs] = [-never, never]
+  /** Whether there is a knot at this very time, and whether nothing was left out before it, or before the next. */
+  let [here, besideHere, besideNext] = [false, false, false]
   for (let i = 0; i < Math.min(count, knotsMax); i++) {
     const time = cells[row + cell.knots + i] as number
+    const isBeside = (beside & (1 << i)) !== 0
     if (time < timeUs && time > fromUs) fromUs = time
-    if (time > timeUs && time < toUs) toUs = time
+    else if (time === timeUs) [here, besideHere] = [true, isBeside]
+    else if (time > timeUs && time < toUs) [toUs, besideNext] = [time, isBeside]
   }
-  if (toUs === Number.POSITIVE_INFINITY) toUs = timeUs
+  if (fromUs === -never && count > knotsMax) return null
   // Before the very first point there is nothing left out.
-  if (fromUs === Number.NEGATIVE_INFINITY)
-    return count <= knotsMax ? { fromUs: timeUs, toUs } : null
+  if (fromUs === -never || stepped || (here ? besideHere : besideNext)) fromUs = timeUs
+  if (toUs === never || besideNext) toUs = timeUs
   return toUs - fromUs > mendSpanUsMax ? null : { fromUs, toUs }
 }
 

@@ -37,8 +37,11 @@ export interface RuleSinks {
   readonly countIn: (params: number, points: number) => void
   readonly countWithheld: (params: number) => void
   readonly countLate: (params: number) => void
-  /** Point `i` was out of order and no line covers it: it must be sent after the raw points around it. */
-  readonly late: (own: number, i: number, timeUs: number) => void
+  /**
+   * Point `i` was out of order and no line covers it: it must be sent after the raw points around it, unless it was
+   * `sent` already, in the place of what was held.
+   */
+  readonly late: (own: number, i: number, timeUs: number, sent: boolean) => void
 }
 
 const highWord = 4_294_967_296
@@ -75,12 +78,16 @@ export const createRuleStep = (
     return timeUs - (rest < 0 ? rest + intervalUs : rest) + intervalUs
   }
   const knot = (row: number, timeUs: number, value: number): void => {
+    const count = cells[row + cell.knotCount] as number
+    const place = count % knotsMax
+    const before = cells[row + cell.beside] as number
+    const beside = Number.isNaN(cells[row + cell.heldTime])
+    cells[row + cell.beside] = beside ? before | (1 << place) : before & ~(1 << place)
+    cells[row + cell.knots + place] = timeUs
     cells[row + cell.sentTime] = timeUs
     cells[row + cell.sentValue] = value
     cells[row + cell.heldTime] = Number.NaN
     words[(row + cell.meta) * 2 + 1] = 0
-    const count = cells[row + cell.knotCount] as number
-    cells[row + cell.knots + (count % knotsMax)] = timeUs
     cells[row + cell.knotCount] = count + 1
     const at = cells[row + cell.params] as number
     if (params[at + param.method] === methods.sample) {
@@ -290,7 +297,7 @@ export const createRuleStep = (
       words[(row + cell.sentBits) * 2 + 1] = bits[i * 2 + 1] as number
       if (kind === kinds.string) sentTexts.set(own, textAt(i))
     } else if (bounded && timeUs >= sent) sendHeld(own, false)
-    if (bounded) sinks.late(own, i, timeUs)
+    if (bounded) sinks.late(own, i, timeUs, timeUs === held)
     else put(own, i, points.qualities[i] as number)
   }
   const one = (own: number, i: number): void => {

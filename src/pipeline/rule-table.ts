@@ -7,7 +7,7 @@
 import { contractOf, deviationOf, type SeriesClass } from './classes.ts'
 
 /** Knots remembered of each series, to mend what a point out of order breaks. */
-export const knotsMax = 8
+export const knotsMax = 16
 /** Cells of a row (floats, or two words each). */
 export const cell = {
   /** Number of its class's first parameter. */
@@ -31,7 +31,9 @@ export const cell = {
   lower: 10,
   /** Number of knots ever sent; the times of the last ones stand from `knots` on, in a ring. */
   knotCount: 11,
-  knots: 12,
+  /** A bit of each knot in the ring: nothing was left out between it and the one before. */
+  beside: 12,
+  knots: 13,
 } as const
 export const stride = cell.knots + knotsMax
 export const flags = {
@@ -124,6 +126,7 @@ export const createRuleTable = (): RuleTable => {
       cells.fill(Number.NaN, from, from + stride)
       cells[from + cell.params] = classNumber * paramStride
       cells[from + cell.knotCount] = 0
+      cells[from + cell.beside] = 0
       words[(from + cell.meta) * 2] = 0
       words[(from + cell.meta) * 2 + 1] = 0
     },

@@ -59,16 +59,17 @@ export const createRulesStage = ({ classes: compiled }: RulesStageParts): RulesS
     (own) => table.add(own, series.classes[own] as number),
   )
   const outs: BatchBuilder[] = classes.map(() => createBatchBuilder())
-  let late: (MendJob & { readonly i: number })[] = []
+  let late: (MendJob & { readonly i: number; readonly sent: boolean })[] = []
   const step = createRuleStep(table, params, {
     outOf: (at) => outs[at / paramStride] as BatchBuilder,
     countIn: (at, points) => bump(at / paramStride, 0, points),
     countWithheld: (at) => bump(at / paramStride, 2),
     countLate: (at) => bump(at / paramStride, 3),
-    late: (own, i, timeUs) => {
-      const range = rangeAround(table.cells(), own, timeUs)
+    late: (own, i, timeUs, sent) => {
+      const stepped = classes[series.classes[own] as number]?.reduce.method !== 'swinging_door'
+      const range = rangeAround(table.cells(), own, timeUs, stepped)
       if (range === null) bump(series.classes[own] as number, 4)
-      late.push({ own, i, timeUs, ...(range ?? { fromUs: timeUs, toUs: timeUs }) })
+      late.push({ own, i, timeUs, sent, ...(range ?? { fromUs: timeUs, toUs: timeUs }) })
     },
   })
   const contracts = classes.map(contractOf)
@@ -95,7 +96,7 @@ export const createRulesStage = ({ classes: compiled }: RulesStageParts): RulesS
   /** Points out of order, behind the raw points around them. */
   const mendAll = ({ points, raw }: StageInput): void => {
     mend(late, raw, series, step.resend)
-    for (const { own, i } of late) step.resend(own, points, i)
+    for (const { own, i, sent } of late) if (!sent) step.resend(own, points, i)
     late = []
   }
   /** What the clock alone can send: a corner nothing follows, a value nothing repeats. */

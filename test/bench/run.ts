@@ -19,6 +19,7 @@ const files: Readonly<Record<string, readonly string[]>> = {
   startup: ['startup'],
   idle: ['idle'],
   reduce: ['reduce'],
+  'reduce-table': ['reduce-table'],
 }
 const names = process.argv.slice(2).filter((one) => !one.startsWith('--'))
 const json = process.argv.includes('--json')

@@ -21,7 +21,7 @@ import {
 } from './harness.ts'
 import { cut, signal, startUs } from './signals.ts'
 
-const runs = 1_500
+const runs = Number(process.env.HOLDFAST_REDUCE_RUNS ?? 1_500)
 const one = entryOf('oven')
 const classOf = (reduce: Reduce): SeriesClass => ({ name: 'c', match: {}, reduce, windows: [] })
 const creator = (reduce: Reduce) => () =>
@@ -84,7 +84,7 @@ for (const [name, reduce] of Object.entries(bounded)) {
         fc.pre(totals?.lateUnmended === 0)
         checkBound(points, given, contract)
       }),
-      { numRuns: runs },
+      { numRuns: runs, endOnFailure: process.env.HOLDFAST_REDUCE_RUNS !== undefined },
     )
   })
 }
@@ -119,7 +119,7 @@ test('a restart anywhere changes nothing that is given out', () => {
         ]
         assert.deepEqual(give(reduce, broken), give(reduce, plain))
       }),
-      { numRuns: 200 },
+      { numRuns: Math.min(runs, 200) },
     )
   }
 })
@@ -138,7 +138,7 @@ test('in order: each point at most once, in order, as it came but for the mark o
           assert.ok(i === 0 || point.timeUs > (given[i - 1]?.timeUs ?? 0))
         })
       }),
-      { numRuns: 200 },
+      { numRuns: Math.min(runs, 200) },
     )
   }
 })
@@ -270,9 +270,17 @@ test('out of order: left out where the line covers it, else sent with the raw po
   assert.deepEqual(run(calm, ...base, at(2, 5.5)).given, ['0:5'])
   assert.deepEqual(run(calm, ...base, at(4, 5.5)).given, ['0:5'])
   const mended = run(calm, ...base, at(2, 9))
-  assert.deepEqual(mended.given, ['0:5', '4:5', '1:5', '3:5', '2:9'])
+  assert.deepEqual(mended.given, ['0:5', '4:5', '3:5', '2:9'], 'what follows a step')
+  const line = run(door, ...base, at(2, 9))
+  assert.deepEqual(line.given, ['0:5', '4:5', '1:5', '3:5', '2:9'], 'both sides of a line')
   assert.equal(mended.totals?.late, 1)
   assert.equal(mended.totals?.lateUnmended, 0)
+  const corrected = run(calm, at(0, 5), at(1, 5), at(1, 9), at(2, 5))
+  assert.deepEqual(
+    corrected.given,
+    ['0:5', '1:9', '2:5'],
+    'and what follows is measured against it',
+  )
   // Far behind the knots remembered it is sent alone, and counted.
   const steps = count(40, (i) => at(i * 2, i * 10))
   const lost = run(calm, ...steps, at(3, 77))

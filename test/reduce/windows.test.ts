@@ -17,7 +17,7 @@ import { batchOf, drive, entryOf, type Given, givenOf, type Sample, type Turn } 
 import { allStatistics, type NaiveWindow, naiveWindows } from './naive-windows.ts'
 import { cut, signal, startUs } from './signals.ts'
 
-const runs = 500
+const runs = Number(process.env.HOLDFAST_REDUCE_RUNS ?? 500)
 const lane = 'rollup'
 const window = (
   everyUs: number,
@@ -190,7 +190,7 @@ test('a restart anywhere changes nothing that is given out, nor what is counted'
         )
       },
     ),
-    { numRuns: 200, endOnFailure: true },
+    { numRuns: Math.min(runs, 200), endOnFailure: true },
   )
 })
 
@@ -210,7 +210,7 @@ test('each window comes with rev 1, 2, 3 …; what is too late is counted as a n
       assert.equal(stage.totals()[0]?.pointsIn, points.length)
       assert.equal(stage.totals()[0]?.pointsOut, given.length)
     }),
-    { numRuns: 500, endOnFailure: true },
+    { numRuns: runs, endOnFailure: true },
   )
 })
 

@@ -1,0 +1,174 @@
+/** Negative controls: each small wrong change of a rule or a window must turn a test of this suite red. */
+import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { inMutatedCopy, type Mutant } from '../support/mutants.ts'
+
+const rules: readonly Mutant[] = [
+  {
+    name: 'a deadband twice as wide',
+    file: 'pipeline/rule-skip.ts',
+    find: 'if (!(Math.abs(value - sent) <= deviation)) break',
+    put: 'if (!(Math.abs(value - sent) <= deviation * 2)) break',
+  },
+  {
+    name: 'doors that only the newest point closes',
+    file: 'pipeline/rule-skip.ts',
+    find: 'if (ownUpper < upper) cells',
+    put: 'cells',
+  },
+  {
+    name: 'a corner is the point behind it',
+    file: 'pipeline/rule-step.ts',
+    find: `        sendHeld(own, false)
+        openDoor(row, at, timeUs, value)
+      }`,
+    put: `        send(own, i, value, points.qualities[i] as number)
+        return
+      }`,
+  },
+  {
+    name: 'no slack for the rounding of doubles',
+    file: 'pipeline/rule-table.ts',
+    find: 'export const doorRounding = 16 * Number.EPSILON',
+    put: 'export const doorRounding = 0',
+  },
+  {
+    name: 'the last point before a gap stays behind',
+    file: 'pipeline/rule-step.ts',
+    find: 'if (afterGap || orphan || door) sendHeld',
+    put: 'if (orphan || door) sendHeld',
+  },
+  {
+    name: 'a point out of order leaves what is around it as it was',
+    file: 'pipeline/rule-late.ts',
+    find: 'if (inside) send(own, batch, i)',
+    put: '',
+  },
+  {
+    name: 'any point out of order is covered',
+    file: 'pipeline/rule-step.ts',
+    find: 'return !wants(own, i, at, kind, value)',
+    put: 'return true',
+  },
+  {
+    name: 'a value that was corrected is sent as it was',
+    file: 'pipeline/rule-step.ts',
+    find: `    if (timeUs === held) {
+      hold(own, i)`,
+    put: `    if (timeUs === held) {`,
+  },
+  {
+    name: 'the state forgets what is held',
+    file: 'pipeline/rule-state.ts',
+    find: 'cells[at + cell.params] = classNumber * paramStride',
+    put: 'cells[at + cell.params] = classNumber * paramStride; cells[at + cell.heldTime] = Number.NaN',
+  },
+  {
+    name: 'a change of quality is no reason',
+    file: 'pipeline/rule-step.ts',
+    find: 'const change = Number.isNaN(distance) || meta !== words[(row + cell.meta) * 2]',
+    put: 'const change = Number.isNaN(distance)',
+  },
+]
+const windows: readonly Mutant[] = [
+  {
+    name: 'a point out of order is simply added',
+    file: 'pipeline/window-feed.ts',
+    find: `    countOne(at)
+    makeDirty(table, at)`,
+    put: '    countOne(at)',
+  },
+  {
+    name: 'of equal times the first stands',
+    file: 'pipeline/window-make.ts',
+    find: '|| a - b)',
+    put: '|| b - a)',
+  },
+  {
+    name: 'the value at the start of the next window is not corrected',
+    file: 'pipeline/window-feed.ts',
+    find: 'if (!(time < carryUs)) makeDirty(table, next)',
+    put: '',
+  },
+  {
+    name: 'the value in force is not carried over',
+    file: 'pipeline/window-feed.ts',
+    find: '    carryNewest(own, at, window)\n',
+    put: '',
+  },
+  {
+    name: 'a bad point is used',
+    file: 'pipeline/window-add.ts',
+    find: 'if (((points.qualities[i] as number) & 3) === quality.bad) return Number.NaN',
+    put: '',
+  },
+  {
+    name: 'nothing is ever too late',
+    file: 'pipeline/window-feed.ts',
+    find: 'const over = endUs + window.spec.latenessUs <= beforeUs',
+    put: 'const over = false && beforeUs',
+  },
+  {
+    name: 'the state forgets the windows that are open',
+    file: 'pipeline/window-state.ts',
+    find: '  table.link(owner, at)\n',
+    put: '  table.slots.free(at)\n  return\n',
+  },
+  {
+    name: 'the state forgets which windows are dirty',
+    file: 'pipeline/window-state.ts',
+    find: 'const words = table.slots.words()\n',
+    put: 'const words = table.slots.words()\n  words[flags] = (words[flags] as number) & ~standing.dirty\n',
+  },
+  {
+    name: 'an issue of a window has the number of the one before',
+    file: 'pipeline/window-issue.ts',
+    find: 'cells[row + slot.rev] = (cells[row + slot.rev] as number) + 1',
+    put: 'cells[row + slot.rev] = 1',
+  },
+  {
+    name: 'a deviation of all, not of a sample',
+    file: 'pipeline/window-statistics.ts',
+    find: '/ (good - 1)))',
+    put: '/ good))',
+  },
+  {
+    name: 'the end of a window belongs to it',
+    file: 'pipeline/window-feed.ts',
+    find: 'time >= (slots.cells()[at * slotStride + slot.end] as number)',
+    put: 'time > (slots.cells()[at * slotStride + slot.end] as number)',
+  },
+]
+
+/** Whether the tests pass in a copy with the change; null when the change fits nowhere, or in more than one place. */
+const survives = async (mutant: Mutant, file: string): Promise<boolean | number> =>
+  await inMutatedCopy(mutant, ['test/reduce'], async (root) => {
+    const env = { ...process.env, HOLDFAST_REDUCE_RUNS: '200', NODE_TEST_CONTEXT: undefined }
+    return await new Promise<boolean>((resolve, reject) => {
+      execFile(
+        process.execPath,
+        ['--test', '--test-isolation=none', join(root, file)],
+        { env, timeout: 120_000 },
+        (error, out) => {
+          if (error?.killed === true) reject(new Error(`${mutant.name}: no end`))
+          // Red for the right reason: tests ran, and one failed.
+          else if (error !== null && !/ℹ fail [1-9]/.test(out)) reject(new Error(out.slice(-2000)))
+          else if (/ℹ pass 0\n/.test(out)) reject(new Error(`${mutant.name}: nothing passes`))
+          else resolve(error === null)
+        },
+      )
+    })
+  })
+
+for (const [file, mutants] of [
+  ['test/reduce/rules.test.ts', rules],
+  ['test/reduce/windows.test.ts', windows],
+] as const) {
+  for (const mutant of mutants) {
+    test(`found: ${mutant.name}`, async () => {
+      assert.equal(await survives(mutant, file), false)
+    })
+  }
+}
