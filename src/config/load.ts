@@ -35,8 +35,10 @@ import {
 import { type Environment, isSecretPath, resolveSecrets } from './secrets.ts'
 import {
   configBytesMax,
+  inFileOrder,
   type Path,
   parseSource,
+  problemsOf,
   type SourceText,
   type Trouble,
 } from './source-text.ts'
@@ -51,9 +53,6 @@ export interface LoadOptions {
 export type LoadResult<T> =
   | { readonly ok: true; readonly config: T; readonly warnings: readonly ConfigProblem[] }
   | { readonly ok: false; readonly problems: readonly ConfigProblem[] }
-
-export const inFileOrder = (problems: readonly ConfigProblem[]) =>
-  problems.toSorted((a, b) => a.line - b.line || a.column - b.column)
 
 export interface Source {
   readonly text: SourceText
@@ -273,7 +272,7 @@ export const loadConfig = (path: string, options: LoadOptions): LoadResult<Confi
       }
     : undefined
   if (config && options.surroundings !== false) troubles.push(...checkSurroundings(map, config))
-  const problems = inFileOrder(saidOnce(troubles).map(opened.text.problem))
+  const problems = problemsOf(opened.text, saidOnce(troubles))
   if (config === undefined || problems.some((one) => one.severity === 'error'))
     return { ok: false, problems }
   return { ok: true, config, warnings: problems }

@@ -11,11 +11,11 @@ import { regionalBytesMax, regionalRequestsMax } from '../limits.ts'
 import { size } from '../units.ts'
 import { checkCertificates } from './certificates.ts'
 import { checkFiles, isLoopback } from './checks.ts'
-import { defaultStateDir, inFileOrder, type LoadResult, openSource } from './load.ts'
+import { defaultStateDir, type LoadResult, openSource } from './load.ts'
 import { absolutePaths } from './paths.ts'
 import { listenSchema } from './schema.ts'
 import { type Environment, isSecretPath, resolveSecrets } from './secrets.ts'
-import { parseSource, type SourceText, type Trouble } from './source-text.ts'
+import { parseSource, problemsOf, type SourceText, type Trouble } from './source-text.ts'
 import { validate } from './validate.ts'
 
 const databaseSchema = z.strictObject({
@@ -164,8 +164,7 @@ export const loadRegionalConfig = (
   const troubles: Trouble[] = [...opened.troubles, ...given.troubles]
   const result = validate(regionalSchema, root, [], isSecretPath)
   if (!result.ok) {
-    const problems = [...troubles, ...result.troubles].map(opened.text.problem)
-    return { ok: false, problems: inFileOrder(problems) }
+    return { ok: false, problems: problemsOf(opened.text, [...troubles, ...result.troubles]) }
   }
   const { database, state_dir, ...rest } = result.value
   const config: RegionalConfig = {
@@ -183,7 +182,7 @@ export const loadRegionalConfig = (
     const nowUs = systemClock.nowUs()
     troubles.push(...checkFiles(root), ...checkCertificates(root, { nowUs, agent: undefined }))
   }
-  const problems = inFileOrder(troubles.map(opened.text.problem))
+  const problems = problemsOf(opened.text, troubles)
   return problems.some(({ severity }) => severity === 'error')
     ? { ok: false, problems }
     : { ok: true, config, warnings: problems }

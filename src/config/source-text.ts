@@ -13,6 +13,7 @@ import {
   parseDocument,
 } from 'yaml'
 import { textOf } from '../errors.ts'
+import { isSecretName } from '../observability/redact.ts'
 import type { ConfigProblem } from './problems.ts'
 
 export type Path = readonly (string | number)[]
@@ -28,6 +29,8 @@ export interface Trouble {
   readonly on?: 'key' | 'value'
   /** Byte range in the text, instead of a path. */
   readonly range?: readonly [number, number]
+  /** What stands there is, or was meant to be, a secret: no excerpt shows it. */
+  readonly secret?: boolean
 }
 export interface SourceText {
   readonly file: string
@@ -41,6 +44,8 @@ export interface SourceText {
 export const configBytesMax = 1 << 20
 const excerptWidthMax = 160
 /** A reference in its place is no secret. */
+/** In a file that cannot be parsed, where nobody knows what is a value: the rest of the line. */
+const namedValue = /([\w.-]{1,64})(["']?[ \t]{0,8}:[ \t]{0,8})(?!\$\{)(\S[^\n]*)/g
 const passwordInUrl = /(:\/\/[^\s/@:"]{0,256}:)(?!\$\{)([^\s/@"]{1,256})@/g
 
 /** `spool`, `sources[0].tls`; '' is the file itself. */
@@ -109,6 +114,10 @@ export const parseSource = (file: string, text: string): SourceText => {
     for (const [from, to] of masks)
       out = out.slice(0, from) + out.slice(from, to).replace(/[^\n]/g, '*') + out.slice(to)
     // Same length, so that carets stay where they belong.
+    if (document.errors.length > 0)
+      out = out.replace(namedValue, (all, name: string, between: string, value: string) =>
+        isSecretName(name) ? `${name}${between}${'*'.repeat(value.length)}` : all,
+      )
     return out
       .replace(
         passwordInUrl,
@@ -170,4 +179,16 @@ export const parseSource = (file: string, text: string): SourceText => {
       if (range) masks.push([range[0], range[1]])
     },
   }
+}
+
+export const inFileOrder = (problems: readonly ConfigProblem[]) =>
+  problems.toSorted((a, b) => a.line - b.line || a.column - b.column)
+
+/** Troubles as problems in the file's order. */
+export const problemsOf = (
+  source: SourceText,
+  troubles: readonly Trouble[],
+): readonly ConfigProblem[] => {
+  for (const { secret, path } of troubles) if (secret && path) source.maskAt(path)
+  return inFileOrder(troubles.map(source.problem))
 }

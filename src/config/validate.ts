@@ -3,6 +3,7 @@
  * meant. Invariant: every issue of the schema becomes at least one trouble; keys that begin with `x-` are the user's.
  */
 import { z } from 'zod'
+import { isSecretName } from '../observability/redact.ts'
 import { didYouMean } from './problems.ts'
 import { dotted, type Path, type Trouble } from './source-text.ts'
 
@@ -123,6 +124,7 @@ const unknownKeys = (
       code: 'HF-C003',
       text: `unknown key "${key}"${place ? ` in ${place}` : ''}`,
       ...(meant ? { remark: `did you mean "${meant}"?` } : {}),
+      secret: isSecretName(meant ?? key),
       hint: `allowed: ${allowed.join(', ')}`,
       path: [...path, key],
     }

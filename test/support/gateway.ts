@@ -123,12 +123,15 @@ const agentConfig = {
 }
 /* biome-ignore-end lint/suspicious/noTemplateCurlyInString: as above */
 
+export const putAgentConfig = (machine: Machine): void =>
+  machine.put(`${etc}/holdfast.yaml`, stringify(agentConfig))
+
 /** Configures and starts both units of an installed package; resolves when both say that they are ready. */
 export const configure = async (machine: Machine, secrets: Secrets): Promise<void> => {
   const certificates = await createCertificates()
   const key = await certificates.agent(agentName)
   const pem = (path: string) => readFileSync(path)
-  machine.put(`${etc}/holdfast.yaml`, stringify(agentConfig))
+  putAgentConfig(machine)
   machine.put(`${etc}/ca.pem`, pem(certificates.ca))
   machine.put(`${etc}/agent.pem`, pem(key.cert))
   machine.put('/root/agent-key.pem', pem(key.key), 0o600)
@@ -161,14 +164,17 @@ export const configure = async (machine: Machine, secrets: Secrets): Promise<voi
     systemctl restart holdfast`)
 }
 
-/** Points from now on, at their own pace; `stop` answers what became of them. */
+/**
+ * Points from now on, at their own pace, of series that begin with `name`; `stop` answers what became of them.
+ */
 export const publish = async (
   machine: Machine,
   token: string,
+  name: string,
 ): Promise<{ readonly stop: () => Promise<Published> }> => {
   const file = join(temporaryFolder('published'), 'journal.json')
   const program = join(import.meta.dirname, 'machine-publisher.ts')
-  const running = machine.startBeside(process.execPath, [program, door, token, file])
+  const running = machine.startBeside(process.execPath, [program, door, token, file, name])
   await running.says('publishing')
   return {
     stop: async () => {

@@ -1,5 +1,5 @@
 /**
- * `machine-publisher.ts DOOR TOKEN FILE`: publishes to a door until SIGTERM, steadily, and then writes what it knows of
+ * `machine-publisher.ts DOOR TOKEN FILE NAME`: publishes series of this name to a door until SIGTERM, steadily, and then writes what it knows of
  * every point to FILE, and when each ack came. It runs beside a machine, in its network (`machine.ts`).
  */
 import { writeFileSync } from 'node:fs'
@@ -17,8 +17,8 @@ const pauseMs = 10
 export const readPublished = (text: string): Published =>
   JSON.parse(text, (key, value) => (key === 'bits' ? BigInt(value) : value)) as Published
 
-const main = async (door: string, token: string, file: string): Promise<void> => {
-  const publisher = createHttpPublisher(() => door, { token })
+const main = async (door: string, token: string, file: string, name: string): Promise<void> => {
+  const publisher = createHttpPublisher(() => door, { token, name })
   const ackedAtMs: number[] = []
   let over = false
   process.once('SIGTERM', () => {
@@ -36,5 +36,5 @@ const main = async (door: string, token: string, file: string): Promise<void> =>
   writeFileSync(file, text)
 }
 
-const [, , door, token, file] = process.argv
-if (import.meta.main && door && token && file) await main(door, token, file)
+const [, , door, token, file, name] = process.argv
+if (import.meta.main && door && token && file && name) await main(door, token, file, name)

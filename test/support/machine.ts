@@ -26,6 +26,8 @@ export interface Machine {
   readonly sh: (script: string) => Promise<string>
   /** A program of the host in the machine's network. */
   readonly startBeside: (command: string, args: readonly string[]) => Running
+  /** The first process of a unit, as the host counts. */
+  readonly hostPid: (unit: string) => number
   /** How the host names a file of the machine. */
   readonly outside: (path: string) => string
   readonly put: (path: string, text: string | Buffer, mode?: number) => void
@@ -147,6 +149,11 @@ export const bootMachine = async (
   return {
     run,
     attempt,
+    hostPid: (unit) => {
+      const [tree = groups] = trees()
+      const file = join(tree, name, `payload/system.slice/${unit}.service/cgroup.procs`)
+      return Number(readFileSync(file, 'utf8').split('\n')[0])
+    },
     outside,
     sh: (script) => run('sh', '-euc', script),
     startBeside: (command, args) =>

@@ -265,6 +265,7 @@ test('no problem shows a secret, not even its own line', () => {
   const text = `agent: {name: gw-1}
 sources:
   - {name: press, type: http, token: ${canary}, qoss: 1}
+  - {name: mistyped, type: http, tokn: ${canary}, qoss: 1}
   - name: line
     type: mqtt
     password: [${canary}]
@@ -282,6 +283,15 @@ sources:
   const printed = renderProblems(result.problems) + JSON.stringify(result.problems)
   assert.doesNotMatch(printed, /c4nary|4711/)
   assert.match(printed, /HF-C043/)
+})
+
+test('a file that cannot be parsed shows no secret either', () => {
+  for (const line of ['token: c4nary', '"password": c4nary # x', '{a: 1, api_key: c4nary, b: 2}']) {
+    const problems = problemsOf(`sources:\n  - ${line}\n\tlisten: x\n`)
+    const printed = renderProblems(problems)
+    assert.match(printed, /HF-C002/)
+    assert.doesNotMatch(printed, /c4nary/)
+  }
 })
 
 test('surroundings: unreadable files, a state folder that cannot be, a disk too small', () => {
