@@ -44,8 +44,15 @@ export interface SourceText {
 export const configBytesMax = 1 << 20
 const excerptWidthMax = 160
 /** A reference in its place is no secret. */
-/** In a file that cannot be parsed, where nobody knows what is a value: the rest of the line. */
-const namedValue = /([\w.-]{1,64})(["']?[ \t]{0,8}:[ \t]{0,8})(?!\$\{)(\S[^\n]*)/g
+const namedValue = /([\w.-]{1,64})["']?[ \t]{0,8}:[ \t]{0,8}(?=[^\s$])/g
+/** In a line of a file that cannot be parsed nobody knows where a value ends: all that follows a secret's name. */
+const withoutNamed = (line: string): string => {
+  for (const { 0: all, 1: name = '', index } of line.matchAll(namedValue)) {
+    const from = index + all.length
+    if (isSecretName(name)) return line.slice(0, from) + '*'.repeat(line.length - from)
+  }
+  return line
+}
 const passwordInUrl = /(:\/\/[^\s/@:"]{0,256}:)(?!\$\{)([^\s/@"]{1,256})@/g
 
 /** `spool`, `sources[0].tls`; '' is the file itself. */
@@ -114,16 +121,13 @@ export const parseSource = (file: string, text: string): SourceText => {
     for (const [from, to] of masks)
       out = out.slice(0, from) + out.slice(from, to).replace(/[^\n]/g, '*') + out.slice(to)
     // Same length, so that carets stay where they belong.
-    if (document.errors.length > 0)
-      out = out.replace(namedValue, (all, name: string, between: string, value: string) =>
-        isSecretName(name) ? `${name}${between}${'*'.repeat(value.length)}` : all,
-      )
     return out
       .replace(
         passwordInUrl,
         (_, head: string, secret: string) => `${head}${'*'.repeat(secret.length)}@`,
       )
       .split(/\r?\n/)
+      .map((line) => (document.errors.length > 0 ? withoutNamed(line) : line))
   }
   const problem = (trouble: Trouble): ConfigProblem => {
     const range = trouble.range ?? rangeOf(document, trouble.path ?? [], trouble.on ?? 'key')
