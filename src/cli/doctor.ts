@@ -31,7 +31,7 @@ interface DoctorOptions {
 }
 const credentials = '/run/credentials'
 /** By hand there is no $CREDENTIALS_DIRECTORY; the unit's own is used where this user may. */
-const environmentOf = ({ environment }: CliContext, unit: string) => {
+export const credentialsOf = (environment: CliContext['environment'], unit: string) => {
   const folder = `${credentials}/${unit}.service`
   if (environment.CREDENTIALS_DIRECTORY || !existsSync(folder)) return environment
   return { ...environment, CREDENTIALS_DIRECTORY: folder }
@@ -77,9 +77,9 @@ const lookAtLinks = async (config: Config, signal: AbortSignal) => {
   return { findings: all.flatMap((one) => one.findings), offsetUs }
 }
 
-const examine = async (context: CliContext, options: DoctorOptions): Promise<Finding[]> => {
+export const examine = async (context: CliContext, options: DoctorOptions): Promise<Finding[]> => {
   const path = context.configPath()
-  const environment = environmentOf(context, options.unit)
+  const environment = credentialsOf(context.environment, options.unit)
   const loaded = loadConfig(path, { environment, catalog })
   const config = loaded.ok ? loaded.config : undefined
   for (const secret of config?.secrets ?? []) context.redactor.add(secret)

@@ -68,6 +68,15 @@ const addDoctorVerbs = (root: Command, act: Act, durationArgument: (text: string
       .option('--unit <name>', 'the systemd unit of the agent', 'holdfast'),
     async () => (await import('./doctor.ts')).doctor,
   )
+  act(
+    root
+      .command('support-bundle')
+      .description('one plain text file about this gateway, without secrets, for whoever helps')
+      .option('--output <file>', 'where to write; - is stdout')
+      .option('--unit <name>', 'the systemd unit of the agent', 'holdfast')
+      .option('--yes', 'write it without asking'),
+    async () => (await import('./support-bundle.ts')).supportBundle,
+  )
 }
 
 export const addToolVerbs = (

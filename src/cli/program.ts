@@ -35,7 +35,7 @@ const exitCodeOf = (error: unknown): number => {
   if (error.code === 'HF-X077') return exitCodes.noPermission
   if (/^HF-S0(01|04|05|06|74)$/.test(error.code)) return exitCodes.diskTrouble
   if (error.code === 'HF-S002' || error.code === 'HF-X010') return exitCodes.tryLater
-  if (/^HF-X00[26]$|^HF-X011$/.test(error.code)) return exitCodes.usage
+  if (/^HF-X00[26]$|^HF-X01[16]$/.test(error.code)) return exitCodes.usage
   if (error.code.startsWith('HF-C')) return exitCodes.configInvalid
   return exitCodes.failed
 }

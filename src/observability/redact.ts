@@ -1,5 +1,5 @@
 /**
- * Keeps secrets out of everything printed: by field name, by known value, and in the user part of URLs.
+ * Keeps secrets out of everything printed: by field name, by known value, and in URLs (user part, telling parameters).
  * Invariant: what is hidden is hidden wherever it stands in the text, also when JSON has escaped it.
  */
 
@@ -18,6 +18,10 @@ export const isSecretName = (name: string): boolean =>
   )
 // Every repetition is bounded: unbounded ones took minutes on one long field.
 const urlUser = /([a-z][a-z0-9+.-]{0,15}:\/\/)([^\s/@:"]{0,256}):([^\s/@"]{1,256})@/gi
+/** `https://TOKEN@host`: alone it is a secret more often than a name. */
+const urlUserAlone = /([a-z][a-z0-9+.-]{0,15}:\/\/)[^\s/@:"]{1,256}@/gi
+const urlParameter =
+  /([?&](?:p|[\w.-]{0,64}(?:token|key|secret|password|passwd|signature|sig|auth))=)[^&\s"'#]{1,2048}/gi
 const bearer = /\b(Bearer|Basic|Token)\s+[A-Za-z0-9._~+/=-]{8,}/g
 
 export const createRedactor = (): Redactor => {
@@ -37,7 +41,11 @@ export const createRedactor = (): Redactor => {
     hide: (text) => {
       let out = text
       for (const secret of ordered) if (out.includes(secret)) out = out.replaceAll(secret, mask)
-      return out.replace(urlUser, `$1$2:${mask}@`).replace(bearer, `$1 ${mask}`)
+      return out
+        .replace(urlUser, `$1$2:${mask}@`)
+        .replace(urlUserAlone, `$1${mask}@`)
+        .replace(urlParameter, `$1${mask}`)
+        .replace(bearer, `$1 ${mask}`)
     },
   }
 }
