@@ -64,6 +64,8 @@ const laneOptions = ({ lanes, classes }: Config): SpoolOptions['lanes'] => {
     derived: derived.has(lane.name),
   }))
 }
+const stagesConfig = ({ classes, agent }: Config): readonly StagesConfig[] =>
+  classes.map((one) => ({ ...one, timeZone: agent.time_zone, agent: agent.name }))
 const spoolOptions = (config: Config): SpoolOptions => ({
   agent: config.agent.name,
   lanes: laneOptions(config),
@@ -236,7 +238,7 @@ export const runAgent = async (config: Config, options: RunAgentOptions): Promis
     path: join(stateDir, 'spool.db'),
     workerUrl: spoolWorkerUrl(),
     spool: spoolOptions(config),
-    stages: config.classes satisfies readonly StagesConfig[],
+    stages: stagesConfig(config),
     ingest: { commitWindowMs: config.spool.commit_window, lanes: laneOptions(config) },
     series,
     host,

@@ -119,7 +119,8 @@ ${windowsView({
   int: 'p.bits',
   time: (us) => us,
   start: 'p.time',
-  json: (text) => text,
+  object: (key, value) => `json_group_object(${key}, ${value})`,
+  bool: (int) => int,
   every: (text) => `cast(${text} as integer)`,
 })}
 drop view readings;

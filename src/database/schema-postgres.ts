@@ -107,11 +107,12 @@ ${windowsView({
   tag: (name) => `(s.tags ->> '${name}')`,
   ownTags: `s.tags - '${windowTags.every}' - '${windowTags.statistic}'`,
   hasStatistic: `s.tags ? '${windowTags.statistic}'`,
-  float: 'coalesce(p.value, p.value_int)',
+  float: "coalesce(nullif(p.value, 'NaN'), p.value_int)",
   int: 'p.value_int',
   time: (us) => `timestamptz 'epoch' + ${us} * interval '1 microsecond'`,
   start: 'p.time',
-  json: (text) => `(${text})::jsonb`,
+  object: (key, value) => `jsonb_object_agg(${key}, ${value})`,
+  bool: (int) => `${int} <> 0`,
   every: (text) => `${text}::bigint * interval '1 microsecond'`,
 })}
 create or replace view readings as

@@ -8,24 +8,15 @@
 
 import { windowTags } from '../model.ts'
 
-/** Of a number as float, of whole numbers (counts, times in microseconds), of text. */
-const floats = [
-  'min',
-  'max',
-  'first',
-  'last',
-  'sum',
-  'twa',
-  'delta',
-  'range',
-  'stddev',
-  'median',
-  'p95',
-  'good_pct',
-]
+/** By what a statistic's points hold: whole numbers, numbers, times in microseconds, text. */
 const ints = ['rev', 'count', 'good_count', 'changes']
+const floats = [
+  ...['min', 'max', 'first', 'last', 'sum', 'twa', 'delta'],
+  ...['range', 'stddev', 'median', 'p95'],
+]
 const times = ['min_at', 'max_at']
-const texts = ['time_in_state']
+const texts = ['first', 'last']
+const states = 'time_in_state:'
 
 export interface ViewDialect {
   /** SQL of one tag of `s`, as text. */
@@ -33,34 +24,41 @@ export interface ViewDialect {
   /** SQL of the tags without the reserved ones. */
   readonly ownTags: string
   readonly hasStatistic: string
-  /** SQL of the point's value, whatever its kind. */
+  /** SQL of the point's value, whatever its kind; null for NaN, which says that there is none. */
   readonly float: string
   readonly int: string
   readonly time: (us: string) => string
   readonly start: string
-  readonly json: (text: string) => string
+  /** SQL of a JSON object from keys and values of many rows. */
+  readonly object: (key: string, value: string) => string
+  readonly bool: (int: string) => string
   /** Microseconds, decimal text in. */
   readonly every: (text: string) => string
 }
 
 export const windowsView = (sql: ViewDialect): string => {
-  const of = (statistic: string, value: string) =>
-    `max(${value}) filter (where ${sql.tag(windowTags.statistic)} = '${statistic}')`
+  const statistic = sql.tag(windowTags.statistic)
+  const of = (name: string, value: string) =>
+    `max(${value}) filter (where ${statistic} = '${name}')`
+  const isState = `filter (where ${statistic} like '${states}%')`
   const columns = [
     ...ints.map((name) => `${of(name, sql.int)} as ${name}`),
-    ...floats.map((name) => `${of(name, sql.float)} as ${name}`),
+    `100.0 * ${of('good_count', sql.int)} / nullif(${of('count', sql.int)}, 0) as good_pct`,
     `${of('sum', sql.float)} / nullif(${of('good_count', sql.int)}, 0) as mean`,
+    ...floats.map((name) => `${of(name, sql.float)} as ${name}`),
+    ...texts.map((name) => `${of(name, 'p.value_text')} as ${name}_text`),
     ...times.map((name) => `${sql.time(of(name, sql.int))} as ${name}`),
-    ...texts.map((name) => `${sql.json(of(name, 'p.value_text'))} as ${name}`),
+    `${sql.object(`substr(${statistic}, ${states.length + 1})`, sql.float)} ${isState} as time_in_state`,
+    `${sql.bool(`coalesce(${of('partial', sql.int)}, 0)`)} as partial`,
   ]
   const every = sql.every(sql.tag(windowTags.every))
-  const keys = ['s.agent', 's.name', sql.ownTags, every, sql.start]
+  const ofValues = [...floats, ...texts].map((name) => `'${name}'`).join(', ')
   return `create view windows as
 select s.agent, s.name as series, ${sql.ownTags} as tags, ${every} as every, ${sql.start} as start,
-  ${of('last', 's.unit')} as unit,
+  max(s.unit) filter (where ${statistic} in (${ofValues})) as unit,
   ${columns.join(',\n  ')}
 from series s join points p using (series_id)
 where ${sql.hasStatistic}
-group by ${keys.join(', ')};
+group by ${['s.agent', 's.name', sql.ownTags, every, sql.start].join(', ')};
 `
 }

@@ -399,7 +399,7 @@ export const runStoreContract = (name: string, makeWorld: MakeWorld): void => {
     describe('windows', () => {
       test('points of statistic series are one row a window, the last revision standing', async () => {
         const name = `agent-${++agents}`
-        const names = ['rev', 'count', 'good_count', 'sum', 'max', 'last']
+        const names = ['rev', 'count', 'good_count', 'sum', 'max', 'last', 'time_in_state:on']
         const keys = names.map((statistic) => ({
           name: 'oven',
           tags: [
@@ -414,25 +414,29 @@ export const runStoreContract = (name: string, makeWorld: MakeWorld): void => {
         const row = (second: number, values: readonly TestPoint['value'][]) =>
           values.map((value, n) => point(n + 1, second, value))
         const rows = [
-          first.segment(1, [...row(0, [0n, 3n, 2n, 7.5, 6, 1]), point(0, 0, 9)]),
+          first.segment(1, [...row(0, [0n, 3n, 2n, 7.5, 6, 1, 4.5]), point(0, 0, 9)]),
           first.segment(2, [
-            ...row(0, [1n, 4n, 3n, 9, 6.5, 1]),
+            ...row(0, [1n, 4n, 3n, 9, 6.5, Number.NaN, 5.5]),
             ...row(60, [0n, 1n, 1n, -2, -2, -2]),
           ]),
         ]
         for (const frame of rows.reverse()) await commit(world.store, agent, first, frame)
         const found = await world.query(
-          `select series, rev, count, sum, mean, max, unit from windows where agent = '${name}' order by start`,
+          `select series, rev, count, sum, mean, max, good_pct, last, unit, time_in_state from windows where agent = '${name}' order by start`,
         )
-        const plain = found.map((one) =>
-          Object.values(one).map((value) =>
-            value === 'oven' || value === '°C' ? value : Number(value),
+        const [first1, second1] = found.map((one) =>
+          Object.entries(one).map(([column, value]) =>
+            ['series', 'unit'].includes(column) || value === null
+              ? value
+              : column === 'time_in_state'
+                ? typeof value === 'string'
+                  ? JSON.parse(value)
+                  : value
+                : Number(value),
           ),
         )
-        assert.deepEqual(plain, [
-          ['oven', 1, 4, 9, 3, 6.5, '°C'],
-          ['oven', 0, 1, -2, -2, -2, '°C'],
-        ])
+        assert.deepEqual(first1, ['oven', 1, 4, 9, 3, 6.5, 75, null, '°C', { on: 5.5 }])
+        assert.deepEqual(second1?.slice(0, 9), ['oven', 0, 1, -2, -2, -2, 100, -2, '°C'])
         const readings = await world.query(`select * from readings where agent = '${name}'`)
         assert.equal(readings.length, 1, 'statistics are no readings')
       })
