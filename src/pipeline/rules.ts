@@ -129,6 +129,7 @@ export const createRulesStage = ({ classes: compiled }: RulesStageParts): RulesS
   }
   return {
     name: 'rules',
+    passesPoints: true,
     step: (input) => {
       series.meet(input.points, input.entry)
       step.run(input.points, series.owns())

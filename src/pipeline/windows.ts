@@ -133,6 +133,7 @@ export const createWindowsStage = (parts: WindowsStageParts): Stage => {
   }
   return {
     name: 'windows',
+    passesPoints: false,
     step: ({ points, entry, raw }) => {
       table.series.meet(points, entry)
       if (Number.isNaN(table.bornUs)) begin(points.timeUs)

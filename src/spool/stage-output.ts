@@ -63,7 +63,9 @@ const append = (state: SpoolState, stages: readonly StageState[]): number => {
 const advance = (state: SpoolState, one: StageState) => {
   const reader = readerNamed(one.lane, one.reader)
   const { backlog, delivered, lost, reduced } = reader.now
-  const given = one.now.ready.reduce((sum, { points }) => sum + points.count, 0)
+  const given = one.stage.passesPoints
+    ? one.now.ready.reduce((sum, { points }) => sum + points.count, 0)
+    : 0
   if (given === 0 && one.position <= backlog) return
   const read = book(state, one.lane, backlog, Math.max(backlog, one.position))
   reader.now = {

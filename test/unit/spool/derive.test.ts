@@ -286,3 +286,14 @@ test('a stage that is no longer configured holds nothing back', () => {
   assert.deepEqual(without.lanes()[0]?.readers, [])
   without.close()
 })
+
+test('of a stage that makes other points of what it reads, every point read is reduced, none delivered', () => {
+  const rig = rigWith()
+  const stage = { ...createTestStage('test', {}), passesPoints: false }
+  const spool = rig.open(null, undefined, [{ reader: 'stage', lane: 'raw', stage }])
+  store(spool, points(rig, 1, 100))
+  deriveAll(spool)
+  assert.ok((spool.lanes().find(({ lane }) => lane === 'thin')?.accepted ?? 0) > 0)
+  const { delivered, reduced, pending } = reader(spool)
+  assert.deepEqual([delivered, reduced, pending], [0, 100, 0])
+})

@@ -127,6 +127,7 @@ export const createTestStage = (name = 'test', faults: TestStageOptions = {}): T
   }
   return {
     name,
+    passesPoints: true,
     seqs,
     step: ({ points, entry, seq, raw }) => {
       if (seq === faults.throwAt) throw new Error('a stage at fault')
