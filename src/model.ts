@@ -249,7 +249,7 @@ export interface StageInput extends StagePoints {
  */
 export interface Stage {
   readonly name: string
-  /** What it gives out are points it read (rules), which the books then call delivered, and not made of them (windows). */
+  /** It gives out points it read (rules), which the books then call delivered, not points made of them (windows). */
   readonly passesPoints: boolean
   readonly step: (input: StageInput) => readonly Derived[]
   /** Closes what the clock alone can close (no point came); the spool saves the state in the same transaction. */
