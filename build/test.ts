@@ -26,13 +26,14 @@ const mosquitto = ['mosquitto', 'mosquitto'] as const
 const influxd = ['influxd', 'influxdb', '/usr/bin/influxd'] as const
 const promtool = ['promtool', 'prometheus', '/usr/bin/promtool'] as const
 const victoria = ['victoria-metrics', 'victoria-metrics', '/usr/bin/victoria-metrics'] as const
+const prometheus = ['prometheus', 'prometheus', '/usr/bin/prometheus'] as const
 const suites: Readonly<Record<string, Suite>> = {
   unit: { about: 'types, style, every room alone', minutes: 1, tools: [mosquitto], concurrency: 2 },
   contract: {
     about:
-      'stores, destinations, alerts: real PostgreSQL, PgBouncer, InfluxDB 1, VictoriaMetrics, promtool',
-    minutes: 3,
-    tools: [postgres, pgbouncer, influxd, victoria, promtool],
+      'stores, destinations, alerts: real PostgreSQL, PgBouncer, InfluxDB 1, VictoriaMetrics, Prometheus',
+    minutes: 4,
+    tools: [postgres, pgbouncer, influxd, victoria, prometheus, promtool],
     concurrency: 2,
   },
   model: {

@@ -40,6 +40,7 @@ export interface AgentViewParts {
   readonly destinations: readonly AgentDestination[]
   readonly metrics: () => Promise<string>
   readonly reload: () => Promise<ReloadAnswer>
+  readonly importBlock: AgentView['importBlock']
   readonly certificates: () => readonly CertificateStatus[]
   /** Spool files that were set aside and stand beside this one. */
   readonly setAside: () => Promise<readonly SetAside[]>
@@ -240,6 +241,7 @@ export const createAgentView = (parts: AgentViewParts): AgentView => {
     forget,
     salvage: parts.salvage,
     reload: parts.reload,
+    importBlock: parts.importBlock,
     seal: async () => {
       for (const lane of config.lanes) await spool.seal(lane.name)
     },

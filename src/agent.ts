@@ -6,6 +6,7 @@
  */
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
+import { createImporter } from './agent-import.ts'
 import { type AgentSource, createAgentSource } from './agent-sources.ts'
 import type { StagesConfig } from './agent-stages.ts'
 import { type AgentDestination, createAgentView } from './agent-view.ts'
@@ -108,9 +109,9 @@ const createDestinations = (
         .map(({ name, priority }) => ({ lane: name, priority })),
       options: {
         from: one.from,
-        requestsInFlight: one.requests_in_flight,
+        requestsInFlight: destination.inOrder ? 1 : one.requests_in_flight,
         bodyBytesMax: destination.bodyBytesMax,
-        liveShare: one.order === 'oldest_first' ? 0 : one.live_share,
+        liveShare: destination.inOrder || one.order === 'oldest_first' ? 0 : one.live_share,
         ...(one.bandwidth === null ? {} : { bandwidthBytesPerSecond: one.bandwidth }),
       },
       host,
@@ -297,6 +298,12 @@ const runOver = async (
     metrics: options.meter.text,
     reload: async () => reloadAnswer(config, options.load()),
     setAside: async () => setAsideIn(await readdir(stateDir), stateDir),
+    importBlock: createImporter({
+      agent: config.agent.name,
+      lanes: config.lanes.map(({ name }) => name),
+      series,
+      spool,
+    }),
     certificates: () => [...certificates].map(([use, endsUs]) => ({ use, endsUs })),
   })
   const path = controlSocketPath(config.agent.state_dir, options.environment)

@@ -7,10 +7,10 @@ import { type CliContext, showProblems } from './context.ts'
 import { retentionText } from './regional.ts'
 
 /** Null: the configuration is wrong, and that was said. */
-const destinationNamed = async (
+export const destinationNamed = async (
   context: CliContext,
   name: string,
-): Promise<DestinationConfig | null> => {
+): Promise<{ readonly destination: DestinationConfig; readonly agent: string } | null> => {
   const { environment } = context
   const loaded = loadConfig(context.configPath(), { environment, catalog, surroundings: false })
   if (!loaded.ok) {
@@ -18,9 +18,9 @@ const destinationNamed = async (
     return null
   }
   for (const secret of loaded.config.secrets) context.redactor.add(secret)
-  const { destinations } = loaded.config
+  const { destinations, agent } = loaded.config
   const found = destinations.find((one) => one.name === name)
-  if (found !== undefined) return found
+  if (found !== undefined) return { destination: found, agent: agent.name }
   const names = destinations.map((one) => one.name).join(', ')
   throw new Failure('HF-X404', `there is no destination "${name}"`, `destinations: ${names}`)
 }
@@ -32,7 +32,7 @@ export const plan = async (
 ): Promise<number> => {
   const found = await destinationNamed(context, name)
   if (found === null) return exitCodes.configInvalid
-  const { of, settings, type } = found
+  const { of, settings, type } = found.destination
   if (of.plan === undefined)
     throw new Failure(
       'HF-X404',

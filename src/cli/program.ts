@@ -184,6 +184,15 @@ const addLookVerbs = (session: Session, root: Command) => {
   )
   act(
     session,
+    root
+      .command('import <files...>')
+      .description('take points files, or folders of them, into the running agent; once in effect')
+      .option('--lane <lane>', 'instead of the lane they come from')
+      .option('--without-index', 'also files that stand in no index beside them'),
+    async () => (await import('./import.ts')).importVerb,
+  )
+  act(
+    session,
     root.command('reload').description('read the configuration again'),
     async () => (await import('./status.ts')).reload,
   )
@@ -227,6 +236,21 @@ const addRegionalVerbs = (session: Session, root: Command) => {
 
 const addDestinationVerbs = (session: Session, root: Command) => {
   const destination = root.command('destination').description('about the destinations')
+  act(
+    session,
+    destination
+      .command('list')
+      .description('which types there are, what proved them, and how the configured ones are'),
+    async () => (await import('./destination-test.ts')).list,
+  )
+  act(
+    session,
+    destination
+      .command('test <name>')
+      .description('DNS, TCP, TLS, login, write: each with its time and the remedy')
+      .option('--no-write', 'write no point'),
+    async () => (await import('./destination-test.ts')).testVerb,
+  )
   act(
     session,
     destination

@@ -13,7 +13,7 @@ import type {
   Verdict,
 } from '../observability/health.ts'
 import type { GapRow, LaneStatus, SpoolStats } from '../spool-port.ts'
-import type { AgentStatus, ReloadAnswer, ReplayAnswer } from './view.ts'
+import type { AgentStatus, ImportAnswer, ReloadAnswer, ReplayAnswer } from './view.ts'
 import type { QuarantineJson, TapJson } from './wire.ts'
 
 /** `both` fails to compile when a field is missing on either side. */
@@ -205,3 +205,11 @@ export const replayAnswer = both<ReplayAnswer>()(
   }),
 )
 export const reloadAnswer = both<ReloadAnswer>()(z.object({ changed: z.boolean(), text }))
+
+export const importAnswer = both<ImportAnswer>()(
+  z.object({
+    taken: z.boolean().describe('False: it was in already'),
+    points: count,
+    lost: count.describe('Points that the block declares lost'),
+  }),
+)

@@ -10,6 +10,7 @@ import { version } from '../release.ts'
 import {
   agentStatus,
   gapRow,
+  importAnswer,
   laneStatus,
   quarantineRow,
   reloadAnswer,
@@ -29,6 +30,11 @@ const replayBody = z.strictObject({
   lane: text.nullable().default(null),
   destination: text.nullable().default(null),
   dry_run: z.boolean().default(false),
+})
+const importBytesMax = 16 * 1024 * 1024
+const importBody = z.strictObject({
+  block: z.string().describe('One block of a points file, its header line first'),
+  lane: text.nullable().default(null).describe('Null: the lane it comes from'),
 })
 const nothing = z.strictObject({})
 const place = z.int().min(0)
@@ -215,6 +221,18 @@ export const routes: readonly Route[] = [
       const bytes = segment === null ? null : new Uint8Array(Buffer.from(segment, 'base64'))
       const taken = await view.salvage.take({ ...rest, laneId, upTo, segment: bytes })
       return { points: taken.points, up_to: taken.upTo }
+    },
+  }),
+  route({
+    method: 'post',
+    path: '/v1/import',
+    summary: 'Take one block of a points file into the spool, once however often it is given',
+    schema: importAnswer,
+    body: importBody,
+    bodyBytesMax: importBytesMax,
+    work: (view, { body }) => {
+      const { block, lane } = importBody.parse(body)
+      return view.importBlock(block, lane)
     },
   }),
   route({

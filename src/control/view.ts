@@ -67,6 +67,14 @@ export interface ForgetAnswer {
   /** Points that were waiting for it. */
   readonly points: number
 }
+/** What became of one block of a points file. */
+export interface ImportAnswer {
+  /** False: it was in already. */
+  readonly taken: boolean
+  readonly points: number
+  /** Points that the block declares lost. */
+  readonly lost: number
+}
 export interface AgentView {
   readonly status: () => Promise<AgentStatus>
   readonly lanes: () => Promise<readonly LaneStatus[]>
@@ -89,6 +97,11 @@ export interface AgentView {
   readonly forget: (destination: string) => Promise<ForgetAnswer>
   readonly salvage: Salvage
   readonly reload: () => Promise<ReloadAnswer>
+  /**
+   * Takes one block of a points file, header and lines; durable when it resolves. `lane` null: the one it comes from.
+   * Rejects with a Failure when the block or a series in it cannot be taken; nothing of it is then.
+   */
+  readonly importBlock: (block: string, lane: string | null) => Promise<ImportAnswer>
   /** Seal every lane's open segment now. */
   readonly seal: () => Promise<void>
 }

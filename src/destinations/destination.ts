@@ -3,7 +3,7 @@ import type { z } from 'zod'
 import type { Host } from '../host.ts'
 import type { Destination } from '../model.ts'
 import type { SpoolPort } from '../spool-port.ts'
-import type { LinkTarget } from './link.ts'
+import type { LinkStep, LinkTarget } from './link.ts'
 
 export interface DestinationDeps {
   readonly host: Host
@@ -30,6 +30,13 @@ export interface DestinationType<Schema extends z.ZodType = z.ZodType> {
   readonly create: (deps: DestinationDeps, config: z.output<Schema>) => Destination
   /** Where its far side is, for a look at the way there (`link.ts`); without it there is none to look at. */
   readonly link?: (config: z.output<Schema>, agent: string) => LinkTarget
+  /**
+   * What comes behind the way there, for `holdfast destination test`: 'one-point' sends one point of a series of its
+   * own; a function looks for itself; without it only the agent itself may write there.
+   */
+  readonly tryOut?:
+    | 'one-point'
+    | ((config: z.output<Schema>, host: Host) => Promise<readonly LinkStep[]>)
   /** What a person runs on the far side before the first send; nothing for types that need nothing. */
   readonly plan?: (config: z.output<Schema>, options: PlanOptions) => string
 }

@@ -1,7 +1,7 @@
 /**
  * Segments and gaps as blocks of a points file. Invariants: a block ends soon after `blockBytesTarget`; the points of a
  * segment keep its order, so that of two of one series and time the later stands; what the format cannot say is
- * counted, and never written almost right.
+ * counted, told to the caller, and never written almost right.
  */
 import { valueAt } from '../batch.ts'
 import {
@@ -20,6 +20,11 @@ import { lineFieldKey, lineHead, lineValue } from '../protocol/line-write.ts'
 interface Writer {
   readonly start: (entry: SeriesEntry) => string | undefined
   readonly line: (start: string, points: PointBatch, at: number) => string | undefined
+}
+/** Of one series. */
+export interface SeriesStart {
+  readonly name: string
+  readonly start: string | undefined
 }
 export const writers: Readonly<Record<PointsFormat, Writer>> = {
   ndjson: { start: ndjsonPrefix, line: ndjsonLine },
@@ -59,12 +64,13 @@ export const gapBlock = (context: BlockContext, tombstone: Tombstone): Block => 
   }
 }
 
-/** At least one block, though no point could be written. `starts` are those of the series' numbers. */
+/** At least one block, though no point could be written. `series` are those of the points' numbers. */
 export function* segmentBlocks(
   context: BlockContext,
   segment: Segment,
   points: PointBatch,
-  starts: readonly (string | undefined)[],
+  series: readonly SeriesStart[],
+  leaveOut: (reason: 'name' | 'value', at: number, name: string) => void,
 ): Generator<Block> {
   const { line } = writers[context.format]
   const { epoch, seq, timeUsMin, timeUsMax } = segment
@@ -85,10 +91,11 @@ export function* segmentBlocks(
     return { header: { ...headerOf(context), ...common, ...counts }, body }
   }
   for (let at = 0; at < points.count; at++) {
-    const start = starts[points.series[at] as number]
+    const { name, start } = series[points.series[at] as number] as SeriesStart
     const text = start === undefined ? undefined : line(start, points, at)
     if (text === undefined) {
       leftOut++
+      leaveOut(start === undefined ? 'name' : 'value', at, name)
       continue
     }
     lines.push(text)

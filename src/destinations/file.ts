@@ -5,18 +5,28 @@
  * Invariants: `stored` means fsynced; one batch is written at a time; a seq that is in the books is not written again,
  * unless it is replayed on purpose; trouble with the folder waits for a person and drops nothing.
  */
-import { statfs } from 'node:fs/promises'
+import { open, rm, statfs } from 'node:fs/promises'
+import { join } from 'node:path'
 import { z } from 'zod'
 import type { Block } from '../codec/points-file.ts'
 import { openSegment } from '../codec/segment.ts'
 import { isFailure, textOf } from '../errors.ts'
+import type { Host } from '../host.ts'
 import type { Destination, LaneItem, Outcome, Rejection, Segment, SendBatch } from '../model.ts'
 import { duration, size } from '../units.ts'
 import { type DestinationDeps, defineDestination } from './destination.ts'
 import { type Folder, openFolder } from './file-folder.ts'
 import { compressions } from './file-index.ts'
-import { type BlockContext, gapBlock, segmentBlocks, writers } from './file-lines.ts'
+import {
+  type BlockContext,
+  gapBlock,
+  type SeriesStart,
+  segmentBlocks,
+  writers,
+} from './file-lines.ts'
 import { folderTrouble, tooLittleFree } from './file-outcome.ts'
+import { createLosses, createLossTeller, type Losses } from './influx-losses.ts'
+import { type LinkStep, timed, unwell, well } from './link.ts'
 import { later } from './relay-outcome.ts'
 import { createSeriesCache } from './series-cache.ts'
 
@@ -47,6 +57,7 @@ type FileConfig = z.output<typeof fileConfig>
 /** Of one send. */
 interface Writing {
   readonly rejected: Rejection[]
+  readonly losses: Losses
   /** Why the rest of the batch is not written; whole seqs before it are. */
   setback?: Outcome
 }
@@ -55,7 +66,11 @@ const lastSeqOf = (item: LaneItem) => (item.type === 'segment' ? item.seq : item
 const create = (deps: DestinationDeps, config: FileConfig): Destination => {
   const { host, name, agent } = deps
   const { output_dir: path, format, compression } = config
-  const series = createSeriesCache(deps.spool, writers[format].start)
+  const series = createSeriesCache(
+    deps.spool,
+    (entry): SeriesStart => ({ name: entry.name, start: writers[format].start(entry) }),
+  )
+  const tell = createLossTeller(host, name)
   const names = { agent, destination: name, format, compression }
   let folder: Folder | undefined
   /** Goes on when the folder is opened again, so that no name of this run is given twice. */
@@ -70,10 +85,10 @@ const create = (deps: DestinationDeps, config: FileConfig): Destination => {
     tail = next.catch(() => undefined)
     return next
   }
-  const finish = async (open: Folder) => {
+  const finish = async (one: Folder) => {
     cancelAge?.()
     cancelAge = undefined
-    await open.finish()
+    await one.finish()
   }
   /** A file that cannot be finished now is finished before the next write. */
   const finishSoon = async () => {
@@ -97,9 +112,12 @@ const create = (deps: DestinationDeps, config: FileConfig): Destination => {
     for (const item of batch.items) {
       if (signal.aborted) writing.setback = later('given up')
       if (writing.setback !== undefined) return
-      if (!batch.replay && open.has(batch.laneId, item.epoch, item.seq, lastSeqOf(item))) continue
+      const known = !batch.replay && open.has(batch.laneId, item.epoch, item.seq, lastSeqOf(item))
+      // NDJSON loses nothing; what line protocol could not say is lost in this ack too.
+      if (known && (item.type === 'tombstone' || format === 'ndjson')) continue
       if (item.type === 'tombstone') yield gapBlock(context, item)
-      else yield* blocksOfSegment(context, item, writing)
+      else
+        for await (const block of blocksOfSegment(context, item, writing)) if (!known) yield block
     }
   }
   async function* blocksOfSegment(
@@ -109,8 +127,13 @@ const create = (deps: DestinationDeps, config: FileConfig): Destination => {
   ): AsyncGenerator<Block> {
     try {
       const { header, points } = openSegment(segment.bytes)
-      const starts = await series.of(header.epoch, header.dictionaryLength)
-      if (starts !== undefined) yield* segmentBlocks(context, segment, points, starts)
+      const known = await series.of(header.epoch, header.dictionaryLength)
+      const leaveOut = (reason: 'name' | 'value', at: number, from: string) => {
+        const timeUs = points.timeUs[at] as number
+        const text = `line protocol cannot say ${from} at ${timeUs} µs (${reason})`
+        writing.losses.add(reason, text, segment.seq, from, timeUs)
+      }
+      if (known !== undefined) yield* segmentBlocks(context, segment, points, known, leaveOut)
       else writing.setback = later(`the spool does not hold the series of epoch ${header.epoch}`)
     } catch (error) {
       if (!isFailure(error) || !error.code.startsWith('HF-K')) throw error
@@ -124,13 +147,17 @@ const create = (deps: DestinationDeps, config: FileConfig): Destination => {
     folder ??= await openFolder({ ...names, folder: path, numberAfter: numberLast })
     if (overdue) await finish(folder)
     overdue = false
-    const writing: Writing = { rejected: [] }
+    const writing: Writing = { rejected: [], losses: createLosses() }
     await folder.append(blocksOf(batch, folder, writing, signal))
     numberLast = folder.numberLast()
     if (folder.openBytes() >= config.file_max) await finishSoon()
     else if (folder.openBytes() > 0)
       cancelAge ??= host.clock.after(config.file_age, () => void alone(finishSoon))
-    return writing.setback ?? { kind: 'stored', rejected: writing.rejected }
+    const { setback, rejected, losses } = writing
+    if (setback !== undefined || rejected.length > 0) return setback ?? { kind: 'stored', rejected }
+    tell(batch.lane, losses)
+    const lost = losses.lost()
+    return { kind: 'stored', rejected, ...(lost.length === 0 ? {} : { lost }) }
   }
   const send = async (batch: SendBatch, signal: AbortSignal): Promise<Outcome> => {
     if (signal.aborted) return later('given up')
@@ -176,4 +203,35 @@ const untilAborted = async (work: Promise<Outcome>, signal: AbortSignal): Promis
   }
 }
 
-export const fileDestination = defineDestination({ type: 'file', config: fileConfig, create })
+/** A file of its own, flushed and removed. */
+const tryOut = async (config: FileConfig, host: Host): Promise<readonly LinkStep[]> => {
+  const { output_dir: folder } = config
+  const path = join(folder, `.holdfast-test-${Buffer.from(host.randomBytes(6)).toString('hex')}`)
+  const write = await timed(host, 'write', async () => {
+    try {
+      const { bavail, bsize } = await statfs(folder)
+      const free = bavail * bsize
+      if (free < config.disk_free_min) {
+        const { code, text, hint } = tooLittleFree(folder, free, config.disk_free_min)
+        return unwell(code, text, hint)
+      }
+      await using file = await open(path, 'wx', 0o640)
+      await file.appendFile('holdfast\n')
+      await file.sync()
+      return well(`written and flushed in ${folder}, ${Math.round(free / 1e6)} MB free`)
+    } catch (error) {
+      const { code, text, hint } = folderTrouble(error, folder)
+      return unwell(code, text, hint)
+    } finally {
+      await rm(path, { force: true }).catch(() => undefined)
+    }
+  })
+  return [write]
+}
+
+export const fileDestination = defineDestination({
+  type: 'file',
+  config: fileConfig,
+  create,
+  tryOut,
+})

@@ -4,11 +4,12 @@
  * Invariants: one loss a (seq, reason), as an ack takes it; a gap line of a loss whose time is known is the same
  * however often it is sent; a loss of unknown time is stamped when it is sent, its epoch and seq tell it apart.
  */
+import type { Host } from '../host.ts'
 import type { Gap, PointsLost, SendBatch, Seq } from '../model.ts'
 import { writeLine } from '../protocol/line-write.ts'
 
 /** Why a point is not written: a closed list, the label of a counter. */
-export type LeftOutReason = 'name' | 'value' | 'retention' | 'refused'
+export type LeftOutReason = 'name' | 'value' | 'time' | 'retention' | 'refused'
 export interface LeftOut {
   readonly count: number
   /** The first of them, for the log. */
@@ -44,6 +45,27 @@ export const createLosses = (): Losses => {
     },
     byReason: () => reasons,
     lost: () => [...seqs.values()],
+  }
+}
+
+const logEveryMs = 60_000
+/** Counts losses by reason, and logs the first of each, once a minute at most: after the batch is stored. */
+export const createLossTeller = (
+  host: Pick<Host, 'clock' | 'log' | 'meter'>,
+  destination: string,
+) => {
+  let loggedMs = Number.NEGATIVE_INFINITY
+  return (lane: string, losses: Losses): void => {
+    const reasons = losses.byReason()
+    for (const [reason, { count }] of reasons) {
+      const labels = { destination, reason }
+      host.meter.count('holdfast_destination_points_left_out_total', count, labels)
+    }
+    const nowMs = host.clock.monotonicMs()
+    if (reasons.size === 0 || nowMs - loggedMs < logEveryMs) return
+    loggedMs = nowMs
+    for (const [reason, { count, text }] of reasons)
+      host.log.error('points_left_out', { destination, lane, reason, count, text })
   }
 }
 

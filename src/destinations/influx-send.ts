@@ -17,7 +17,13 @@ import {
   type Unholdable,
   writeLines,
 } from './influx-lines.ts'
-import { createLosses, type GapWriting, gapLines, type Losses } from './influx-losses.ts'
+import {
+  createLosses,
+  createLossTeller,
+  type GapWriting,
+  gapLines,
+  type Losses,
+} from './influx-losses.ts'
 import { type InfluxReading, influxCodes } from './influx-outcome.ts'
 import { blocked, later } from './relay-outcome.ts'
 
@@ -38,7 +44,6 @@ const refusedMax = 100
 /** A server that took nothing yet and refused so many is itself what is wrong. */
 const refusedAtFirstMax = 10
 const requestsBetweenTries = 256
-const logEveryMs = 60_000
 
 interface Sending {
   readonly lane: string
@@ -70,7 +75,7 @@ export const createInfluxSender = (parts: SenderParts) => {
   const series = createSeriesLines(deps.spool)
   let bytesMax = parts.bytesMax
   let requests = 0
-  let loggedMs = Number.NEGATIVE_INFINITY
+  const tell = createLossTeller(host, destination)
 
   /** A limit may have been somebody's in between who is gone. */
   const widen = () => {
@@ -180,18 +185,6 @@ export const createInfluxSender = (parts: SenderParts) => {
     }
     return lines
   }
-  const tell = ({ losses, lane }: Sending) => {
-    const reasons = losses.byReason()
-    for (const [reason, { count }] of reasons) {
-      const labels = { destination, reason }
-      host.meter.count('holdfast_destination_points_left_out_total', count, labels)
-    }
-    const nowMs = host.clock.monotonicMs()
-    if (reasons.size === 0 || nowMs - loggedMs < logEveryMs) return
-    loggedMs = nowMs
-    for (const [reason, { count, text }] of reasons)
-      host.log.error('points_left_out', { destination, lane, reason, count, text })
-  }
   /** What is lost is told there too. A server that refuses even this is told nothing: the gap records stand here. */
   const tellThere = async (batch: SendBatch, losses: Losses, signal: AbortSignal) => {
     const writing = { agent: deps.agent, nowUs: host.clock.nowUs(), ...parts.gaps }
@@ -229,7 +222,7 @@ export const createInfluxSender = (parts: SenderParts) => {
     if (rejected.length > 0) return { kind: 'stored', rejected }
     const setback = await tellThere(batch, losses, signal)
     if (setback !== undefined) return setback
-    tell(sending)
+    tell(batch.lane, losses)
     const lost = losses.lost()
     return { kind: 'stored', rejected, ...(lost.length === 0 ? {} : { lost }) }
   }

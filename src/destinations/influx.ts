@@ -12,6 +12,7 @@ import type { Destination, Value } from '../model.ts'
 import { openTlsFiles } from '../tls.ts'
 import { duration, size } from '../units.ts'
 import { type DestinationDeps, defineDestination } from './destination.ts'
+import { authorizationOf, textSchema, tlsSchema, urlSchema } from './http-config.ts'
 import type { Unholdable } from './influx-lines.ts'
 import { type InfluxReading, readInfluxReply } from './influx-outcome.ts'
 import { createInfluxSender } from './influx-send.ts'
@@ -23,38 +24,21 @@ import { troubleOf } from './relay-trouble.ts'
 const MiB = 1024 * 1024
 /** Segments of one send: about 100,000 points. */
 const segmentBytesOfSend = 128 * 1024
-const text = () => z.string().min(1).max(1_024)
-const isHere = (name: string) =>
-  name === 'localhost' || name === '[::1]' || /^127(?:\.\d+){3}$/.test(name)
-const urlSchema = z.string().transform((given, context) => {
-  const url = URL.canParse(given) ? new URL(given) : undefined
-  const plain = url?.protocol === 'http:' && isHere(url.hostname)
-  if (url !== undefined && url.username === '' && (url.protocol === 'https:' || plain)) return url
-  const message = 'must begin with https://, or http:// and this machine, and hold no user'
-  context.addIssue({ code: 'custom', message })
-  return z.NEVER
-})
-
 const influxConfig = z
   .strictObject({
     type: z.literal('influx'),
     dialect: z.enum(['influxdb1', 'influxdb2', 'victoriametrics']).describe('What it speaks to'),
     url: urlSchema.describe('Address of the server; http only to this machine'),
-    database: text().optional().describe('influxdb1: where to write; victoriametrics: label db'),
-    retention_policy: text().optional().describe('influxdb1: instead of the default one'),
-    org: text().optional().describe('influxdb2: organisation'),
-    bucket: text().optional().describe('influxdb2: where to write'),
-    token: text().optional().describe('influxdb2: API token; victoriametrics: bearer token'),
-    username: text().optional().describe('influxdb1, victoriametrics: basic authentication'),
-    password: text().optional(),
-    tls: z
-      .strictObject({
-        ca: text().optional().describe('CA of the server (PEM); without it the system’s'),
-        cert: text().optional().describe('Own certificate, where the server asks for one'),
-        key: text().optional().describe('Its key'),
-      })
-      .prefault({})
-      .describe('TLS 1.3; changed files are taken without a restart'),
+    database: textSchema()
+      .optional()
+      .describe('influxdb1: where to write; victoriametrics: label db'),
+    retention_policy: textSchema().optional().describe('influxdb1: instead of the default one'),
+    org: textSchema().optional().describe('influxdb2: organisation'),
+    bucket: textSchema().optional().describe('influxdb2: where to write'),
+    token: textSchema().optional().describe('influxdb2: API token; victoriametrics: bearer token'),
+    username: textSchema().optional().describe('influxdb1, victoriametrics: basic authentication'),
+    password: textSchema().optional(),
+    tls: tlsSchema,
     request_timeout: duration().prefault('30s').describe('Then a request is sent again'),
     body_max: size()
       .prefault('1MiB')
@@ -88,13 +72,8 @@ const pathOf = (config: InfluxConfig): string => {
   for (const [key, value] of Object.entries(given)) if (value !== undefined) query.set(key, value)
   return `${v2 ? '/api/v2/write' : '/write'}?${query}`
 }
-const authOf = ({ dialect, token, username, password }: InfluxConfig): Record<string, string> => {
-  if (token !== undefined)
-    return { authorization: `${dialect === 'influxdb2' ? 'Token' : 'Bearer'} ${token}` }
-  if (username === undefined) return {}
-  const pair = Buffer.from(`${username}:${password}`, 'utf8').toString('base64')
-  return { authorization: `Basic ${pair}` }
-}
+const authOf = (config: InfluxConfig) =>
+  authorizationOf(config, config.dialect === 'influxdb2' ? 'Token' : 'Bearer')
 /** VictoriaMetrics holds float64 alone, and would write a string as 0. */
 const noFloat: Unholdable = (value: Value) => {
   if (typeof value === 'string') return 'VictoriaMetrics holds no strings'
@@ -183,4 +162,5 @@ export const influxDestination = defineDestination({
   config: influxConfig,
   create,
   link,
+  tryOut: 'one-point',
 })

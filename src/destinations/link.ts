@@ -16,7 +16,7 @@ import type { RelayPost, RelayReply } from './relay-transport.ts'
 import { troubleOf } from './relay-trouble.ts'
 
 export interface LinkStep {
-  readonly step: 'dns' | 'tcp' | 'tls' | 'hello'
+  readonly step: 'dns' | 'tcp' | 'tls' | 'hello' | 'login' | 'write'
   readonly good: boolean
   readonly ms: number
   /** What was found, or what is wrong. */
@@ -40,13 +40,23 @@ export interface LinkTarget {
   readonly proxy?: URL | undefined
   readonly tls: TlsPaths
   readonly sign?: boolean
-  /** A request that changes nothing over there, and what its answer means. */
-  readonly hello: Omit<RelayPost, 'timeoutMs'> & { readonly read: (reply: RelayReply) => Reading }
+  /** A request that changes nothing over there, and what its answer means; without it the look ends before. */
+  readonly hello?: Omit<RelayPost, 'timeoutMs'> & { readonly read: (reply: RelayReply) => Reading }
 }
 export type Reading = Pick<LinkStep, 'good' | 'text' | 'code' | 'hint'>
 type LinkHost = Pick<Host, 'clock' | 'log'>
 
 const stepMs = 10_000
+/** Does one step and says how long it took. */
+export const timed = async (
+  { clock }: Pick<Host, 'clock'>,
+  step: LinkStep['step'],
+  work: () => Promise<Reading>,
+): Promise<LinkStep> => {
+  const beganMs = clock.monotonicMs()
+  const reading = await work()
+  return { step, ms: clock.monotonicMs() - beganMs, ...reading }
+}
 export const well = (text: string): Reading => ({ good: true, text, code: '', hint: '' })
 export const unwell = (code: string, text: string, hint: string): Reading => ({
   good: false,
@@ -141,8 +151,11 @@ const lookAtTls = async ({ target, host, tls, signal, trouble }: Look) => {
     socket?.destroy()
   }
 }
-const greet = async ({ target, host, tls, signal, trouble }: Look) => {
-  const { url, proxy, sign = false, hello } = target
+const greet = async (
+  { target, host, tls, signal, trouble }: Look,
+  hello: NonNullable<LinkTarget['hello']>,
+) => {
+  const { url, proxy, sign = false } = target
   const http = createHttpTransport({ url, tls, host, proxy, sign })
   try {
     const reply = await http.transport({ ...hello, timeoutMs: stepMs }, signal)
@@ -166,9 +179,7 @@ export const probeLink = async (
   let [serverEndsUs, offsetUs] = [null as number | null, null as number | null]
   const step = async (name: LinkStep['step'], work: () => Promise<Reading>) => {
     if (steps.some(({ good }) => !good)) return
-    const beganMs = host.clock.monotonicMs()
-    const reading = await work()
-    steps.push({ step: name, ms: host.clock.monotonicMs() - beganMs, ...reading })
+    steps.push(await timed(host, name, work))
   }
   const first = target.proxy ?? target.url
   const at = `${bareName(first)} port ${portOf(first)}`
@@ -215,8 +226,10 @@ export const probeLink = async (
         serverEndsUs = endsUs
         return reading
       })
+    const { hello } = target
+    if (hello === undefined) return { steps, serverEndsUs, offsetUs }
     await step('hello', async () => {
-      const greeted = await greet(look)
+      const greeted = await greet(look, hello)
       offsetUs = greeted.offsetUs
       return greeted.reading
     })

@@ -9,12 +9,15 @@ import { extendDictionaryHash } from '../codec/series-id.ts'
 import { createPostgresStore } from '../database/postgres.ts'
 import { isPrivateUrl, postgresTls, postgresUrls } from '../database/postgres-config.ts'
 import { planSql } from '../database/schema-postgres.ts'
+import { isFailure } from '../errors.ts'
+import type { Host } from '../host.ts'
 import { relayBodyBytesDefault } from '../limits.ts'
 import type { Destination } from '../model.ts'
 import { openTlsFiles } from '../tls.ts'
 import { duration } from '../units.ts'
 import { type DestinationDeps, defineDestination } from './destination.ts'
 import { createLedgerClient } from './ledger-client.ts'
+import { type LinkStep, type LinkTarget, timed, unwell, well } from './link.ts'
 import { createPostgresSide } from './postgres-side.ts'
 
 const postgresConfig = z
@@ -48,8 +51,7 @@ const postgresConfig = z
   })
 type PostgresConfig = z.output<typeof postgresConfig>
 
-const create = (deps: DestinationDeps, config: PostgresConfig): Destination => {
-  const { host } = deps
+const openStore = (config: PostgresConfig, host: Host) => {
   const { url: urls, password, tls: paths, connections } = config
   const tls = paths === 'off' ? null : openTlsFiles(paths, host, { watch: true })
   const serverName = paths === 'off' ? undefined : paths.server_name
@@ -63,6 +65,11 @@ const create = (deps: DestinationDeps, config: PostgresConfig): Destination => {
     host,
     extendDictionaryHash,
   })
+  return { store, tls }
+}
+const create = (deps: DestinationDeps, config: PostgresConfig): Destination => {
+  const { connections } = config
+  const { store, tls } = openStore(config, deps.host)
   const onBlocked = () => {
     // Not every filesystem tells of changes: look for mended files where certificates may be it.
     tls?.reload()
@@ -78,10 +85,41 @@ const create = (deps: DestinationDeps, config: PostgresConfig): Destination => {
   })
 }
 
+/** Of the first host; the others are tried when it does not answer. */
+const link = ({ url }: PostgresConfig): LinkTarget => {
+  const first = new URL(url[0] as string)
+  return { url: new URL(`tcp://${first.hostname}:${first.port || 5432}`), tls: {} }
+}
+/** Connects, proves who it is, and looks at schema and rights; changes nothing. */
+const tryOut = async (config: PostgresConfig, host: Host): Promise<readonly LinkStep[]> => {
+  const login = await timed(host, 'login', async () => {
+    let opened: ReturnType<typeof openStore>
+    try {
+      opened = openStore(config, host)
+    } catch (error) {
+      if (!isFailure(error)) throw error
+      return unwell(error.code, error.message, error.hint)
+    }
+    try {
+      const answer = await opened.store.prepare({ check: true })
+      if (answer.kind === 'ok') return well('TLS, login, schema and rights are good')
+      if (answer.kind === 'blocked') return unwell(answer.code, answer.text, answer.hint)
+      const text = 'text' in answer ? answer.text : answer.kind
+      return unwell('HF-N020', text, 'It is tried again by itself; look at the server.')
+    } finally {
+      await opened.store[Symbol.asyncDispose]()
+      opened.tls?.[Symbol.dispose]()
+    }
+  })
+  return [login]
+}
+
 export const postgresDestination = defineDestination({
   type: 'postgres',
   config: postgresConfig,
   create,
+  link,
+  tryOut,
   plan: ({ url }, { role, ...options }) =>
     planSql({ role: role ?? decodeURIComponent(new URL(url[0] as string).username), ...options }),
 })

@@ -237,8 +237,12 @@ test('file: what line protocol cannot say is counted in the header, the rest is 
   const { destination, log, folder } = rig
   const values = [1.5, Number.NaN, 'text with\nholdfast', 9_007_199_254_740_993n, true, -0]
   const item = log.add(values.map((value, at) => ({ name: 'm.v', timeUs: at, value })))
-  await destination.send(log.batch([item]), signal)
-  const [block] = blocksIn(folder)
+  const lost = [{ seq: 1, reason: 'rejected', count: 1, source: 'm.v', timeUsMin: 1, timeUsMax: 1 }]
+  assert.deepEqual(await destination.send(log.batch([item]), signal), { ...stored, lost })
+  // Already written, and lost in this ack as in the one before.
+  assert.deepEqual(await destination.send(log.batch([item]), signal), { ...stored, lost })
+  const [block, ...others] = blocksIn(folder)
+  assert.deepEqual(others, [])
   assert.deepEqual([block?.header.points, block?.header.leftOut], [5, 1])
   assert.equal(
     Buffer.from(block?.body ?? []).toString('utf8'),

@@ -12,6 +12,7 @@ export interface Front
   readonly port: number
 }
 
+const passed = ['content-type', 'content-encoding', 'authorization'] as const
 const bodyOf = async (request: IncomingMessage): Promise<Buffer> => {
   const parts: Buffer[] = []
   for await (const part of request) parts.push(part as Buffer)
@@ -24,7 +25,7 @@ export const openFront = async (
   let next: Act | undefined
   const pass: (request: IncomingMessage) => Promise<Response> = async (request) => {
     const headers = new Headers()
-    for (const name of ['content-type', 'content-encoding', 'authorization']) {
+    for (const name of passed) {
       const value = request.headers[name]
       if (typeof value === 'string') headers.set(name, value)
     }
@@ -36,7 +37,10 @@ export const openFront = async (
     next = undefined
     if (act !== undefined) return act(request, response)
     const answer = await pass(request)
-    response.writeHead(answer.status, Object.fromEntries(answer.headers))
+    const headers = new Headers(answer.headers)
+    // fetch has unpacked it: these speak of what came in.
+    for (const name of ['content-encoding', 'content-length']) headers.delete(name)
+    response.writeHead(answer.status, Object.fromEntries(headers))
     response.end(Buffer.from(await answer.arrayBuffer()))
   }
   const listener = (request: IncomingMessage, response: ServerResponse) => {

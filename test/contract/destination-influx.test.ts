@@ -2,86 +2,32 @@
 import assert from 'node:assert/strict'
 import { after, test } from 'node:test'
 import { influxDestination } from '../../src/destinations/influx.ts'
-import { createSystemHost, type Meter } from '../../src/host.ts'
-import type { Destination, Outcome } from '../../src/model.ts'
-import { createCertificates } from '../support/certificates.ts'
+import type { Outcome } from '../../src/model.ts'
 import { influxUser, startInflux, startVictoria } from '../support/influx-servers.ts'
 import { killAll } from '../support/processes.ts'
-import { type DestinationRig, type RigOptions, runDestinationContract } from './destination.ts'
-import { openFront } from './destination-front.ts'
+import { type RigOptions, runDestinationContract } from './destination.ts'
+import { type HttpRig, makeHttpRig } from './destination-http.ts'
 import { createTestLog, type TestLog } from './destination-log.ts'
 
 after(killAll)
-const certificates = createCertificates()
-const others = createCertificates()
 const influx = startInflux()
 const victoria = startVictoria()
 const signal = new AbortController().signal
 let databases = 0
 
-/** Points left out, by reason. */
-const countingHost = () => {
-  const leftOut: Record<string, number> = {}
-  const meter: Meter = {
-    count: (name, value = 1, labels = {}) => {
-      if (!name.endsWith('points_left_out_total')) return
-      const reason = labels.reason ?? ''
-      leftOut[reason] = (leftOut[reason] ?? 0) + value
-    },
-    gauge: () => {},
-    observe: () => {},
-  }
-  return { host: createSystemHost({ meter }), leftOut }
-}
-interface InfluxRig extends DestinationRig {
+interface InfluxRig extends HttpRig {
   readonly database: string
-  readonly leftOut: Readonly<Record<string, number>>
 }
-const noForgetting = async () => assert.fail('it keeps no books')
-
 const makeRig = async (
   far: { readonly url: string; readonly arrived: (database: string) => Promise<number> },
   log: TestLog,
   database: string,
   config: object,
-  { fault }: RigOptions = {},
+  options: RigOptions = {},
 ): Promise<InfluxRig> => {
-  const mine = await certificates
-  const late = { fromMs: Date.now() - 3 * 86_400_000, days: 2 }
-  const server =
-    fault === 'server-expired'
-      ? await mine.serverFor('late', ['localhost'], late)
-      : fault === 'server-of-other-host'
-        ? await mine.serverFor('other', ['influx.example'])
-        : mine.server
-  const front = await openFront(far.url, server)
-  const { host, leftOut } = countingHost()
-  const ca = fault === 'server-of-other-ca' ? (await others).ca : mine.ca
-  const settings = influxDestination.config.parse({
-    type: 'influx',
-    url: `https://localhost:${front.port}`,
-    database,
-    tls: { ca },
-    ...config,
-  })
-  const deps = { host, name: 'influx', agent: 'gw-7', spool: log.spool, farTime: () => {} }
-  const destination: Destination = influxDestination.create(deps, settings)
-  return {
-    destination,
-    log,
-    database,
-    leftOut,
-    arrived: () => far.arrived(database),
-    answerNext: front.answerNext,
-    loseNextAnswer: front.loseNextAnswer,
-    holdNext: front.holdNext,
-    remember: noForgetting,
-    forget: noForgetting,
-    [Symbol.asyncDispose]: async () => {
-      await destination[Symbol.asyncDispose]()
-      await front[Symbol.asyncDispose]()
-    },
-  }
+  const there = { url: far.url, arrived: () => far.arrived(database) }
+  const rig = await makeHttpRig(influxDestination, there, log, { database, ...config }, options)
+  return { ...rig, database }
 }
 const makeInfluxRig = async (options: RigOptions = {}, at = influx): Promise<InfluxRig> => {
   const server = await at

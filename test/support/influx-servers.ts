@@ -5,7 +5,7 @@ import { findTool } from './debian.ts'
 import { freePort, type Running, start } from './processes.ts'
 import { ownFile, ownFolder, type Server, serve } from './servers.ts'
 
-const answers = (url: string) => async (running: Running) => {
+export const answers = (url: string) => async (running: Running) => {
   for (let tries = 0; ; tries++) {
     const good = await fetch(url).then(
       ({ ok }) => ok,

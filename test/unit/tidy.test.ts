@@ -33,6 +33,7 @@ const floors: Readonly<Record<string, number>> = {
   control: 3,
   agent: 4,
   'agent-sources': 4,
+  'agent-import': 4,
   'agent-view': 4,
   'agent-stages': 4,
   'spool-worker': 4,
@@ -56,6 +57,7 @@ const sharedOnFloor = new Set([
   'pipeline',
   'supervise',
   'agent-sources',
+  'agent-import',
   'agent-view',
   'agent-stages',
 ])

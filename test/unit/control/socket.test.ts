@@ -225,6 +225,7 @@ test('what is answered has the shape that is described', async () => {
   const bodies: Record<string, unknown> = {
     '/v1/salvage/place': salvage,
     '/v1/salvage': { ...salvage, lane: 'raw', up_to: 7, series: [], segment: null, losses: [] },
+    '/v1/import': { block: '' },
     '/v1/replay': { from_us: 1, to_us: 2 },
     '/v1/replay/cancel': { id: 'r1' },
   }

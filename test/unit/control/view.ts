@@ -161,6 +161,7 @@ export const createView = (answer: Partial<AgentView> = {}): Recorded => {
         parts: [{ lane: 'raw', destination: 'north', ...part }],
       }
     },
+    importBlock: async () => ({ taken: true, points: 0, lost: 0 }),
     cancelReplay: async (id) => id === 'r1',
     forget: async (destination) => ({ destination, points: 0 }),
     salvage: {

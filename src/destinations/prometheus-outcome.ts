@@ -1,0 +1,79 @@
+/**
+ * What an answer to a remote write means; pure. Invariants: only 204 is an ack; a refusal says neither which sample is
+ * meant nor that it is not there already; what is not understood is `later`; what only a person can mend is `blocked`.
+ */
+import type { Outcome } from '../model.ts'
+import { blocked, later } from './relay-outcome.ts'
+import type { RelayReply } from './relay-transport.ts'
+import { retryAfterMs } from './retry-after.ts'
+
+export type PrometheusSetback = Extract<Outcome, { kind: 'later' | 'blocked' }>
+export type PrometheusReading =
+  | { readonly kind: 'taken' }
+  /** Nothing of the request was taken because of some sample in it: find it. */
+  | { readonly kind: 'suspect'; readonly text: string }
+  | { readonly kind: 'too-big'; readonly text: string }
+  | { readonly kind: 'setback'; readonly setback: PrometheusSetback }
+
+/** Codes of this destination, all in docs/operate/codes.md. */
+export const prometheusCodes = {
+  credentials: 'HF-F160',
+  notFound: 'HF-F161',
+  refusesAll: 'HF-F162',
+  noQuery: 'HF-F163',
+} as const
+export const lateHint =
+  'It takes samples only in order and near its newest: set storage.tsdb.out_of_order_time_window there to the ' +
+  'longest outage, and out_of_order_window here. Nothing was dropped; see docs/operate/destinations.md.'
+
+const textMax = 300
+export const readPrometheusReply = (
+  { status, headers, body }: RelayReply,
+  nowUs: number,
+): PrometheusReading => {
+  if (status === 204) return { kind: 'taken' }
+  const isPage = headers['content-type']?.startsWith('text/html') === true
+  const said = Buffer.from(body).toString('utf8').replace(/\s+/g, ' ').trim().slice(0, textMax)
+  const text = `HTTP ${status}: ${isPage ? 'a web page' : said}`
+  const setback = (one: PrometheusSetback): PrometheusReading => ({ kind: 'setback', setback: one })
+  if (status < 400)
+    return setback(later(`${text}; a write is answered with 204: a captive portal?`))
+  if (status === 413) return { kind: 'too-big', text }
+  if (status === 401 || status === 403 || status === 407) {
+    const hint = 'Check token, or username and password, and that they may write.'
+    return setback(
+      blocked(prometheusCodes.credentials, `the server refuses the credentials: ${text}`, hint),
+    )
+  }
+  if (status === 404 || status === 405 || status === 410) {
+    const hint = 'Start Prometheus with --web.enable-remote-write-receiver, or correct url.'
+    return setback(blocked(prometheusCodes.notFound, `there is nothing to write to: ${text}`, hint))
+  }
+  // Beyond an out-of-order window Prometheus says so with a 500.
+  if ((status === 400 && !isPage) || (status === 500 && said === 'too old sample'))
+    return { kind: 'suspect', text: said }
+  return setback(later(text, retryAfterMs(headers['retry-after'], headers.date, nowUs)))
+}
+
+/**
+ * What a query for one sample found: its value, undefined when it is not there. The answer is a matrix of one series:
+ * `[seconds, "value"]`.
+ */
+export const readHeld = (
+  { status, body }: RelayReply,
+  ms: number,
+): number | undefined | PrometheusSetback => {
+  if (status === 429 || status >= 500) return later(`the query is answered with HTTP ${status}`)
+  try {
+    const { data } = JSON.parse(Buffer.from(body).toString('utf8')) as {
+      data: { result: { values: [number, string][] }[] }
+    }
+    for (const { values } of data.result)
+      for (const [seconds, text] of values)
+        if (Math.round(seconds * 1_000) === ms) return Number(text.replace('Inf', 'Infinity'))
+    return undefined
+  } catch {
+    const text = `after a refused write the server must be asked what it holds, and answers HTTP ${status}`
+    return blocked(prometheusCodes.noQuery, text, 'Let this agent read /api/v1/query there too.')
+  }
+}

@@ -1,0 +1,154 @@
+/**
+ * `type: prometheus`: remote write 1.0 to Prometheus or whatever takes it. Only the config and the wiring stand here:
+ * `prometheus-send.ts` cuts and searches, `prometheus-outcome.ts` reads answers, `relay-http.ts` carries.
+ *
+ * Invariants: HTTPS, except to this machine itself; certificates are always verified; unless the server takes samples
+ * out of order, a lane's samples are sent in order, one request at a time.
+ */
+import { z } from 'zod'
+import { snappyCompress } from '../codec/snappy.ts'
+import type { Destination } from '../model.ts'
+import { encodeWriteRequest, type Sample, selectorOf } from '../protocol/remote-write.ts'
+import { openTlsFiles } from '../tls.ts'
+import { duration } from '../units.ts'
+import { type DestinationDeps, defineDestination } from './destination.ts'
+import { authorizationOf, textSchema, tlsSchema, urlSchema } from './http-config.ts'
+import { type LinkTarget, unwell, well } from './link.ts'
+import {
+  type PrometheusReading,
+  type PrometheusSetback,
+  readHeld,
+  readPrometheusReply,
+} from './prometheus-outcome.ts'
+import { createPrometheusSender } from './prometheus-send.ts'
+import { createHttpTransport } from './relay-http.ts'
+import { later } from './relay-outcome.ts'
+import type { RelayReply } from './relay-transport.ts'
+import { troubleOf } from './relay-trouble.ts'
+
+/** Segments of one send: about 50,000 points. */
+const segmentBytesOfSend = 64 * 1024
+const writePath = '/api/v1/write'
+
+const prometheusConfig = z
+  .strictObject({
+    type: z.literal('prometheus'),
+    url: urlSchema.describe(
+      'Address of the server without /api/v1/write; http only to this machine',
+    ),
+    token: textSchema().optional().describe('Bearer token'),
+    username: textSchema().optional().describe('Basic authentication'),
+    password: textSchema().optional(),
+    tls: tlsSchema,
+    out_of_order_window: duration()
+      .prefault('0s')
+      .describe('What out_of_order_time_window is there; 0s sends strictly in order'),
+    request_timeout: duration().prefault('30s').describe('Then a request is sent again'),
+  })
+  .superRefine((config, context) => {
+    const miss = (message: string) =>
+      context.addIssue({ code: 'custom', path: ['username'], message })
+    if ((config.username === undefined) !== (config.password === undefined))
+      miss('and password belong together')
+    if (config.token !== undefined && config.username !== undefined)
+      miss('cannot be used beside a token')
+  })
+type PrometheusConfig = z.output<typeof prometheusConfig>
+
+const writeHeaders = (config: PrometheusConfig) => ({
+  'content-type': 'application/x-protobuf',
+  'content-encoding': 'snappy',
+  'x-prometheus-remote-write-version': '0.1.0',
+  ...authorizationOf(config),
+})
+const bodyOf = (samples: readonly Sample[]) => snappyCompress(encodeWriteRequest(samples))
+
+const create = (deps: DestinationDeps, config: PrometheusConfig): Destination => {
+  const { host } = deps
+  const { url } = config
+  const tls = openTlsFiles(config.tls, host, { watch: true })
+  const http = createHttpTransport({ url, tls, host, sign: false })
+  let answered = false
+  const exchange = async (
+    path: string,
+    headers: Readonly<Record<string, string>>,
+    body: Uint8Array,
+    signal: AbortSignal,
+  ): Promise<{ readonly reply: RelayReply } | { readonly trouble: PrometheusSetback }> => {
+    try {
+      const request = { path, headers, body, timeoutMs: config.request_timeout }
+      const reply = await http.transport(request, signal)
+      answered = true
+      return { reply }
+    } catch (error) {
+      if (signal.aborted) return { trouble: later('given up') }
+      const trouble = troubleOf(error, {
+        authority: url.host,
+        nowUs: host.clock.nowUs(),
+        certificateExpiresAtUs: tls.expiresAtUs(),
+        answered: answered || tls.expiresAtUs() === null,
+      })
+      // Not every filesystem tells of changes: look for mended files where certificates may be it.
+      if (trouble.kind === 'blocked') tls.reload()
+      return { trouble }
+    }
+  }
+  const post = async (
+    samples: readonly Sample[],
+    signal: AbortSignal,
+  ): Promise<PrometheusReading> => {
+    const got = await exchange(writePath, writeHeaders(config), bodyOf(samples), signal)
+    if ('trouble' in got) return { kind: 'setback', setback: got.trouble }
+    return readPrometheusReply(got.reply, host.clock.nowUs())
+  }
+  const held = async ({ labels, ms }: Sample, signal: AbortSignal) => {
+    const time = (ms / 1_000).toFixed(3)
+    const form = new URLSearchParams({ query: `${selectorOf(labels)}[1ms]`, time })
+    const headers = {
+      'content-type': 'application/x-www-form-urlencoded',
+      ...authorizationOf(config),
+    }
+    const body = Buffer.from(form.toString(), 'utf8')
+    const got = await exchange('/api/v1/query', headers, body, signal)
+    return 'trouble' in got ? got.trouble : readHeld(got.reply, ms)
+  }
+  return {
+    name: deps.name,
+    type: 'prometheus',
+    bodyBytesMax: segmentBytesOfSend,
+    inOrder: config.out_of_order_window === 0,
+    standing: async () => ({ kind: 'unknown' }),
+    send: createPrometheusSender({ deps, post, held }),
+    [Symbol.asyncDispose]: async () => {
+      await http.close()
+      tls[Symbol.dispose]()
+    },
+  }
+}
+
+/** A write of nothing. */
+const link = (config: PrometheusConfig): LinkTarget => ({
+  url: config.url,
+  tls: config.tls,
+  hello: {
+    path: writePath,
+    headers: writeHeaders(config),
+    body: bodyOf([]),
+    read: (reply) => {
+      const said = readPrometheusReply(reply, 0)
+      if (said.kind === 'taken') return well('the server takes remote writes')
+      const text = said.kind === 'setback' ? said.setback.text : said.text
+      if (said.kind === 'setback' && said.setback.kind === 'blocked')
+        return unwell(said.setback.code, text, said.setback.hint)
+      return unwell('HF-N020', text, 'Look at the server, and what stands before it.')
+    },
+  },
+})
+
+export const prometheusDestination = defineDestination({
+  type: 'prometheus',
+  config: prometheusConfig,
+  create,
+  link,
+  tryOut: 'one-point',
+})

@@ -1,0 +1,68 @@
+/**
+ * What each destination has been run against: a row per system that a configuration can name, with the real version and
+ * the test that proved it. Changed by hand, after such a run (`npm run test:real` says which row it lifts).
+ *
+ * Invariant: `unproven` until a real server of that system has passed the contract.
+ */
+export interface Proof {
+  readonly type: string
+  /** As people know it; with the dialect where the configuration names one. */
+  readonly system: string
+  readonly dialect: string | null
+  /** null: no real one has been in the tests. */
+  readonly version: string | null
+  /** Test files that met it. */
+  readonly tests: readonly string[]
+}
+const contract = (name: string) => `test/contract/destination-${name}.test.ts`
+
+export const proofs: readonly Proof[] = [
+  {
+    type: 'relay',
+    system: 'a Holdfast regional node',
+    dialect: null,
+    version: 'this one',
+    tests: [contract('relay'), 'test/promises/2-then-it-arrives.test.ts'],
+  },
+  {
+    type: 'postgres',
+    system: 'PostgreSQL',
+    dialect: null,
+    version: '15',
+    tests: [contract('postgres'), 'test/contract/postgres-agent.test.ts'],
+  },
+  {
+    type: 'influx',
+    system: 'InfluxDB 1',
+    dialect: 'influxdb1',
+    version: '1.6.7',
+    tests: [contract('influx'), 'test/contract/influx-agent.test.ts'],
+  },
+  { type: 'influx', system: 'InfluxDB 2', dialect: 'influxdb2', version: null, tests: [] },
+  {
+    type: 'influx',
+    system: 'VictoriaMetrics',
+    dialect: 'victoriametrics',
+    version: '1.79.5',
+    tests: [contract('influx')],
+  },
+  {
+    type: 'prometheus',
+    system: 'Prometheus (remote write 1.0)',
+    dialect: null,
+    version: '2.42.0',
+    tests: [contract('prometheus')],
+  },
+  {
+    type: 'file',
+    system: 'files to carry',
+    dialect: null,
+    version: 'this one',
+    tests: [contract('file'), 'test/contract/file-agent.test.ts'],
+  },
+]
+/** Of a configured destination. */
+export const proofOf = (type: string, settings: unknown): Proof | undefined => {
+  const { dialect } = settings as { readonly dialect?: unknown }
+  return proofs.find((one) => one.type === type && (one.dialect ?? dialect) === dialect)
+}

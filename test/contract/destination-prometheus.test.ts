@@ -1,0 +1,160 @@
+/** The destination contract over a real Prometheus, real TLS before it. */
+import assert from 'node:assert/strict'
+import { after, test } from 'node:test'
+import { prometheusDestination } from '../../src/destinations/prometheus.ts'
+import { killAll } from '../support/processes.ts'
+import { type PrometheusOptions, startPrometheus } from '../support/prometheus-server.ts'
+import { type RigOptions, runDestinationContract } from './destination.ts'
+import { type HttpRig, makeHttpRig } from './destination-http.ts'
+import { createTestLog, type TestLog } from './destination-log.ts'
+
+after(killAll)
+const inOrder = startPrometheus()
+const withWindow = startPrometheus({ outOfOrderWindow: '30m' })
+const signal = new AbortController().signal
+const stored = { kind: 'stored', rejected: [] }
+
+/** Prometheus takes what is near now: the log's microseconds are milliseconds of this run. */
+const baseMs = Date.now() - 600_000
+const atUs = (ms: number) => (baseMs + ms) * 1_000
+const nearNow = (log: TestLog): TestLog => ({
+  ...log,
+  add: (points) => log.add(points.map((point) => ({ ...point, timeUs: atUs(point.timeUs) }))),
+})
+let agents = 0
+interface PrometheusRig extends HttpRig {
+  /** Name, milliseconds, value. */
+  readonly samples: () => Promise<[string, number, string][]>
+}
+const makeRig = async (
+  options: RigOptions = {},
+  at = inOrder,
+  config = {},
+): Promise<PrometheusRig> => {
+  const server = await at
+  // Each rig has labels of its own in the one server.
+  const agent = `gw-${agents++}`
+  const samples = async () =>
+    (await server.samples(`{agent="${agent}"}`)).map(
+      ({ labels, ms, value }): [string, number, string] => [
+        labels.__name__ ?? '',
+        ms - baseMs,
+        value,
+      ],
+    )
+  const far = { url: server.url, arrived: async () => (await samples()).length }
+  const log = nearNow(createTestLog('gw-7'))
+  const of = {
+    ...prometheusDestination,
+    create: (deps, settings) => prometheusDestination.create({ ...deps, agent }, settings),
+  } satisfies typeof prometheusDestination
+  return { ...(await makeHttpRig(of, far, log, config, options)), samples }
+}
+const window = { out_of_order_window: '30m' }
+runDestinationContract('prometheus, in order', makeRig, [
+  'answers',
+  'lost-answer',
+  'server-expired',
+  'server-of-other-ca',
+  'server-of-other-host',
+])
+runDestinationContract(
+  'prometheus, with an out-of-order window',
+  (options) => makeRig(options, withWindow, window),
+  ['answers', 'lost-answer'],
+)
+
+test('prometheus: what float64 and milliseconds hold comes back; the rest is left out and counted', async () => {
+  await using rig = await makeRig()
+  const values = [0.1, -0, 5e-324, 1.7976931348623157e308, Number.POSITIVE_INFINITY]
+  const points = [
+    ...values.map((value, at) => ({ name: 'm.float', timeUs: at, value })),
+    { name: 'm.nan', timeUs: 0, value: Number.NaN },
+    { name: 'm.on', timeUs: 0, value: true },
+    { name: 'm.int', timeUs: 0, value: 9_007_199_254_740_992n },
+    { name: 'm.int', timeUs: 1, value: 9_007_199_254_740_993n },
+    { name: 'm.text', timeUs: 0, value: 'offline' },
+    { name: 'm.twice', timeUs: 7, value: 1 },
+    { name: 'm.twice', timeUs: 7.5, value: 2 },
+  ]
+  const said = await rig.destination.send(rig.log.batch([rig.log.add(points)]), signal)
+  const times = { timeUsMin: atUs(0), timeUsMax: atUs(7) }
+  const lost = [{ seq: 1, reason: 'rejected', count: 3, source: '', ...times }]
+  assert.deepEqual(said, { ...stored, lost })
+  assert.deepEqual(rig.leftOut, { value: 2, time: 1 })
+  const held = new Map((await rig.samples()).map(([name, ms, value]) => [`${name}@${ms}`, value]))
+  assert.deepEqual(
+    values.map((_, at) => Number(held.get(`m_float@${at}`)?.replace('Inf', 'Infinity'))),
+    values,
+  )
+  assert.deepEqual(
+    ['m_nan@0', 'm_on@0', 'm_int@0', 'm_twice@7'].map((key) => held.get(key)),
+    ['NaN', '1', '9007199254740992', '2'],
+  )
+  assert.equal(held.size, values.length + 4)
+})
+
+test('prometheus: 10,000 points, one of them late: found, counted, the others stand', async () => {
+  await using rig = await makeRig()
+  const { destination, log, leftOut } = rig
+  const first = [
+    { name: 'm.v', timeUs: 1_000, value: 1 },
+    { name: 'm.late', timeUs: 1_000, value: 1 },
+  ]
+  assert.deepEqual(await destination.send(log.batch([log.add(first)]), signal), stored)
+  const many = Array.from({ length: 9_999 }, (_, at) => ({
+    name: 'm.v',
+    timeUs: 1_001 + at,
+    value: at / 7,
+  }))
+  const item = log.add([...many, { name: 'm.late', timeUs: 500, value: 2 }])
+  const times = { timeUsMin: atUs(500), timeUsMax: atUs(500) }
+  const lost = [{ seq: 2, reason: 'rejected', count: 1, source: 'm.late', ...times }]
+  assert.deepEqual(await destination.send(log.batch([item]), signal), { ...stored, lost })
+  assert.equal(await rig.arrived(), 10_001)
+  assert.deepEqual(leftOut, { refused: 1 })
+  // Sent again: what was found once is there, what was late is late again.
+  assert.deepEqual(await destination.send(log.batch([item]), signal), { ...stored, lost })
+  assert.equal(await rig.arrived(), 10_001)
+  assert.deepEqual(leftOut, { refused: 2 })
+})
+
+test('prometheus: late points are taken within the window, and pause it without one; nothing is dropped', async () => {
+  for (const [at, config] of [
+    [inOrder, {}],
+    [withWindow, window],
+  ] as const) {
+    await using rig = await makeRig({}, at, config)
+    const { destination, log, leftOut } = rig
+    const points = (from: number) =>
+      Array.from({ length: 200 }, (_, nth) => ({ name: 'm.v', timeUs: from + nth, value: nth }))
+    assert.equal(destination.inOrder, at === inOrder)
+    assert.deepEqual(await destination.send(log.batch([log.add(points(1_000))]), signal), stored)
+    const said = await destination.send(log.batch([log.add(points(0))]), signal)
+    if (at === withWindow) assert.deepEqual(said, stored)
+    else {
+      assert.ok(said.kind === 'blocked' && said.code === 'HF-F162', JSON.stringify(said))
+      assert.match(said.text, /out of order sample/)
+      assert.match(said.hint, /out_of_order_time_window/)
+    }
+    assert.deepEqual(leftOut, {})
+    assert.equal(await rig.arrived(), at === withWindow ? 400 : 200)
+  }
+})
+
+test('prometheus: older than the window, and a receiver that is off, pause it', async () => {
+  await using rig = await makeRig({}, withWindow, window)
+  const hour = Array.from({ length: 50 }, (_, at) => ({
+    name: 'm.v',
+    timeUs: at - 5_000_000,
+    value: at,
+  }))
+  const old = await rig.destination.send(rig.log.batch([rig.log.add(hour)]), signal)
+  assert.ok(old.kind === 'blocked' && old.code === 'HF-F162', JSON.stringify(old))
+  const options: PrometheusOptions = { receiver: false }
+  const off = startPrometheus(options)
+  await using none = await makeRig({}, off)
+  const said = await none.destination.send(none.log.batch([none.log.add(hour)]), signal)
+  assert.ok(said.kind === 'blocked' && said.code === 'HF-F161', JSON.stringify(said))
+  await (await off).stop()
+})
