@@ -80,6 +80,7 @@ const makeFileRig = (config: object = {}, log: TestLog = createTestLog('gw-7')) 
   const rig: FileRig = {
     folder,
     crash,
+    unholdable: Number.NaN,
     log,
     destination: {
       name: 'carry',
@@ -114,6 +115,7 @@ const makeFileRig = (config: object = {}, log: TestLog = createTestLog('gw-7')) 
 runDestinationContract('file, NDJSON', async () => makeFileRig(), ['lost-answer'])
 runDestinationContract('file, line protocol', async () => makeFileRig({ format: 'lines' }), [
   'lost-answer',
+  'bad-point',
 ])
 
 const points = (from: number, count = 5) =>

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import type { z } from 'zod'
 import type { DestinationType } from '../../src/destinations/destination.ts'
 import { createSystemHost, type Meter } from '../../src/host.ts'
+import type { Value } from '../../src/model.ts'
 import { createCertificates } from '../support/certificates.ts'
 import type { DestinationRig, RigOptions } from './destination.ts'
 import { openFront } from './destination-front.ts'
@@ -36,6 +37,7 @@ export const makeHttpRig = async <Schema extends z.ZodType>(
   log: TestLog,
   config: object,
   { fault }: RigOptions = {},
+  unholdable?: Value,
 ): Promise<HttpRig> => {
   const mine = await certificates
   const late = { fromMs: Date.now() - 3 * 86_400_000, days: 2 }
@@ -56,6 +58,7 @@ export const makeHttpRig = async <Schema extends z.ZodType>(
     destination,
     log,
     leftOut,
+    ...(unholdable === undefined ? {} : { unholdable }),
     arrived: far.arrived,
     answerNext: front.answerNext,
     loseNextAnswer: front.loseNextAnswer,

@@ -26,7 +26,9 @@ const makeRig = async (
   options: RigOptions = {},
 ): Promise<InfluxRig> => {
   const there = { url: far.url, arrived: () => far.arrived(database) }
-  const rig = await makeHttpRig(influxDestination, there, log, { database, ...config }, options)
+  const unholdable = 'dialect' in config && config.dialect === 'influxdb1' ? Number.NaN : 'offline'
+  const all = { database, ...config }
+  const rig = await makeHttpRig(influxDestination, there, log, all, options, unholdable)
   return { ...rig, database }
 }
 const makeInfluxRig = async (options: RigOptions = {}, at = influx): Promise<InfluxRig> => {
@@ -62,13 +64,18 @@ const makeVictoriaRig = async (options: RigOptions = {}): Promise<InfluxRig> => 
 
 runDestinationContract('influx, InfluxDB 1', makeInfluxRig, [
   'answers',
+  'bad-point',
   'credentials',
   'lost-answer',
   'server-expired',
   'server-of-other-ca',
   'server-of-other-host',
 ])
-runDestinationContract('influx, VictoriaMetrics', makeVictoriaRig, ['answers', 'lost-answer'])
+runDestinationContract('influx, VictoriaMetrics', makeVictoriaRig, [
+  'answers',
+  'bad-point',
+  'lost-answer',
+])
 
 const stored = { kind: 'stored', rejected: [] }
 const losing = (outcome: Outcome) =>

@@ -48,11 +48,12 @@ const makeRig = async (
     ...prometheusDestination,
     create: (deps, settings) => prometheusDestination.create({ ...deps, agent }, settings),
   } satisfies typeof prometheusDestination
-  return { ...(await makeHttpRig(of, far, log, config, options)), samples }
+  return { ...(await makeHttpRig(of, far, log, config, options, 'offline')), samples }
 }
 const window = { out_of_order_window: '30m' }
 runDestinationContract('prometheus, in order', makeRig, [
   'answers',
+  'bad-point',
   'lost-answer',
   'server-expired',
   'server-of-other-ca',

@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { Destination, Outcome } from '../../src/model.ts'
+import type { Destination, LaneItem, Outcome, Value } from '../../src/model.ts'
 import { type LogPoint, laneId, type TestLog } from './destination-log.ts'
 
 export type Answer = {
@@ -13,11 +13,19 @@ export type Answer = {
   readonly body?: string
 }
 export type CertificateFault = 'server-expired' | 'server-of-other-ca' | 'server-of-other-host'
-export type Fault = 'answers' | 'credentials' | 'lost-answer' | 'rewind' | CertificateFault
+export type Fault =
+  | 'answers'
+  | 'bad-point'
+  | 'credentials'
+  | 'lost-answer'
+  | 'rewind'
+  | CertificateFault
 
 export interface DestinationRig extends AsyncDisposable {
   readonly destination: Destination
   readonly log: TestLog
+  /** A value it cannot hold; for the fault `bad-point`. */
+  readonly unholdable?: Value
   /** Points that stand on the far side. */
   readonly arrived: () => Promise<number>
   /** The far side, or something before it, answers the next send so instead. */
@@ -37,6 +45,12 @@ export interface RigOptions {
 const signal = new AbortController().signal
 const pointsFrom = (timeUs: number, count = 5): LogPoint[] =>
   Array.from({ length: count }, (_, at) => ({ name: 'a', timeUs: timeUs + at, value: at / 3 }))
+const damaged = (item: LaneItem): LaneItem => {
+  assert.ok(item.type === 'segment')
+  const bytes = Uint8Array.from(item.bytes)
+  bytes[bytes.length >> 1] = (bytes[bytes.length >> 1] as number) ^ 1
+  return { ...item, bytes }
+}
 const stored: Outcome = { kind: 'stored', rejected: [] }
 
 const greeted = async (rig: DestinationRig): Promise<DestinationRig> => {
@@ -78,6 +92,38 @@ export const runDestinationContract = (
     assert.equal(await rig.arrived(), 5)
   })
 
+  void contract('a damaged segment is named, and the others stand', async (rig) => {
+    const { destination, log } = rig
+    const [good, hurt] = [log.add(pointsFrom(0)), damaged(log.add(pointsFrom(100)))]
+    const outcome = await destination.send(log.batch([good, hurt]), signal)
+    assert.ok(outcome.kind === 'stored', JSON.stringify(outcome))
+    assert.deepEqual(
+      outcome.rejected.map(({ seq }) => seq),
+      [hurt.seq],
+    )
+    assert.deepEqual(await destination.send(log.batch([good]), signal), stored)
+    assert.equal(await rig.arrived(), 5)
+  })
+
+  if (faults.includes('bad-point'))
+    void contract(
+      'one point among 10,000 that it cannot hold is declared lost; the others stand',
+      async (rig) => {
+        const points = pointsFrom(100, 10_000)
+        assert.ok(rig.unholdable !== undefined)
+        points[7_321] = { ...(points[7_321] as LogPoint), value: rig.unholdable }
+        const batch = rig.log.batch([rig.log.add(pointsFrom(0)), rig.log.add(points)])
+        for (let times = 0; times < 2; times++) {
+          const outcome = await rig.destination.send(batch, signal)
+          assert.ok(outcome.kind === 'stored', JSON.stringify(outcome))
+          assert.deepEqual(
+            outcome.lost?.map(({ seq, count, source, reason }) => [seq, count, source, reason]),
+            [[2, 1, 'a', 'rejected']],
+          )
+          assert.equal(await rig.arrived(), 10_004)
+        }
+      },
+    )
   if (faults.includes('answers')) addAnswerCases(contract)
   if (faults.includes('lost-answer'))
     void contract('an answer lost with its connection is later; again is harmless', async (rig) => {
