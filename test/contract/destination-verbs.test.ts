@@ -1,5 +1,6 @@
 /** `holdfast destination list` and `test` before real servers: every step with its time, every trouble with its remedy. */
 import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
 import { existsSync, globSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
@@ -140,6 +141,22 @@ test('destination list: types with what proved them, the configured ones with th
   assert.match(text, /^influx +influxdb2 +InfluxDB 2 +unproven$/m)
   assert.match(text, /^carry +file +proven +up/m)
   await agent.stop()
+})
+
+test('test:real runs the contract against a server of one’s own, and says when it does not hold', async () => {
+  const prometheus = await startPrometheus()
+  const run = (url: string) =>
+    spawnSync('node', ['--test-reporter=spec', 'test/real/run.ts', 'prometheus', '--url', url], {
+      encoding: 'utf8',
+      env: { ...process.env, NODE_TEST_CONTEXT: undefined },
+    })
+  const good = run(prometheus.url)
+  assert.equal(good.status, 0, good.stdout.slice(-2_000))
+  assert.match(good.stdout, /remote write 1\.0\): the contract holds/)
+  await prometheus.stop()
+  const bad = run(prometheus.url)
+  assert.equal(bad.status, 1)
+  assert.match(bad.stdout, /RED/)
 })
 
 test('what is called proven names tests that are there, and the README says the same', () => {
