@@ -25,6 +25,8 @@ const pgbouncer = ['pgbouncer', 'pgbouncer'] as const
 const mosquitto = ['mosquitto', 'mosquitto'] as const
 const influxd = ['influxd', 'influxdb', '/usr/bin/influxd'] as const
 const promtool = ['promtool', 'prometheus', '/usr/bin/promtool'] as const
+const etcd = ['etcd', 'etcd-server', '/usr/bin/etcd'] as const
+const patroni = ['patroni', 'patroni', '/usr/bin/patroni'] as const
 const victoria = ['victoria-metrics', 'victoria-metrics', '/usr/bin/victoria-metrics'] as const
 const prometheus = ['prometheus', 'prometheus', '/usr/bin/prometheus'] as const
 const suites: Readonly<Record<string, Suite>> = {
@@ -50,9 +52,9 @@ const suites: Readonly<Record<string, Suite>> = {
   },
   sim: { about: '2,000 simulated lives and the mutants', minutes: 3, tools: [], concurrency: 1 },
   fault: {
-    about: 'full disks, failing fsync, killed brokers',
-    minutes: 3,
-    tools: [mosquitto],
+    about: 'full disks, failing fsync, killed brokers, a Patroni cluster that fails over',
+    minutes: 5,
+    tools: [mosquitto, postgres, etcd, patroni],
     concurrency: 1,
   },
   promises: {

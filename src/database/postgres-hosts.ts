@@ -1,8 +1,8 @@
 /**
  * Connections to a PostgreSQL cluster: several addresses, one of which is the primary; a bounded pool for each.
  *
- * Invariants: TLS verifies chain and host name unless it is switched off by name; a host that does not answer or
- * turns out to be a standby is left for the next one; one operation asks each host at most once.
+ * Invariants: TLS verifies chain and host name unless it is switched off by name; a host that does not answer, lets
+ * nobody in or turns out to be a standby is left for the next one; one operation asks each host at most once.
  */
 import { type ConnectionOptions, checkServerIdentity, type PeerCertificate } from 'node:tls'
 import pg from 'pg'
@@ -167,15 +167,23 @@ export const createPostgresHosts = (options: PostgresHostsOptions): PostgresHost
       let trouble: StoreTrouble = { kind: 'later', text: 'no database address is configured' }
       for (let tries = 0; tries < pools.length && !signal?.aborted; tries++) {
         const at = current
+        let letIn = false
+        const begin = (client: pg.PoolClient) => {
+          letIn = true
+          return work(client)
+        }
         try {
-          return await useOn(pools[at] as pg.Pool, work, signal)
+          return await useOn(pools[at] as pg.Pool, begin, signal)
         } catch (error) {
           if (!isExpected(error)) throw error
           // Says nothing about the host.
           if (signal?.aborted) break
-          trouble = troubleOf(error)
-          const elsewhere = isStandby(error) || (trouble.kind === 'later' && !reached(error))
+          const said = troubleOf(error)
+          // A standby that lags behind may not know the role or the database yet: who lets nobody in is left too.
+          const elsewhere = !letIn || isStandby(error) || (said.kind === 'later' && !reached(error))
           if (!elsewhere) throw error
+          // What a person must mend is not hidden by another host that is merely down.
+          if (trouble.kind !== 'blocked') trouble = said
           host.log.debug('database host left', { at, text: textOf(error) })
           if (current === at) current = (at + 1) % pools.length
         }

@@ -204,8 +204,13 @@ describe('PostgreSQL, in trouble', () => {
     )
     assert.equal(await blockedBy(open({ tls: { ca, serverName: 'db.example' } })), 'HF-D021')
     assert.equal(await blockedBy(open({ tls: 'off' })), 'HF-D020')
-    const nobody = await open({ urls: ['postgresql://holdfast@localhost:1/holdfast'] }).prepare()
-    assert.equal(nobody.kind, 'later')
+    const down = 'postgresql://holdfast@localhost:1/holdfast'
+    assert.equal((await open({ urls: [down] }).prepare()).kind, 'later')
+    // A host that lets nobody in is left for the next one, as a standby that lags behind would be.
+    const both = open({ urls: [noDatabase, server.url], password: () => server.password })
+    assert.deepEqual(await both.prepare(), { kind: 'ok' })
+    const neither = { urls: [down, noDatabase, down], password: () => server.password }
+    assert.equal(await blockedBy(open(neither)), 'HF-D020')
   })
 
   test('a standby and a host that is down are left for the primary', async () => {

@@ -77,7 +77,7 @@ export interface PostgresOptions {
   readonly settings?: readonly string[]
 }
 
-const postgresTool = (program: string): Tool =>
+export const postgresTool = (program: string): Tool =>
   findTool(program, 'postgresql-15', `/usr/lib/postgresql/15/bin/${program}`)
 
 export const startPostgres = async (options: PostgresOptions = {}): Promise<Postgres> => {

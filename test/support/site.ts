@@ -32,7 +32,10 @@ export const cliPath = join(import.meta.dirname, '../../src/cli/main.ts')
 export interface SiteOptions {
   readonly agent?: string
   /** Without: the embedded store. `url` goes to the regional node (it may name PgBouncer), `postgres` to the checker. */
-  readonly database?: { readonly url: string; readonly postgres: Postgres }
+  readonly database?: {
+    readonly url: string | readonly string[]
+    readonly postgres: Pick<Postgres, 'folder' | 'port' | 'database'>
+  }
   /** More keys of the HTTP door. */
   readonly door?: object
   /** Sources beside the HTTP door. */
@@ -89,7 +92,9 @@ export const acceptedIn = (seen: AgentStatus): number =>
 
 const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms))
 
-const openPostgres = async (postgres: Postgres): Promise<pg.Client> => {
+const openPostgres = async (
+  postgres: Pick<Postgres, 'folder' | 'port' | 'database'>,
+): Promise<pg.Client> => {
   const client = new pg.Client({
     host: postgres.folder,
     port: postgres.port,
