@@ -2,7 +2,7 @@
  * The rules' state as bytes and back: one record a series, its entry, how its class treated it, its row.
  *
  * Invariants: saved and loaded rows are equal bit for bit, in the same order; a record whose class now treats its
- * series otherwise gives only the point it still owed; bytes that are no state leave nothing behind.
+ * series otherwise gives only the point it still owed; bytes that are no state throw RangeError.
  */
 import { seriesMax } from '../limits.ts'
 import type { SeriesEntry } from '../model.ts'
@@ -88,7 +88,6 @@ const takeSeries = (from: StateReader, saved: readonly SavedClass[], state: Rule
 
 export const loadRules = (bytes: Uint8Array, state: RuleState): void => {
   const from = openState(bytes, kind, version)
-  if (from === null) return
   const { classes, counts } = state
   const saved: SavedClass[] = []
   for (let left = from.uint(); left > 0; left--) {

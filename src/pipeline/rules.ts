@@ -157,11 +157,12 @@ export const createRulesStage = ({ classes: compiled }: RulesStageParts): RulesS
     save: () => saveRules({ classes, series, table, counts }),
     load: (state) => {
       clear()
+      if (state === null) return
       try {
-        if (state !== null) loadRules(state, { classes, series, table, counts })
+        loadRules(state, { classes, series, table, counts })
       } catch (error) {
-        if (!(error instanceof RangeError)) throw error
         clear()
+        throw error
       }
     },
     holdFromUs: () => Number.POSITIVE_INFINITY,

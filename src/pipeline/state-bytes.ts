@@ -1,8 +1,8 @@
 /**
  * The saved state of a stage as bytes: a head with kind, version and checksum, then fields in the order they are put.
  *
- * Invariants: what is read is what was put, bit for bit; bytes of another kind or version, or damaged ones, are no
- * state (null), never a wrong one; a read beyond the end throws RangeError, whatever the bytes.
+ * Invariants: what is read is what was put, bit for bit; bytes of another kind or version, damaged ones, and a
+ * read beyond the end throw RangeError: never a wrong state.
  * Layout: "HFst", u8 version, u8 kind, u32 CRC-32C of all behind it, the fields; little-endian.
  */
 import { crc32c } from '../codec/crc32c.ts'
@@ -86,11 +86,14 @@ export const createStateWriter = (kind: number, version: number): StateWriter =>
   }
 }
 
-export const openState = (bytes: Uint8Array, kind: number, version: number): StateReader | null => {
-  if (bytes.length < headBytes || bytes.length > stateBytesMax) return null
+export const openState = (bytes: Uint8Array, kind: number, version: number): StateReader => {
+  const refuse = (): never => {
+    throw new RangeError('not a state of this stage')
+  }
+  if (bytes.length < headBytes || bytes.length > stateBytesMax) refuse()
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
-  if (view.getUint32(0, true) !== magic || bytes[4] !== version || bytes[5] !== kind) return null
-  if (view.getUint32(6, true) !== crc32c(bytes.subarray(headBytes))) return null
+  if (view.getUint32(0, true) !== magic || bytes[4] !== version || bytes[5] !== kind) refuse()
+  if (view.getUint32(6, true) !== crc32c(bytes.subarray(headBytes))) refuse()
   let at = headBytes
   const take = (length: number): number => {
     if (!(length <= bytes.length - at)) throw new RangeError('state ends early')

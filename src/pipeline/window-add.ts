@@ -7,13 +7,13 @@
 import { kinds, type PointBatch, quality } from '../model.ts'
 import {
   addNumber,
+  addState,
   endForce,
   marks,
   type Slots,
   type SlotTexts,
   slot,
   slotStride,
-  statesMax,
 } from './window-slots.ts'
 import type { CompiledWindow } from './window-table.ts'
 
@@ -59,11 +59,6 @@ export const usedState = (faces: Faces, i: number): string | undefined => {
     : String(value)
 }
 
-export const addState = (states: Map<string, number>, state: string, spanUs: number): void => {
-  if (spanUs <= 0) return
-  const name = states.has(state) || states.size < statesMax - 1 ? state : 'other'
-  states.set(name, (states.get(name) ?? 0) + spanUs)
-}
 export const createTexts = (carry: string | undefined): SlotTexts => ({
   first: '',
   last: '',

@@ -6,20 +6,13 @@
  * it is out.
  */
 import { type BatchBuilder, createBatchBuilder, emptyBatch } from '../batch.ts'
-import {
-  type Derived,
-  kinds,
-  quality,
-  type SeriesEntry,
-  type SeriesKey,
-  type StageInput,
-} from '../model.ts'
+import { type Derived, kinds, type SeriesEntry, type SeriesKey, type StageInput } from '../model.ts'
 import { windowsPerClassMax } from './classes.ts'
-import { addPoint, addState, createTexts, facesOf, usedNumber, usedState } from './window-add.ts'
+import { addPoint, createTexts, facesOf, usedNumber, usedState } from './window-add.ts'
 import { flagsOf, isOver, release, setFlags } from './window-feed.ts'
 import { type Gathered, jobsOfOneTurn, type MakeJob, makeAgain } from './window-make.ts'
 import { resetSlot, slot, slotStride, standing } from './window-slots.ts'
-import { type Issue, putStatistic, statisticEntry } from './window-statistics.ts'
+import { type Given, type Issue, putStatistic, statisticEntry } from './window-statistics.ts'
 import { type CompiledWindow, newest, newestStride, type WindowTable } from './window-table.ts'
 
 export interface WindowIssue {
@@ -42,8 +35,6 @@ export const createWindowIssue = (
   /** Number of an owner's first statistic series, by owner, and back. */
   const firsts = new Map<number, number>()
   const owners: number[] = []
-  const names: (string | undefined)[] = []
-  const stateNumbers = new Map<string, number>()
 
   const firstOf = (owner: number, window: CompiledWindow): number => {
     const known = firsts.get(owner)
@@ -53,37 +44,12 @@ export const createWindowIssue = (
     for (let i = 0; i < window.given.length; i++) owners.push(owner)
     return first
   }
-  const stateNumber = (owner: number, state: string): number => {
-    const key = `${owner}:${state}`
-    const known = stateNumbers.get(key)
-    if (known !== undefined) return known
-    const number = owners.length
-    stateNumbers.set(key, number)
-    owners.push(owner)
-    names[number] = `time_in_state:${state}`
-    return number
-  }
   const entry = (number: number): SeriesEntry => {
     const owner = owners[number] as number
     const window = table.windowOf(owner)
-    const name = names[number] ?? window.given[number - (firsts.get(owner) as number)]
+    const statistic = window.given[number - (firsts.get(owner) as number)] as Given
     const of = series.entries[Math.floor(owner / windowsPerClassMax)] as SeriesEntry
-    return statisticEntry(of, window.spec.everyUs, name as string, idOf)
-  }
-  const putStates = (at: number, owner: number, untilUs: number, out: BatchBuilder): void => {
-    const cells = slots.cells()
-    const row = at * slotStride
-    const texts = slots.texts.get(at)
-    if (texts === undefined) return
-    const states = new Map(texts.states)
-    const rest = untilUs - (cells[row + slot.forceTime] as number)
-    if (texts.force !== undefined) addState(states, texts.force, rest)
-    const start = cells[row + slot.start] as number
-    for (const [state, us] of states) {
-      out.addFloat(stateNumber(owner, state), start, us / 1e6, quality.good)
-      // Given out once, it is given out in each later issue.
-      if (!texts.states.has(state)) texts.states.set(state, 0)
-    }
+    return statisticEntry(of, window.spec.everyUs, statistic, idOf)
   }
   const issue = (at: number, untilUs: number, values: Float64Array | undefined): void => {
     const [cells, words, row] = [slots.cells(), slots.words(), at * slotStride]
@@ -109,7 +75,6 @@ export const createWindowIssue = (
     window.given.forEach((statistic, i) => {
       putStatistic(one, statistic, out, first + i)
     })
-    if (window.states) putStates(at, owner, untilUs, out)
     window.pointsOut += out.count() - before
     const own = Math.floor(owner / windowsPerClassMax)
     const newestUs = table.newestCells()[own * newestStride + newest.time] as number
@@ -147,13 +112,9 @@ export const createWindowIssue = (
       state =
         window.states || points.kinds[carry] === kinds.string ? usedState(faces, carry) : undefined
     }
-    const old = slots.texts.get(at)
     slots.texts.delete(at)
     if (state !== undefined || window.states) {
-      const texts = createTexts(state)
-      if ((cells[row + slot.rev] as number) > 0)
-        for (const name of old?.states.keys() ?? []) texts.states.set(name, 0)
-      slots.texts.set(at, texts)
+      slots.texts.set(at, createTexts(state))
     }
     resetSlot(cells, words, at)
     for (let one = next; one < order.length; one++) {
@@ -229,8 +190,6 @@ export const createWindowIssue = (
     clear: () => {
       firsts.clear()
       owners.length = 0
-      names.length = 0
-      stateNumbers.clear()
     },
   }
 }

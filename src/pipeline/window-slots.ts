@@ -71,8 +71,9 @@ export const standing = {
   cut: 32,
 } as const
 
-/** States of one window told apart; the rest is `other`. */
+/** States of one window told apart, by so many characters; the rest is `other`. */
 export const statesMax = 32
+export const stateCharsMax = 64
 /** Beside a row that holds texts, or whose window asks for states (numbers and bools are states by their text). */
 export interface SlotTexts {
   first: string
@@ -82,6 +83,14 @@ export interface SlotTexts {
   force: string | undefined
   /** µs by state. */
   states: Map<string, number>
+}
+
+/** The state was in force for so long. */
+export const addState = (states: Map<string, number>, state: string, spanUs: number): void => {
+  if (spanUs <= 0) return
+  const short = state.slice(0, stateCharsMax)
+  const name = states.has(short) || states.size < statesMax - 1 ? short : 'other'
+  states.set(name, (states.get(name) ?? 0) + spanUs)
 }
 
 export interface Slots {

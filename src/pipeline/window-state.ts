@@ -3,7 +3,7 @@
  *
  * Invariants: rows saved and loaded are equal bit for bit and in the same order; windows of a length that the series'
  * class no longer has are dropped, and a length it did not have begins with windows made from the raw lane; bytes that
- * are no state leave nothing behind.
+ * are no state throw RangeError.
  */
 import { seriesMax } from '../limits.ts'
 import { windowsPerClassMax } from './classes.ts'
@@ -150,7 +150,6 @@ export const loadWindows = (
   classNames: readonly string[],
 ): void => {
   const from = openState(bytes, kind, version)
-  if (from === null) return
   table.bornUs = from.float()
   for (let left = from.uint(); left > 0; left--) {
     const at = classNames.indexOf(from.text())

@@ -3,22 +3,31 @@
  *
  * Invariants: a statistic series is the series' own name and tags with `@every` and `@statistic` (in its unit, for
  * values); times are the window's start; the mean is not among them: it is `sum` / `good_count`, which travel
- * instead, as `count` does for `good_pct`; every statistic a window once gave is in each later `rev` of it, as a bad
+ * instead; every statistic a window once gave is in each later `rev` of it, as a bad
  * NaN where nothing is left to make it of.
  */
 import type { BatchBuilder } from '../batch.ts'
-import { because, type Kind, kinds, quality, type SeriesEntry, type SeriesKey } from '../model.ts'
+import {
+  because,
+  type Kind,
+  kinds,
+  quality,
+  type SeriesEntry,
+  type SeriesKey,
+  windowTags,
+} from '../model.ts'
 import type { Statistic, WindowSpec } from './classes.ts'
-import { marks, type SlotTexts, slot, standing } from './window-slots.ts'
+import { addState, marks, type SlotTexts, slot, standing } from './window-slots.ts'
 
 /** Beside what was asked for: which issue of the window this is, and whether it came before the window's end. */
-export type Given = Exclude<Statistic, 'mean' | 'good_pct' | 'time_in_state'> | 'rev' | 'partial'
+export type Given = Exclude<Statistic, 'mean'> | 'rev' | 'partial'
 
-/** What travels for what was asked for, in a fixed order. `time_in_state` has a series for each state. */
+/** What travels for what was asked for, in a fixed order. */
 export const givenFor = (asked: readonly Statistic[]): readonly Given[] => {
   const all: readonly Given[] = [
     'count',
     'good_count',
+    'good_pct',
     'min',
     'min_at',
     'max',
@@ -33,32 +42,38 @@ export const givenFor = (asked: readonly Statistic[]): readonly Given[] => {
     'median',
     'p95',
     'changes',
+    'time_in_state',
     'partial',
     'rev',
   ]
   const wanted = new Set<string>([...asked, 'rev', 'partial'])
   if (wanted.has('mean')) wanted.add('sum').add('good_count')
-  if (wanted.has('good_pct')) wanted.add('good_count').add('count')
   return all.filter((one) => wanted.has(one))
 }
 
-const countLike = new Set<string>(['count', 'good_count', 'changes', 'rev', 'partial'])
-const unitOf = (statistic: string, unit: string): string => {
-  if (countLike.has(statistic)) return ''
-  if (statistic === 'min_at' || statistic === 'max_at') return 'us'
-  return statistic.startsWith('time_in_state') ? 's' : unit
+const without = new Set<string>([
+  'count',
+  'good_count',
+  'changes',
+  'time_in_state',
+  'rev',
+  'partial',
+])
+const unitOf = (statistic: Given, unit: string): string => {
+  if (without.has(statistic)) return ''
+  if (statistic === 'good_pct') return '%'
+  return statistic === 'min_at' || statistic === 'max_at' ? 'us' : unit
 }
-/** `statistic` is a `Given`, or `time_in_state:STATE`. */
 export const statisticEntry = (
   of: SeriesEntry,
   everyUs: number,
-  statistic: string,
+  statistic: Given,
   idOf: (key: SeriesKey) => bigint,
 ): SeriesEntry => {
   const added = [
     ...of.tags,
-    ['@every', String(everyUs)] as const,
-    ['@statistic', statistic] as const,
+    [windowTags.every, String(everyUs)] as const,
+    [windowTags.statistic, statistic] as const,
   ]
   const tags = added.sort(([a], [b]) => (a < b ? -1 : 1))
   return {
@@ -99,6 +114,8 @@ const numbersOf = (issue: Issue, statistic: Given): number => {
       return at(statistic)
     case 'good_count':
       return at('good')
+    case 'good_pct':
+      return (100 * at('good')) / at('count')
   }
   const good = at('good')
   if (((words[(row + slot.meta) * 2] as number) & marks.text) !== 0) return Number.NaN
@@ -155,6 +172,14 @@ interface Put {
   readonly quality: number
 }
 
+/** Seconds by state, as a JSON object. */
+const statesOf = ({ cells, row, untilUs, texts }: Issue): string => {
+  const states = new Map(texts?.states)
+  const rest = untilUs - (cells[row + slot.forceTime] as number)
+  if (texts?.force !== undefined) addState(states, texts.force, rest)
+  return JSON.stringify(Object.fromEntries([...states].map(([state, us]) => [state, us / 1e6])))
+}
+
 /** One statistic out, if there is one; behind the first issue a bad NaN in its place. */
 export const putStatistic = (
   issue: Issue,
@@ -171,6 +196,10 @@ export const putStatistic = (
   if (statistic === 'partial') {
     const early = issue.untilUs < (cells[row + slot.end] as number)
     if ((state & standing.partial) !== 0) out.addBool(series, timeUs, early, quality.good)
+    return
+  }
+  if (statistic === 'time_in_state') {
+    out.addText(series, timeUs, statesOf(issue), to.quality)
     return
   }
   if (statistic === 'first' || statistic === 'last') {

@@ -149,11 +149,12 @@ export const createWindowsStage = (parts: WindowsStageParts): Stage => {
     save: () => saveWindows(table, classNames),
     load: (state) => {
       clear()
+      if (state === null) return
       try {
-        if (state !== null) loadWindows(state, table, classNames)
+        loadWindows(state, table, classNames)
       } catch (error) {
-        if (!(error instanceof RangeError)) throw error
         clear()
+        throw error
       }
     },
     holdFromUs: () => {

@@ -62,10 +62,6 @@ const statisticsOf = (
   const chain = [...carried, ...used]
   const changes = chain.filter(({ value }, at) => at > 0 && value !== chain[at - 1]?.value).length
   const areas = stretches(before, inside, startUs, startUs + spec.everyUs)
-  for (const { value, us } of areas) {
-    const name = `time_in_state:${typeof value === 'number' ? String(value) : String(value)}`
-    out.set(name, ((out.get(name) as number | undefined) ?? 0) + us / 1e6)
-  }
   const first = used[0]
   const last = used.at(-1)
   if (first !== undefined && last !== undefined) {
@@ -178,5 +174,4 @@ export const allStatistics: readonly Statistic[] = [
   'median',
   'p95',
   'changes',
-  'time_in_state',
 ]

@@ -293,7 +293,7 @@ test('out of order: left out where the line covers it, else sent with the raw po
   ])
 })
 
-test('a state that is none begins anew; one of another class gives what it owed', () => {
+test('a state that is none is refused; one of another class gives what it owed', () => {
   const first = createRulesStage({ classes: compileClasses([classOf(door)]) })
   first.load(null)
   const points = batchOf(count(5, (i) => at(i, i)))
@@ -306,13 +306,15 @@ test('a state that is none begins anew; one of another class gives what it owed'
     return stage
   }
   assert.deepEqual(fresh(state, door).save(), state, 'saved, loaded and saved: the same bytes')
-  const empty = fresh(null, door).save()
   for (let i = 0; i < state.length; i += 7) {
     const wrong = state.slice()
     wrong[i] = (wrong[i] as number) ^ 0x10
-    assert.deepEqual(fresh(wrong, door).save(), empty, `byte ${i}`)
-    assert.deepEqual(fresh(state.subarray(0, i), door).save(), empty, `cut at ${i}`)
+    assert.throws(() => fresh(wrong, door), RangeError, `byte ${i}`)
+    assert.throws(() => fresh(state.subarray(0, i), door), RangeError, `cut at ${i}`)
   }
+  const stage = fresh(state, door)
+  assert.throws(() => stage.load(state.subarray(1)), RangeError)
+  assert.deepEqual(stage.save(), fresh(null, door).save(), 'a state that is refused leaves nothing')
   const changed = fresh(state, calm)
   assert.deepEqual(shown(givenOf(changed.tick(0, () => []))), ['4:4'])
   const next = batchOf([at(5, 4), at(6, 4)])
