@@ -26,8 +26,14 @@ export const skip = (
   const cells = table.cells()
   const words = table.words()
   const { series, timeUs, qualities, kinds: kindOf, count } = batch
+  // Neighbours are mostly of one class: what it asks stays at hand.
+  let at = 0
   let counted = 0
-  let countedAt = 0
+  let method = params[param.method] as number
+  let deviation = params[param.deviation] as number
+  let heartbeatUs = params[param.heartbeatUs] as number
+  let gapTimes = params[param.gapTimes] as number
+  let gapAfterUs = params[param.gapAfterUs] as number
   let i = from
   for (; i < count; i++) {
     const own = owns[series[i] as number] as number
@@ -35,7 +41,16 @@ export const skip = (
     const row = own * stride
     const meta = (kindOf[i] as number) | ((qualities[i] as number) << 2)
     if ((meta & 3) !== kinds.float || meta !== words[(row + cell.meta) * 2]) break
-    const at = cells[row + cell.params] as number
+    if (cells[row + cell.params] !== at) {
+      countIn(at, counted)
+      counted = 0
+      at = cells[row + cell.params] as number
+      method = params[at + param.method] as number
+      deviation = params[at + param.deviation] as number
+      heartbeatUs = params[at + param.heartbeatUs] as number
+      gapTimes = params[at + param.gapTimes] as number
+      gapAfterUs = params[at + param.gapAfterUs] as number
+    }
     const time = timeUs[i] as number
     const value = floats[i] as number
     const before = cells[row + cell.lastTime] as number
@@ -43,14 +58,11 @@ export const skip = (
     const usual = cells[row + cell.usual] as number
     const span = time - (cells[row + cell.sentTime] as number)
     const sent = cells[row + cell.sentValue] as number
-    if (!(distance > 0 && distance <= (params[at + param.gapTimes] as number) * usual)) break
-    if (distance > (params[at + param.gapAfterUs] as number)) break
-    if (span >= (params[at + param.heartbeatUs] as number)) break
-    const method = params[at + param.method] as number
-    const deviation = params[at + param.deviation] as number
+    if (!(distance > 0 && distance <= gapTimes * usual) || distance > gapAfterUs) break
+    if (span >= heartbeatUs) break
     if (method === methods.deadband) {
       if (!(Math.abs(value - sent) <= deviation)) break
-      words[(row + cell.meta) * 2 + 1] = 0
+      if (words[(row + cell.meta) * 2 + 1] !== 0) break
     } else if (method === methods.swinging_door) {
       const upper = cells[row + cell.upper] as number
       const lower = cells[row + cell.lower] as number
@@ -68,13 +80,8 @@ export const skip = (
     cells[row + cell.heldBits] = value
     cells[row + cell.lastTime] = time
     if (distance !== usual) cells[row + cell.usual] = usual + (distance - usual) / usualShare
-    if (at !== countedAt) {
-      countIn(countedAt, counted)
-      countedAt = at
-      counted = 0
-    }
     counted++
   }
-  countIn(countedAt, counted)
+  countIn(at, counted)
   return i
 }

@@ -41,6 +41,9 @@ export interface RulesStage extends Stage {
   readonly totals: () => readonly RuleTotals[]
 }
 
+/** First size of what a turn gives out; it grows by doubling. */
+const outPoints = 1024
+
 export const createRulesStage = ({ classes: compiled }: RulesStageParts): RulesStage => {
   const { classes } = compiled
   const params = compileParams(classes)
@@ -58,7 +61,7 @@ export const createRulesStage = ({ classes: compiled }: RulesStageParts): RulesS
     (one) => one.reduce.method !== 'none',
     (own) => table.add(own, series.classes[own] as number),
   )
-  const outs: BatchBuilder[] = classes.map(() => createBatchBuilder())
+  const outs: BatchBuilder[] = classes.map(() => createBatchBuilder(outPoints))
   let late: (MendJob & { readonly i: number; readonly sent: boolean })[] = []
   const step = createRuleStep(table, params, {
     outOf: (at) => outs[at / paramStride] as BatchBuilder,

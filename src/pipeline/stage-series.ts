@@ -63,9 +63,12 @@ export const createStageSeries = (
   }
   const meet: StageSeries['meet'] = ({ series, count }, entry) => {
     lastEntry = entry
+    let known = owns
     for (let at = 0; at < count; at++) {
       const one = series[at] as number
-      if (one >= owns.length || owns[one] === unmet) meetOne(one, entry(one))
+      if (one < known.length && known[one] !== unmet) continue
+      meetOne(one, entry(one))
+      known = owns
     }
   }
   return {

@@ -115,7 +115,7 @@ export const addPoint = (
   const kind = faces.points.kinds[i] as number
   cells[row + slot.count] = (cells[row + slot.count] as number) + 1
   const before = cells[row + slot.good] as number
-  if (kind === kinds.string || window.states || slots.texts.has(at))
+  if (kind === kinds.string || window.states || (slots.texts.size > 0 && slots.texts.has(at)))
     addWithStates(slots, at, window, faces, i)
   else if (!Number.isNaN(value))
     addNumber(cells, row, faces.points.timeUs[i] as number, value, window.modulus)

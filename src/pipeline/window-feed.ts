@@ -141,15 +141,20 @@ export const createWindowFeed = (table: WindowTable): WindowFeed => {
     const time = faces.points.timeUs[i] as number
     const value = usedNumber(faces, i)
     const heads = table.heads()
+    let cells = slots.cells()
+    let words = slots.words()
     for (let k = 0; k < ofClass.length; k++) {
       const owner = own * windowsPerClassMax + k
       const window = ofClass[k] as CompiledWindow
       let at = heads[owner] as number
-      if (at < 0 || time >= (slots.cells()[at * slotStride + slot.end] as number)) {
+      if (at < 0 || time >= (cells[at * slotStride + slot.end] as number)) {
         at = advance(own, owner, window, time)
         if (at < 0) continue
+        cells = slots.cells()
+        words = slots.words()
       }
-      if ((flagsOf(table, at) & standing.dirty) === 0) addPoint(slots, at, window, faces, i, value)
+      const flags = words[(at * slotStride + slot.meta) * 2 + 1] as number
+      if ((flags & standing.dirty) === 0) addPoint(slots, at, window, faces, i, value)
       else countOne(at)
     }
     remember(own, i, value)
@@ -158,19 +163,22 @@ export const createWindowFeed = (table: WindowTable): WindowFeed => {
     (faces.points.kinds[i] as number) | ((faces.points.qualities[i] as number) << 2)
   const remember = (own: number, i: number, value: number): void => {
     const row = own * newestStride
+    const cells = table.newestCells()
     const words = table.newestWords()
-    table.newestCells()[row + newest.time] = faces.points.timeUs[i] as number
-    table.newestCells()[row + newest.value] = value
+    cells[row + newest.time] = faces.points.timeUs[i] as number
+    cells[row + newest.value] = value
     words[(row + newest.bits) * 2] = faces.bits[i * 2] as number
     words[(row + newest.bits) * 2 + 1] = faces.bits[i * 2 + 1] as number
     words[(row + newest.meta) * 2] = metaOf(i)
+    if (!anyStates && faces.points.kinds[i] !== kinds.string && table.newestTexts.size === 0) return
     const kept =
       withStates[series.classes[own] as number] === true || faces.points.kinds[i] === kinds.string
     const state = kept ? usedState(faces, i) : undefined
     if (state !== undefined) table.newestTexts.set(own, state)
-    else if (table.newestTexts.size > 0) table.newestTexts.delete(own)
+    else table.newestTexts.delete(own)
   }
   const withStates = windows.map((ofClass) => ofClass.some(({ states }) => states))
+  const anyStates = withStates.includes(true)
   /** The newest point once more, as a broker that heard no ack sends it. */
   const isNewest = (own: number, i: number): boolean => {
     const row = own * newestStride
@@ -231,18 +239,20 @@ export const createWindowFeed = (table: WindowTable): WindowFeed => {
       step++
       room(series.count())
       const owns = series.owns()
-      const { count, timeUs } = points
+      const { count, timeUs, series: numbers } = points
+      const newestCells = table.newestCells()
+      const { pointsIn } = table
       for (let i = 0; i < count; i++) {
-        const own = owns[points.series[i] as number] as number
+        const own = owns[numbers[i] as number] as number
         if (own < 0) continue
         const classNumber = series.classes[own] as number
-        table.pointsIn[classNumber] = (table.pointsIn[classNumber] as number) + 1
-        const ofClass = windows[classNumber] as readonly CompiledWindow[]
-        const newestUs = table.newestCells()[own * newestStride + newest.time] as number
+        pointsIn[classNumber] = (pointsIn[classNumber] as number) + 1
+        const newestUs = newestCells[own * newestStride + newest.time] as number
         if (seen[own] !== step) {
           seen[own] = step
           before[own] = newestUs
         }
+        const ofClass = windows[classNumber] as readonly CompiledWindow[]
         if ((timeUs[i] as number) <= newestUs) outOfOrder(own, i, ofClass)
         else inOrder(own, i, ofClass)
       }

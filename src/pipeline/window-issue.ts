@@ -31,7 +31,7 @@ export const createWindowIssue = (
 ): WindowIssue => {
   const { slots, series } = table
   const outs = new Map<string, BatchBuilder>()
-  for (const { spec } of table.windows.flat()) outs.set(spec.lane, createBatchBuilder(1024))
+  for (const { spec } of table.windows.flat()) outs.set(spec.lane, createBatchBuilder(4096))
   /** Number of an owner's first statistic series, by owner, and back. */
   const firsts = new Map<number, number>()
   const owners: number[] = []

@@ -106,42 +106,46 @@ export const quantile = (sorted: Float64Array, share: number): number => {
 
 const numbersOf = (issue: Issue, statistic: Given): number => {
   const { cells, words, row, untilUs, spec, values } = issue
-  const at = (name: keyof typeof slot) => cells[row + slot[name]] as number
+  const at = (place: number) => cells[row + place] as number
   switch (statistic) {
     case 'count':
+      return at(slot.count)
     case 'changes':
+      return at(slot.changes)
     case 'rev':
-      return at(statistic)
+      return at(slot.rev)
     case 'good_count':
-      return at('good')
+      return at(slot.good)
     case 'good_pct':
-      return (100 * at('good')) / at('count')
+      return (100 * at(slot.good)) / at(slot.count)
   }
-  const good = at('good')
+  const good = at(slot.good)
   if (((words[(row + slot.meta) * 2] as number) & marks.text) !== 0) return Number.NaN
   if (statistic === 'twa') {
-    const force = at('force')
-    const rest = Number.isNaN(force) ? 0 : Math.max(0, untilUs - at('forceTime'))
-    const area = rest === 0 ? at('area') : at('area') + force * rest
-    return area / (at('covered') + rest)
+    const force = at(slot.force)
+    const rest = Number.isNaN(force) ? 0 : Math.max(0, untilUs - at(slot.forceTime))
+    const area = rest === 0 ? at(slot.area) : at(slot.area) + force * rest
+    return area / (at(slot.covered) + rest)
   }
   if (good === 0) return Number.NaN
   switch (statistic) {
     case 'min':
+      return at(slot.min)
     case 'max':
+      return at(slot.max)
     case 'sum':
-      return at(statistic)
+      return at(slot.sum)
     case 'min_at':
-      return at('minAt')
+      return at(slot.minAt)
     case 'max_at':
-      return at('maxAt')
+      return at(slot.maxAt)
     case 'range':
-      return at('max') - at('min')
+      return at(slot.max) - at(slot.min)
     case 'delta':
-      return spec.counter === undefined ? at('previous') - at('deltaFrom') : at('gained')
+      return spec.counter === undefined ? at(slot.previous) - at(slot.deltaFrom) : at(slot.gained)
     case 'stddev': {
-      const sum = at('sum1')
-      return Math.sqrt(Math.max(0, (at('sum2') - (sum * sum) / good) / (good - 1)))
+      const sum = at(slot.sum1)
+      return Math.sqrt(Math.max(0, (at(slot.sum2) - (sum * sum) / good) / (good - 1)))
     }
   }
   if (values === undefined || values.length === 0) return Number.NaN

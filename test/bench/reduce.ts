@@ -140,8 +140,6 @@ export const bench = async (): Promise<Record<string, number | string>> => {
   const every = speed(rules({ method: 'every', lane }), batches)
   const ofTen = speed(windows(window(60e6, ten)), batches)
   const quantiles = speed(windows(window(60e6, [...ten, 'median', 'p95'])), batches)
-  if (process.env.ONLY)
-    return { d: ofTen.best, q: quantiles.best, db: deadband.best, sd: door.best }
   const { bytes, state } = memory()
   return {
     deadband_mpts_per_cpu_s: deadband.best,
