@@ -252,10 +252,17 @@ export interface Stage {
   /** It gives out points it read (rules), which the books then call delivered, not points made of them (windows). */
   readonly passesPoints: boolean
   readonly step: (input: StageInput) => readonly Derived[]
-  /** Closes what the clock alone can close (no point came); the spool saves the state in the same transaction. */
+  /**
+   * Closes what the clock alone can close (no point came); the spool saves the state in the same transaction, also when
+   * all that is given out is an empty batch.
+   */
   readonly tick: (nowUs: number, raw: StageInput['raw']) => readonly Derived[]
   readonly save: () => Uint8Array
-  /** Before the first step; `null` is the beginning. A state of another configuration is understood or begun anew. */
+  /**
+   * Before the first step; `null` is the beginning. A state of another configuration is understood or begun anew; bytes
+   * that are none throw. What must be read again from the raw lane waits for the first step, be it one without points:
+   * before that the numbers in `raw` mean nothing.
+   */
   readonly load: (state: Uint8Array | null) => void
   /** Raw points at or after this time may still be asked for; Infinity when none will. */
   readonly holdFromUs: () => number

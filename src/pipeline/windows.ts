@@ -174,6 +174,8 @@ export const createWindowsStage = (parts: WindowsStageParts): Stage => {
         const startUs = cells[at * slotStride + slot.start] as number
         const flags = flagsOf(table, at)
         if (startUs >= beforeUs || (flags & standing.cut) !== 0) return
+        // What it must be made from cannot be read yet.
+        if ((flags & standing.dirty) !== 0 && !table.series.known()) return
         changed = true
         const settled = (flags & (standing.issued | standing.dirty)) === standing.issued
         const newestUs = table.newestCells()[own * newestStride + newest.time] as number
