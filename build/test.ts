@@ -46,7 +46,7 @@ const suites: Readonly<Record<string, Suite>> = {
   },
   reduce: {
     about: 'rules and windows against naive ones, in any order, restarted anywhere',
-    minutes: 1,
+    minutes: 2,
     tools: [],
     concurrency: 2,
   },

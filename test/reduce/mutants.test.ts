@@ -137,12 +137,12 @@ const windows: readonly Mutant[] = [
   {
     name: 'the end of a window belongs to it',
     file: 'pipeline/window-feed.ts',
-    find: 'time >= (slots.cells()[at * slotStride + slot.end] as number)',
-    put: 'time > (slots.cells()[at * slotStride + slot.end] as number)',
+    find: 'time >= (cells[at * slotStride + slot.end] as number)',
+    put: 'time > (cells[at * slotStride + slot.end] as number)',
   },
 ]
 
-/** Whether the tests pass in a copy with the change; null when the change fits nowhere, or in more than one place. */
+/** Whether the tests pass in a copy with the change; how many places it fits when not one. */
 const survives = async (mutant: Mutant, file: string): Promise<boolean | number> =>
   await inMutatedCopy(mutant, ['test/reduce'], async (root) => {
     const env = { ...process.env, HOLDFAST_REDUCE_RUNS: '200', NODE_TEST_CONTEXT: undefined }
