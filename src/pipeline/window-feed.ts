@@ -75,6 +75,7 @@ const open = (
   resetSlot(cells, words, at)
   if (window.states) slots.texts.set(at, createTexts(undefined))
   table.link(owner, at)
+  table.holdFromUs = Math.min(table.holdFromUs, startUs)
   return at
 }
 

@@ -60,6 +60,8 @@ export interface WindowTable {
   due: number[]
   /** Least time of the first step of a state begun anew: windows from before it are made from the raw lane. */
   bornUs: number
+  /** No open window that may be made again begins before this; lowered as windows open, raised by `tick`. */
+  holdFromUs: number
   readonly clear: () => void
 }
 
@@ -151,12 +153,14 @@ export const createWindowTable = (compiled: CompiledClasses, timeZone: string): 
     },
     due: [],
     bornUs: Number.NaN,
+    holdFromUs: Number.POSITIVE_INFINITY,
     clear: () => {
       series.clear()
       slots.clear()
       self.newestTexts.clear()
       self.due = []
       self.bornUs = Number.NaN
+      self.holdFromUs = Number.POSITIVE_INFINITY
       pointsIn.fill(0)
       for (const one of windows.flat()) {
         one.pointsOut = 0

@@ -99,6 +99,18 @@ const closeSilent = (table: WindowTable, quiet: Quiet, nowUs: number): boolean =
   return changed
 }
 
+/** What the raw lane is held for. Looked up now and then: an answer too low only holds more. */
+const findHold = (table: WindowTable): void => {
+  let least = Number.POSITIVE_INFINITY
+  each(table, (at, own) => {
+    if ((flagsOf(table, at) & standing.cut) !== 0) return
+    const newestUs = table.newestCells()[own * newestStride + newest.time] as number
+    if (isDone(table, at, newestUs)) return
+    least = Math.min(least, table.slots.cells()[at * slotStride + slot.start] as number)
+  })
+  table.holdFromUs = least
+}
+
 const totalsOf = (table: WindowTable, compiled: CompiledClasses): StageTotals[] =>
   compiled.classes.flatMap(({ name }, at) => {
     const byLane = new Map<string, StageTotals>()
@@ -116,6 +128,9 @@ const totalsOf = (table: WindowTable, compiled: CompiledClasses): StageTotals[] 
     return [...byLane.values()]
   })
 
+/** Steps between two looks at what is held: a backlog is worked off without ticks. */
+const holdSteps = 64
+
 export const createWindowsStage = (parts: WindowsStageParts): Stage => {
   const { classes: compiled, timeZone, idOf } = parts
   const table = createWindowTable(compiled, timeZone)
@@ -123,6 +138,7 @@ export const createWindowsStage = (parts: WindowsStageParts): Stage => {
   const issue = createWindowIssue(table, idOf)
   const classNames = compiled.classes.map(({ name }) => name)
   let quiet: Quiet = { times: new Float64Array(0), since: new Float64Array(0) }
+  let steps = 0
   const clear = (): void => {
     table.clear()
     issue.clear()
@@ -139,11 +155,13 @@ export const createWindowsStage = (parts: WindowsStageParts): Stage => {
       if (Number.isNaN(table.bornUs)) begin(points.timeUs)
       feed.feed(points)
       issue.run(raw)
+      if (++steps % holdSteps === 0) findHold(table)
       return issue.take(false)
     },
     tick: (nowUs, raw) => {
       const changed = closeSilent(table, quiet, nowUs)
       issue.run(raw)
+      findHold(table)
       return issue.take(changed)
     },
     save: () => saveWindows(table, classNames),
@@ -152,21 +170,13 @@ export const createWindowsStage = (parts: WindowsStageParts): Stage => {
       if (state === null) return
       try {
         loadWindows(state, table, classNames)
+        findHold(table)
       } catch (error) {
         clear()
         throw error
       }
     },
-    holdFromUs: () => {
-      let least = Number.POSITIVE_INFINITY
-      each(table, (at, own) => {
-        if ((flagsOf(table, at) & standing.cut) !== 0) return
-        const newestUs = table.newestCells()[own * newestStride + newest.time] as number
-        if (isDone(table, at, newestUs)) return
-        least = Math.min(least, table.slots.cells()[at * slotStride + slot.start] as number)
-      })
-      return least
-    },
+    holdFromUs: () => table.holdFromUs,
     letGo: (beforeUs, raw) => {
       let changed = false
       each(table, (at, own) => {
@@ -183,6 +193,7 @@ export const createWindowsStage = (parts: WindowsStageParts): Stage => {
         if (settled) setFlags(table, at, flags | standing.cut)
         else issue.early(at, Math.min(endUs, newestUs), raw)
       })
+      findHold(table)
       return issue.take(changed)
     },
     totals: () => totalsOf(table, compiled),
