@@ -2,8 +2,8 @@
  * Drives the stages: whatever is sealed is derived soon, a bounded turn at a time, so that commits and acks in between
  * wait for one turn at most.
  *
- * Invariants: one turn in flight; no room is tried again each second until there is; no timer while there is nothing
- * to do.
+ * Invariants: one turn in flight, none after one that failed; no room is tried again each second until there is; no
+ * timer while there is nothing to do.
  */
 import type { Host } from '../host.ts'
 import type { LaneHead, Turn } from './spool.ts'
@@ -55,7 +55,10 @@ export const createDeriver = (
     if (running !== null || cancelRetry !== null || stopped.signal.aborted) return
     if (!spool.heads().some(({ underived }) => underived)) return
     running = run()
-      .catch(parts.failed)
+      .catch((error: unknown) => {
+        stopped.abort()
+        parts.failed(error)
+      })
       .finally(() => {
         running = null
         // What was sealed during the last turn.

@@ -153,7 +153,7 @@ const makeRoom = (
   for (const lane of droppable) {
     const last = oldestThrough(state, lane, lane.now.head, drop)
     catchUp(state, lane, last)
-    releaseWindows(state, lane, last, drop)
+    if (releaseWindows(state, lane, last, drop)) return true
     const dropped = () => dropOldest(state, lane, drop)
     const saved = () => {
       checkpointBefore(state, lane, last)

@@ -17,6 +17,7 @@ import { createSeriesTable } from '../../src/pipeline/series.ts'
 import { type AnchorFile, createMemoryAnchor } from '../../src/spool/anchor.ts'
 import { type AgentSpoolPort, createSpoolIngest, createSpoolPort } from '../../src/spool/port.ts'
 import { openSpool, type Spool } from '../../src/spool/spool.ts'
+import { createTestStage, type Recorded, type TestStage } from '../unit/spool/stage-support.ts'
 import { createVirtualClock, type VirtualTime } from './clock.ts'
 import type { SimNetwork } from './network.ts'
 import type { Plan, Totals } from './plan.ts'
@@ -26,6 +27,8 @@ export const agentName = 'gateway-1'
 /** Before this nobody believes the wall clock. */
 export const clockFloorUs = 1.7e15
 const reader = 'region'
+/** Of the series that the stage gives out. */
+export const derivedPrefix = 'derived/'
 
 /** Whether the spool asks for a flush at each commit: with NORMAL a power cut takes the tail of the log. */
 const flushes = readFileSync(new URL('../../src/spool/open.ts', import.meta.url), 'utf8').includes(
@@ -38,16 +41,20 @@ export interface Disk {
   /** Bytes of the anchor file as they are, and as of its last flush. */
   anchor: Uint8Array
   anchorFlushed: Uint8Array
+  /** What the stage was given, by seq: not on the disk, but it tells what should be. */
+  record: Map<number, Recorded>
 }
 export const emptyDisk = (): Disk => ({
   image: null,
   anchor: new Uint8Array(0),
   anchorFlushed: new Uint8Array(0),
+  record: new Map(),
 })
 export const copyDisk = (disk: Disk): Disk => ({
   image: disk.image?.slice() ?? null,
   anchor: disk.anchor.slice(),
   anchorFlushed: disk.anchorFlushed.slice(),
+  record: new Map(disk.record),
 })
 
 export interface AgentProcess {
@@ -62,6 +69,7 @@ export interface AgentProcess {
   /** The disk as a backup taken now would hold it. */
   readonly snapshot: () => Disk
   readonly spool: Spool
+  readonly stage: TestStage
 }
 export interface Machine {
   readonly name: string
@@ -142,13 +150,19 @@ export const startAgent = (parts: AgentParts): AgentProcess => {
     parts.onDeath(name)
     throw new Error(`killed at ${name}`)
   }
+  const lanes = [...plan.lanes, ...plan.derivedLanes]
+  const stage = createTestStage('stage', {
+    prefix: derivedPrefix,
+    windowUs: plan.windowUs,
+    record: disk.record,
+  })
   const spool = openSpool({
     at: { image: disk.image },
     host,
     series,
     options: {
       agent: agentName,
-      lanes: plan.lanes,
+      lanes,
       bytesMax: plan.spoolBytesMax,
       diskFreeBytesMin: 0,
       keepSentMs: plan.keepSentMs,
@@ -158,6 +172,10 @@ export const startAgent = (parts: AgentParts): AgentProcess => {
     },
     anchorFile: anchorOn(disk),
     failpoint,
+    stages:
+      plan.derivedLanes.length > 0
+        ? [{ reader: 'stage', lane: plan.lanes[0]?.name ?? '', stage }]
+        : [],
   })
   opened = true
   totals.epochs++
@@ -180,7 +198,7 @@ export const startAgent = (parts: AgentParts): AgentProcess => {
   }
   const ingest = createSpoolIngest(spool, host.clock, {
     commitWindowMs: plan.commitWindowMs,
-    lanes: plan.lanes,
+    lanes,
   })
   const port = createSpoolPort(spool, ingest, series)
   const agentClock = createAgentClock(host, { floorUs: clockFloorUs, savedUs: spool.lastWallUs() })
@@ -208,7 +226,7 @@ export const startAgent = (parts: AgentParts): AgentProcess => {
   const forwarder = createForwarder({
     spool: port,
     destination,
-    lanes: plan.lanes.map(({ name }, at) => ({ lane: name, priority: at })),
+    lanes: lanes.map(({ name }, at) => ({ lane: name, priority: at })),
     options: {
       from: 'oldest',
       requestsInFlight: plan.requestsInFlight,
@@ -227,6 +245,7 @@ export const startAgent = (parts: AgentParts): AgentProcess => {
     series,
     forwarder,
     spool,
+    stage,
     alive,
     clock: agentClock.reading,
     drained: async () => {
@@ -243,7 +262,12 @@ export const startAgent = (parts: AgentParts): AgentProcess => {
       leave(how)
     },
     snapshot: () =>
-      copyDisk({ image: spool.image(), anchor: disk.anchor, anchorFlushed: disk.anchor }),
+      copyDisk({
+        image: spool.image(),
+        anchor: disk.anchor,
+        anchorFlushed: disk.anchor,
+        record: disk.record,
+      }),
   }
 }
 

@@ -84,7 +84,8 @@ export interface MutantResult {
 }
 
 /** Reasons that the checker or an invariant gives, not a crash of the mutated code. */
-const byVerdict = /^(?:missing|altered|duplicate|too many|not drained|ahead|unexplained|\d+ forks)/
+const byVerdict =
+  /^(?:missing|altered|duplicate|too many|not drained|ahead|unexplained|derived|\d+ forks)/
 
 /** Runs seeds over a copy of `src` with one wrong change. */
 export const runMutant = async (
@@ -92,7 +93,7 @@ export const runMutant = async (
   many: Pick<Many, 'seeds' | 'workers'>,
 ): Promise<MutantResult> => {
   const { name } = mutant
-  const ran = await inMutatedCopy(mutant, ['test/sim', 'test/support'], (root) =>
+  const ran = await inMutatedCopy(mutant, ['test/sim', 'test/support', 'test/unit/spool'], (root) =>
     runMany({ ...many, from: 1, root, stopAtRed: true }),
   )
   if (typeof ran === 'number')

@@ -14,6 +14,15 @@ export interface Plan {
     readonly segmentPointsMax: number
     readonly policy: 'block' | 'drop_oldest'
   }[]
+  /** A stage reads the first lane; these are its own, with their settings. Empty: there is none. */
+  readonly derivedLanes: readonly {
+    readonly name: string
+    readonly maxDelayMs: number
+    readonly segmentPointsMax: number
+    readonly policy: 'block' | 'drop_oldest'
+    readonly derived: true
+  }[]
+  readonly windowUs: number
   readonly spoolBytesMax: number
   readonly keepSentMs: number
   readonly commitWindowMs: number
@@ -136,14 +145,14 @@ export const drawPlan = (seed: number): Plan => {
   // Points that the agent stamps itself are stamped by each copy of its spool: they would have two times.
   const cloned = events.some(({ kind }) => kind === 'clone')
   const copied = events.some(({ kind }) => kind === 'clone' || kind === 'restore-spool')
-  return {
+  const plan = {
     seed,
     faultsMs,
     lanes: ['raw', 'alarms'].slice(0, chance.hit(0.4) ? 2 : 1).map((name) => ({
       name,
       maxDelayMs: chance.pick([50, 200, 1_000]),
       segmentPointsMax: chance.pick([4, 10, 40]),
-      policy: chance.hit(tight ? 0.6 : 0.3) ? 'drop_oldest' : 'block',
+      policy: chance.hit(tight ? 0.6 : 0.3) ? ('drop_oldest' as const) : ('block' as const),
     })),
     spoolBytesMax: reserve + (tight ? chance.int(170, 260) * 1024 : 64 * reserve),
     keepSentMs: chance.pick([0, 2_000, 3_600_000]),
@@ -179,7 +188,21 @@ export const drawPlan = (seed: number): Plan => {
     lateFailover: chance.hit(0.15),
     events: events.filter(({ kind }) => !copied || kind !== 'wall-jump'),
   }
+  // Of a copied spool, or of a stage whose raw points damage or a refusal took, nobody can say what it should give.
+  const taken = plan.poisonShare > 0 || events.some(({ kind }) => kind === 'damage')
+  const sound = !copied && !taken
+  const derivedLanes = sound && chance.hit(0.5) ? drawDerived(chance, tight) : []
+  // Long ones hold raw until the quota asks for it.
+  return { ...plan, derivedLanes, windowUs: chance.pick([20_000, 1_000_000, 30_000_000]) }
 }
+const drawDerived = (chance: Chance, tight: boolean): Plan['derivedLanes'] =>
+  ['thin', 'windows'].map((name) => ({
+    name,
+    maxDelayMs: chance.pick([50, 200, 1_000]),
+    segmentPointsMax: chance.pick([4, 40]),
+    policy: tight && chance.hit(0.2) ? 'drop_oldest' : 'block',
+    derived: true,
+  }))
 
 /** What the runs of many seeds add up to; a zero among them means the simulation no longer tests it. */
 export const totalNames = [
@@ -204,6 +227,9 @@ export const totalNames = [
   'untimed',
   'replays',
   'merges',
+  'derived',
+  'ticks',
+  'windowsCut',
 ] as const
 export type Totals = Record<(typeof totalNames)[number], number>
 export const noTotals = (): Totals =>

@@ -7,11 +7,13 @@ import Database from 'better-sqlite3'
 import { createEmbeddedReadBack } from '../../src/database/read-back.ts'
 import { type Host, silentLog, silentMeter } from '../../src/host.ts'
 import { check, type ExactPoint, type GapFound, type Verdict } from '../../src/verify/checker.ts'
+import { type Recorded, replayed } from '../unit/spool/stage-support.ts'
 import {
   type AgentProcess,
   agentName,
   copyDisk,
   type Disk,
+  derivedPrefix,
   emptyDisk,
   type Machine,
   startAgent,
@@ -143,8 +145,8 @@ export const runSeed = async (
   /** I6: nothing counts as delivered that the region did not call committed. */
   const watch = () => {
     for (const { id, lane, readers } of agent?.alive() ? agent.spool.lanes() : [])
-      for (const { cursor } of readers)
-        if (cursor.backlog > region.told(id) && reasons.length < 5)
+      for (const { cursor, stage } of readers)
+        if (!stage && cursor.backlog > region.told(id) && reasons.length < 5)
           reasons.push(`ahead: ${lane} is acked to ${cursor.backlog}, told ${region.told(id)}`)
     time.at(500, watch)
   }
@@ -179,8 +181,10 @@ export const runSeed = async (
       `not drained: ${JSON.stringify({ ...facts, heads, lanes, status: agent?.forwarder.status() })}`,
     )
   }
-  const verdict = await judge(region, publisher, totals)
+  const verdict = await judge(region, publisher, agent, totals)
   reasons.push(...verdict.reasons)
+  if (plan.derivedLanes.length > 0 && agent?.alive() && drained)
+    reasons.push(...(await judgeDerived(plan, region, agent, gateway.disk.record, totals)))
   if (region.forks() > 0 && !restored && spared.untilMs === 0)
     reasons.push(`${region.forks()} forks: a seq with two contents`)
   if (trace !== undefined) {
@@ -323,10 +327,55 @@ const damage = (disk: Disk, draw: number) => {
   db.close()
 }
 
+/** Lanes of the stage: what they took in, and what the region says it has of them. */
+const derivedOf = (region: SimRegion, agent: AgentProcess | undefined) => {
+  const lanes = agent?.spool.lanes().filter((lane) => lane.derived) ?? []
+  const ids = new Set(lanes.map(({ id }) => id))
+  const heads = region.store().database.prepare('select lane, points from ledger').all() as {
+    readonly lane: number
+    readonly points: number
+  }[]
+  return {
+    ids,
+    accepted: lanes.reduce((sum, lane) => sum + lane.accepted, 0),
+    delivered: heads.reduce((sum, { lane, points }) => sum + (ids.has(lane) ? points : 0), 0),
+  }
+}
+/** The stage's lanes are what it gives when nothing interrupts it: in its books, and in the region where none was lost. */
+const judgeDerived = async (
+  { windowUs }: Plan,
+  region: SimRegion,
+  agent: AgentProcess,
+  record: ReadonlyMap<number, Recorded>,
+  totals: Totals,
+): Promise<readonly string[]> => {
+  const history = agent.stage.history()
+  totals.ticks += history.filter(([kind]) => kind === 'tick').length
+  totals.windowsCut += history.filter(([kind]) => kind === 'letGo').length
+  const { accepted, ids } = derivedOf(region, agent)
+  const back = createEmbeddedReadBack(region.store().database)
+  const { told, count } = replayed(history, record, { prefix: derivedPrefix, windowUs })
+  if (accepted !== count) return [`derived: ${accepted} points in its lanes, not ${count}`]
+  if ((await back.gapsOf(agentName)).some(({ lane }) => ids.has(lane))) return []
+  const left = new Map(told)
+  for await (const row of back.readBack(agentName)) {
+    if (!row.name.startsWith(derivedPrefix)) continue
+    totals.derived++
+    const key = `${JSON.stringify([row.name, Object.entries(row.tags)])} ${row.timeUs}`
+    const expected = left.get(key)
+    left.delete(key)
+    const found = `${row.bits}:${row.quality}`
+    if (found !== expected) return [`derived: ${key} is ${found}, not ${expected}`]
+  }
+  const [missing] = left.keys()
+  return missing === undefined ? [] : [`derived: ${left.size} missing, as ${missing}`]
+}
+
 const floatBits = new DataView(new ArrayBuffer(8))
 const judge = async (
   region: SimRegion,
   publisher: ReturnType<typeof createPublisher>,
+  agent: AgentProcess | undefined,
   totals: Totals,
 ): Promise<Verdict> => {
   const store = region.store()
@@ -335,6 +384,7 @@ const judge = async (
   const names = new Map<bigint, string>()
   for await (const { seriesId, name, timeUs, kind, bits, quality } of back.readBack(agentName)) {
     names.set(seriesId, name)
+    if (name.startsWith(derivedPrefix)) continue
     const isText = typeof bits === 'string'
     const row = { series: name, kind, bits: isText ? 0n : bits, text: isText ? bits : null }
     if (!untimed(name)) rows.push({ ...row, timeUs, quality })
@@ -347,10 +397,12 @@ const judge = async (
   const writes: { series: string; timeUs: number }[] = []
   for await (const { seriesId, timeUs, op } of back.auditOf(agentName)) {
     const series = names.get(seriesId) ?? '?'
+    if (series.startsWith(derivedPrefix)) continue
     if (op === 'update') totals.merges++
     if (op !== 'delete' && !untimed(series)) writes.push({ series, timeUs })
   }
-  const found = await back.gapsOf(agentName)
+  const derived = derivedOf(region, agent)
+  const found = (await back.gapsOf(agentName)).filter(({ lane }) => !derived.ids.has(lane))
   totals.gaps += found.length
   totals.forgotten += found.filter(({ reason }) => reason === 'forgotten').length
   totals.quotaHits += found.filter(({ reason }) => reason === 'quota').length
@@ -365,7 +417,7 @@ const judge = async (
     rows: [rows],
     writes: [writes],
     gaps,
-    delivered: mine?.points ?? 0,
+    delivered: (mine?.points ?? 0) - derived.delivered,
     reduced: 0,
     pending: 0,
   })

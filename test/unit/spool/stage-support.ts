@@ -17,7 +17,7 @@ import {
 import type { Spool } from '../../../src/spool/spool.ts'
 import { readAll } from './support.ts'
 
-export const windowUs = 20_000
+const windowUsDefault = 20_000
 /** A number below 2^32 that any change of the value changes, most likely. */
 const numberOf = (points: PointBatch, at: number): number => {
   const bits = points.bits[at] as bigint
@@ -57,6 +57,7 @@ export interface StageFaults {
 export interface TestStageOptions extends StageFaults {
   /** Put before the names of what it gives out. */
   readonly prefix?: string
+  readonly windowUs?: number
   /** Every batch it is given, by seq. */
   readonly record?: Map<number, Recorded>
 }
@@ -67,7 +68,7 @@ export interface Recorded {
 
 /** Every third point's running sum goes to `thin`; the number of points of a window that has ended to `windows`. */
 export const createTestStage = (name = 'test', faults: TestStageOptions = {}): TestStage => {
-  const { prefix = '', record } = faults
+  const { prefix = '', record, windowUs = windowUsDefault } = faults
   let history: HistoryEvent[] = []
   let memory = new Map<string, Memory>()
   const keyOf = (entry: SeriesEntry) => JSON.stringify([entry.name, entry.tags])
@@ -269,15 +270,16 @@ export const toldNaively = (
   }
   return told
 }
-/** What a stage of this history gives when nothing interrupts it: the last value of every (lane, series, time). */
+/** What a stage of this history gives when nothing interrupts it: how many, and the last of every (series, time). */
 export const replayed = (
   history: readonly HistoryEvent[],
   record: ReadonlyMap<number, Recorded>,
-  prefix: string,
-): ReadonlyMap<string, string> => {
-  const stage = createTestStage('replay', { prefix })
+  options: Pick<TestStageOptions, 'prefix' | 'windowUs'>,
+): { readonly told: ReadonlyMap<string, string>; readonly count: number } => {
+  const stage = createTestStage('replay', options)
   stage.load(null)
   const told = new Map<string, string>()
+  let count = 0
   const seen: Recorded[] = []
   const entries: SeriesEntry[] = []
   for (const [kind, value] of history) {
@@ -293,13 +295,15 @@ export const replayed = (
           : kind === 'letGo'
             ? stage.letGo(value, raw)
             : missing()
-    for (const { points, entry: own } of given)
+    for (const { points, entry: own } of given) {
+      count += points.count
       for (let at = 0; at < points.count; at++) {
         const key = `${nameIn(own(points.series[at] as number))} ${points.timeUs[at]}`
         told.set(key, `${points.bits[at]}:${points.qualities[at]}`)
       }
+    }
   }
-  return told
+  return { told, count }
 }
 const missing = (): never => {
   throw new Error('a segment that was stepped was never recorded')
