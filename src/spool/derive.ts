@@ -10,7 +10,7 @@ import { spoolReserveBytes } from '../limits.ts'
 import type { Derived, LaneItem, PointBatch, Seq, StageInput } from '../model.ts'
 import { quarantineSegment } from './quarantine.ts'
 import { readItems } from './read.ts'
-import { releasePassed, requireRoom, writeWithRoom } from './room.ts'
+import { type Room, releasePassed, requireRoom, writeWithRoom } from './room.ts'
 import { storeStages } from './stage-output.ts'
 import { catchesUp, cursorOf, type StageState } from './stages.ts'
 import { alive, isFatal, keyOf, type LaneState, type SpoolState, uptimeMs } from './state.ts'
@@ -127,15 +127,17 @@ const store = (state: SpoolState, stages: readonly StageState[]): Turn => {
   const lanes = new Set(changed.flatMap(({ now }) => now.ready.map(({ lane }) => lane)))
   const asking = [...lanes].map((lane) => ({ lane }))
   try {
-    const result = writeWithRoom(state, asking, (room, attempt) => {
+    const storeInto = (room: Room, attempt: number) => {
       if (attempt > 0) for (const one of changed) one.now = { ...one.now, due: true }
+      const { neededBytes } = room
       const bytes = storeStages(state, changed, () => {
-        if (attempt > 0) releasePassed(state, room.neededBytes)
+        if (attempt > 0) releasePassed(state, neededBytes)
       })
       // A spool full of what stages have still to read goes on: what they give out lets more of it go.
-      if (bytes > 0)
-        requireRoom(state, room, bytes, attempt > 0 ? spoolReserveBytes / 2 : undefined)
-    })
+      const reserveBytes = attempt > 0 ? spoolReserveBytes / 2 : spoolReserveBytes
+      if (bytes > 0) requireRoom(state, room, bytes, reserveBytes)
+    }
+    const result = writeWithRoom(state, asking, storeInto, true)
     return result.kind === 'full' ? 'full' : 'done'
   } catch (error) {
     // A lane it may not write, a point without a time: its own fault alone, and no other stage's work is lost.

@@ -168,11 +168,15 @@ export type CommitResult =
   | { readonly kind: 'stored' }
   | { readonly kind: 'full'; readonly reason: string }
 
-/** One transaction; when it finds no room, room is made as the lanes that ask allow, and it is tried again. */
+/**
+ * One transaction; when it finds no room, room is made as the lanes that ask allow, and it is tried again. `helpsItself`:
+ * from the second attempt on `store` lets go of something itself, and is asked to before others are.
+ */
 export const writeWithRoom = (
   state: SpoolState,
   asking: readonly { readonly lane: string }[],
   store: (room: Room, attempt: number) => void,
+  helpsItself = false,
 ): CommitResult => {
   const room: Room = { neededBytes: 0, reason: '' }
   for (let attempt = 0; attempt < attemptsMax; attempt++) {
@@ -182,6 +186,7 @@ export const writeWithRoom = (
       return { kind: 'stored' }
     } catch (error) {
       if (!isFailure(error, 'HF-S020')) throw error
+      if (helpsItself && attempt === 0) continue
       if (!makeRoom(state, asking, room)) break
     }
   }
