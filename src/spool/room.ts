@@ -169,8 +169,8 @@ export type CommitResult =
   | { readonly kind: 'full'; readonly reason: string }
 
 /**
- * One transaction; when it finds no room, room is made as the lanes that ask allow, and it is tried again. `helpsItself`:
- * from the second attempt on `store` lets go of something itself, and is asked to before others are.
+ * One transaction; when it finds no room, room is made as the lanes that ask allow, and it is tried again.
+ * `helpsItself`: from the second attempt on `store` lets go of something itself, and is asked to before others are.
  */
 export const writeWithRoom = (
   state: SpoolState,
