@@ -13,7 +13,7 @@ import { readItems } from './read.ts'
 import { type Room, releasePassed, requireRoom, writeWithRoom } from './room.ts'
 import { storeStages } from './stage-output.ts'
 import { catchesUp, cursorOf, type StageState } from './stages.ts'
-import { alive, isFatal, keyOf, type LaneState, type SpoolState, uptimeMs } from './state.ts'
+import { alive, keyOf, type LaneState, type SpoolState, throwFatal, uptimeMs } from './state.ts'
 
 /** Whether there is more to do now, nothing, or no room for what was given out. */
 export type Turn = 'more' | 'done' | 'full'
@@ -49,7 +49,7 @@ const asked = <T>(state: SpoolState, one: StageState, work: () => T): T | undefi
   try {
     return work()
   } catch (error) {
-    if (isFatal(error)) throw error
+    throwFatal(state, error)
     rest(state, one, error)
     return undefined
   }
@@ -81,7 +81,7 @@ const opened = (state: SpoolState, stage: StageState, item: LaneItem): PointBatc
   try {
     return stage.feed.open(item)
   } catch (error) {
-    if (isFatal(error)) throw error
+    throwFatal(state, error)
     quarantineSegment(state, stage.lane, item.seq, 'damaged', textOf(error))
     return null
   }

@@ -11,7 +11,7 @@ import { readPointsMax } from '../limits.ts'
 import type { PointBatch, Segment, Seq, SeriesEntry, SeriesId } from '../model.ts'
 import { entryIn } from './epochs.ts'
 import { blob, integer } from './schema.ts'
-import { keyOf, type LaneState, type SpoolState, seqOf } from './state.ts'
+import { keyOf, type LaneState, type SpoolState, seqOf, throwFatal } from './state.ts'
 
 export interface Feed {
   readonly entry: (series: number) => SeriesEntry
@@ -91,6 +91,7 @@ export const createFeed = (state: SpoolState): Feed => {
       }
       return points
     } catch (error) {
+      throwFatal(state, error)
       const facts = { lane: lane.name, seq: seqOf(row.key), text: textOf(error) }
       state.host.log.warn('segment is damaged', facts)
       return undefined

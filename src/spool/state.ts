@@ -210,6 +210,12 @@ export const asFailure = (state: Pick<SpoolState, 'path'>, error: unknown): unkn
 export const isFatal = (error: unknown): error is Failure =>
   isFailure(error, 'HF-S074') || isFailure(error, 'HF-S004') || isFailure(error, 'HF-S005')
 
+/** Where an error is about to be somebody's own: one of the disk's or of the file is nobody's. */
+export const throwFatal = (state: Pick<SpoolState, 'path'>, error: unknown): void => {
+  const failure = asFailure(state, error)
+  if (isFatal(failure)) throw failure
+}
+
 export const damageMark = (path: string): string => `${path}-damaged`
 
 /** No further call is served. Damage is noted beside the file, so that the next opening looks at all of it. */

@@ -4,6 +4,7 @@ import { test } from 'node:test'
 import Database from 'better-sqlite3'
 import { createBatchBuilder } from '../../../src/batch.ts'
 import { isFailure } from '../../../src/errors.ts'
+import type { Stage } from '../../../src/model.ts'
 import type { Spool, StageReader } from '../../../src/spool/spool.ts'
 import {
   createTestStage,
@@ -251,6 +252,21 @@ test('a stage that throws rests alone: intake and other stages go on', () => {
     badly?.map(({ pending }) => pending > 0),
     [true, true],
   )
+})
+
+test('a disk that fails while a stage asks for raw points ends the spool, not the stage', () => {
+  const rig = rigWith()
+  const stage: Stage = {
+    ...createTestStage(),
+    step: () => {
+      throw Object.assign(new Error('disk I/O error'), { code: 'SQLITE_IOERR_READ' })
+    },
+  }
+  const spool = rig.open(null, undefined, [{ reader: 'stage', lane: 'raw', stage }])
+  store(spool, points(rig, 0, 10), 'raw', true)
+  const fatal = (error: unknown) => isFailure(error, 'HF-S074')
+  assert.throws(() => spool.derive(), fatal)
+  assert.throws(() => spool.derive(), fatal)
 })
 
 test('nobody but a stage writes its lanes or moves its reader', () => {
