@@ -44,7 +44,13 @@ const fileConfig = z.strictObject({
   compression: z.enum(compressions).default('zstd').describe('Of finished files'),
   file_max: size()
     .prefault('64MiB')
-    .pipe(z.number().min(64 * KiB))
+    // What a crash leaves open is read back in one piece.
+    .pipe(
+      z
+        .number()
+        .min(64 * KiB)
+        .max(256 * KiB * KiB),
+    )
     .describe('A file is finished at this size, before compression'),
   file_age: duration()
     .prefault('1h')

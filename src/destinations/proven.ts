@@ -51,14 +51,14 @@ export const proofs: readonly Proof[] = [
     system: 'Prometheus (remote write 1.0)',
     dialect: null,
     version: '2.42.0',
-    tests: [contract('prometheus')],
+    tests: [contract('prometheus'), 'test/contract/prometheus-agent.test.ts'],
   },
   {
     type: 'file',
     system: 'files to carry',
     dialect: null,
     version: 'this one',
-    tests: [contract('file'), 'test/contract/file-agent.test.ts'],
+    tests: [contract('file'), 'test/contract/file-agent.test.ts', 'test/fault/file-disk.test.ts'],
   },
 ]
 /** Of a configured destination. */
