@@ -363,7 +363,7 @@ export interface Destination extends AsyncDisposable {
   readonly type: string
   /** Largest send it takes, in bytes of segments; a single larger segment still comes alone. */
   readonly bodyBytesMax: number
-  /** It takes a series only in the order of time: one request of a lane at a time, no fresh points ahead. */
+  /** It must get a lane in its order: one request at a time, no fresh points ahead of a backlog. */
   readonly inOrder?: boolean
   /**
    * Say hello: learn where the far side stands, before the first send and once a minute when idle.

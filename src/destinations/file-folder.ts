@@ -35,7 +35,7 @@ export interface FolderOptions {
 }
 export interface Folder {
   readonly has: (lane: LaneId, epoch: EpochId, first: Seq, last: Seq) => boolean
-  /** Whole seqs, in their blocks; durable when it resolves. */
+  /** Whole seqs, in their blocks; durable when it resolves. After a rejection: let go, and open the folder again. */
   readonly append: (blocks: AsyncIterable<Block>) => Promise<void>
   readonly openBytes: () => number
   /** Makes a finished file of what is open, if anything is. */
@@ -90,9 +90,8 @@ interface Part {
   readonly number: number
   readonly handle: FileHandle
   readonly summary: Summary
-  /** What is fsynced; anything behind it is cut off before the next write. */
+  /** What is fsynced. */
   bytes: number
-  dirty: boolean
 }
 
 export const openFolder = async (options: FolderOptions): Promise<Folder> => {
@@ -122,7 +121,7 @@ export const openFolder = async (options: FolderOptions): Promise<Folder> => {
     const handle = await open(path, 'wx', 0o640)
     await syncFolder(folder)
     numberLast = number
-    return { path, number, handle, summary: createSummary(), bytes: 0, dirty: false }
+    return { path, number, handle, summary: createSummary(), bytes: 0 }
   }
   /** Copies `bytes` of a part to its own name, through the compressor, and enters it in the index. */
   const publish = async (path: string, number: number, bytes: number, summary: Summary) => {
@@ -193,8 +192,6 @@ export const openFolder = async (options: FolderOptions): Promise<Folder> => {
       let at = part?.bytes ?? 0
       for await (const block of blocks) {
         part ??= await openPart()
-        if (part.dirty && headers.length === 0) await part.handle.truncate(part.bytes)
-        part.dirty = true
         const bytes = encodeBlock(block)
         await writeAll(part.handle, bytes, at)
         at += bytes.length
@@ -208,7 +205,6 @@ export const openFolder = async (options: FolderOptions): Promise<Folder> => {
         throw Object.assign(new Error(`${mine.path} was taken away`), { code: 'ENOENT' })
       }
       mine.bytes = at
-      mine.dirty = false
       for (const header of headers) {
         mine.summary.add(header)
         if (header.last) take(header.laneId, header.epoch, header.seq, header.seqLast)

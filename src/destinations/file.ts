@@ -181,6 +181,8 @@ const create = (deps: DestinationDeps, config: FileConfig): Destination => {
     name,
     type: 'file',
     bodyBytesMax: segmentBytesOfSend,
+    // Who imports the files takes what comes later for the correction.
+    inOrder: true,
     standing: async () => ({ kind: 'unknown' }),
     send: (batch, signal) =>
       untilAborted(

@@ -86,6 +86,7 @@ const makeFileRig = (config: object = {}, log: TestLog = createTestLog('gw-7')) 
       name: 'carry',
       type: 'file',
       bodyBytesMax: inner.bodyBytesMax,
+      ...(inner.inOrder === undefined ? {} : { inOrder: inner.inOrder }),
       standing: (...given) => inner.standing(...given),
       send: async (batch: SendBatch, stop: AbortSignal) => {
         const outcome = await inner.send(batch, stop)
@@ -212,6 +213,7 @@ test('file: a crash at each step of finishing a file leaves it once, whole', asy
 test('file: finished at its size; the next one has the next number', async () => {
   await using rig = makeFileRig({ file_max: '64KiB', compression: 'none' })
   const { destination, log, folder } = rig
+  assert.equal(destination.inOrder, true)
   for (let at = 0; at < 4; at++) {
     const batch = log.batch([log.add(points(at * 10_000, 1_000))])
     assert.deepEqual(await destination.send(batch, signal), stored)
