@@ -14,7 +14,7 @@ import {
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { gunzipSync, zstdDecompressSync } from 'node:zlib'
-import { type Block, readBlock } from '../../src/codec/points-file.ts'
+import { type Block, encodeBlock, readBlock } from '../../src/codec/points-file.ts'
 import { fileDestination } from '../../src/destinations/file.ts'
 import { type IndexLine, readIndex } from '../../src/destinations/file-index.ts'
 import { createSystemHost } from '../../src/host.ts'
@@ -172,6 +172,27 @@ test('file: a torn end is cut off, at every length of it, and sent again', async
     assert.equal(new Set(lines).size, 10)
     assert.equal((await indexOf(rig.folder))[0]?.points, 5)
   }
+})
+
+test('file: a segment of several blocks, torn between two of them, is cut off whole', async () => {
+  const log = createTestLog('gw-7')
+  const [one, two] = [log.add(points(0)), log.add(points(100, 12_000))]
+  await using whole = makeFileRig({}, log)
+  assert.deepEqual(await whole.destination.send(log.batch([one, two]), signal), stored)
+  const [part = ''] = readdirSync(whole.folder)
+  const bytes = readFileSync(join(whole.folder, part))
+  const blocks = blocksIn(whole.folder)
+  assert.ok(blocks.length > 3, `${blocks.length} blocks`)
+  assert.deepEqual(
+    blocks.map(({ header }) => [header.seq, header.last]),
+    blocks.map((_, at) => [at === 0 ? 1 : 2, at === 0 || at === blocks.length - 1]),
+  )
+  await using rig = makeFileRig({}, log)
+  const ends = blocks.slice(0, 2).reduce((sum, block) => sum + encodeBlock(block).length, 0)
+  writeFileSync(join(rig.folder, part), bytes.subarray(0, ends))
+  assert.deepEqual(await rig.destination.send(log.batch([one, two]), signal), stored)
+  const lines = linesIn(rig.folder)
+  assert.deepEqual([lines.length, new Set(lines).size], [12_005, 12_005])
 })
 
 test('file: a crash at each step of finishing a file leaves it once, whole', async () => {

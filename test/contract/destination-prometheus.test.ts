@@ -95,6 +95,22 @@ test('prometheus: what float64 and milliseconds hold comes back; the rest is lef
   assert.equal(held.size, values.length + 4)
 })
 
+test('prometheus: points of one segment that came out of order are sent in order', async () => {
+  await using rig = await makeRig()
+  const points = [5, 1, 4, 4, 2].map((timeUs, value) => ({ name: 'm.v', timeUs, value }))
+  const said = await rig.destination.send(rig.log.batch([rig.log.add(points)]), signal)
+  assert.ok(said.kind === 'stored' && said.lost?.[0]?.count === 1, JSON.stringify(said))
+  assert.deepEqual(
+    (await rig.samples()).map(([, ms, value]) => [ms, value]),
+    [
+      [1, '1'],
+      [2, '4'],
+      [4, '3'],
+      [5, '0'],
+    ],
+  )
+})
+
 test('prometheus: 10,000 points, one of them late: found, counted, the others stand', async () => {
   await using rig = await makeRig()
   const { destination, log, leftOut } = rig
