@@ -3,7 +3,11 @@ import assert from 'node:assert/strict'
 import { after, test } from 'node:test'
 import { prometheusDestination } from '../../src/destinations/prometheus.ts'
 import { killAll } from '../support/processes.ts'
-import { type PrometheusOptions, startPrometheus } from '../support/prometheus-server.ts'
+import {
+  type PrometheusOptions,
+  prometheusUser,
+  startPrometheus,
+} from '../support/prometheus-server.ts'
 import { type RigOptions, runDestinationContract } from './destination.ts'
 import { type HttpRig, makeHttpRig } from './destination-http.ts'
 import { createTestLog, type TestLog } from './destination-log.ts'
@@ -11,6 +15,7 @@ import { createTestLog, type TestLog } from './destination-log.ts'
 after(killAll)
 const inOrder = startPrometheus()
 const withWindow = startPrometheus({ outOfOrderWindow: '30m' })
+const withLogin = startPrometheus({ login: true })
 const signal = new AbortController().signal
 const stored = { kind: 'stored', rejected: [] }
 
@@ -64,6 +69,12 @@ runDestinationContract(
   (options) => makeRig(options, withWindow, window),
   ['answers', 'lost-answer'],
 )
+
+const makeLoginRig = (options: RigOptions = {}) => {
+  const password = options.fault === 'credentials' ? 'of-somebody-else' : prometheusUser.password
+  return makeRig(options, withLogin, { ...prometheusUser, password })
+}
+runDestinationContract('prometheus, with a password', makeLoginRig, ['credentials', 'lost-answer'])
 
 test('prometheus: what float64 and milliseconds hold comes back; the rest is left out and counted', async () => {
   await using rig = await makeRig()

@@ -5,17 +5,19 @@ import { findTool } from './debian.ts'
 import { freePort, type Running, start } from './processes.ts'
 import { ownFile, ownFolder, type Server, serve } from './servers.ts'
 
-export const answers = (url: string) => async (running: Running) => {
-  for (let tries = 0; ; tries++) {
-    const good = await fetch(url).then(
-      ({ ok }) => ok,
-      () => false,
-    )
-    if (good) return
-    if (tries > 400) throw new Error(`${url} does not answer: ${running.output()}`)
-    await new Promise((resolve) => setTimeout(resolve, 50))
+export const answers =
+  (url: string, headers: Record<string, string> = {}) =>
+  async (running: Running) => {
+    for (let tries = 0; ; tries++) {
+      const good = await fetch(url, { headers }).then(
+        ({ ok }) => ok,
+        () => false,
+      )
+      if (good) return
+      if (tries > 400) throw new Error(`${url} does not answer: ${running.output()}`)
+      await new Promise((resolve) => setTimeout(resolve, 50))
+    }
   }
-}
 
 export const influxUser = { username: 'holdfast', password: 'holdfast-test-password' } as const
 const authorization = `Basic ${btoa(`${influxUser.username}:${influxUser.password}`)}`

@@ -5,6 +5,11 @@ import { answers } from './influx-servers.ts'
 import { freePort, start } from './processes.ts'
 import { ownFile, ownFolder, type Server, serve } from './servers.ts'
 
+export const prometheusUser = { username: 'holdfast', password: 'holdfast-test-password' } as const
+const authorization = `Basic ${btoa(`${prometheusUser.username}:${prometheusUser.password}`)}`
+/** bcrypt of that password. */
+const passwordHash = '$2b$04$irDlOel5Il7gXN4YGgjLMOgDLQmKwEbPrQSM0JC6DBTOegTcWaWFS'
+
 export interface Prometheus extends Server {
   readonly url: string
   /** Every sample of the series that match: labels, milliseconds, the value's text. */
@@ -17,6 +22,8 @@ export interface PrometheusOptions {
   readonly outOfOrderWindow?: string
   /** False: remote write is not switched on. */
   readonly receiver?: boolean
+  /** Only `prometheusUser` may do anything. */
+  readonly login?: boolean
 }
 /** Far enough for any test's times, near enough for a range query. */
 const lookBackMs = 3_600_000
@@ -33,6 +40,10 @@ export const startPrometheus = async (options: PrometheusOptions = {}): Promise<
       ? 'global: {}\n'
       : `storage:\n  tsdb:\n    out_of_order_time_window: ${window}\n`,
   )
+  const web = ownFile(
+    join(folder, 'web.yml'),
+    `basic_auth_users: {${prometheusUser.username}: '${passwordHash}'}\n`,
+  )
   const launch = () =>
     start(
       tool.path,
@@ -41,11 +52,12 @@ export const startPrometheus = async (options: PrometheusOptions = {}): Promise<
         `--storage.tsdb.path=${folder}/data`,
         `--web.listen-address=127.0.0.1:${port}`,
         '--log.level=error',
+        ...(options.login ? [`--web.config.file=${web}`] : []),
         ...(options.receiver === false ? [] : ['--web.enable-remote-write-receiver']),
       ],
       { env: { ...tool.env, HOME: folder }, unprivileged: true, cwd: folder },
     )
-  const served = await serve(port, folder, launch, answers(`${url}/-/ready`))
+  const served = await serve(port, folder, launch, answers(`${url}/-/ready`, { authorization }))
   return {
     ...served,
     url,
@@ -54,6 +66,7 @@ export const startPrometheus = async (options: PrometheusOptions = {}): Promise<
       const time = String(Date.now() / 1_000 + 60)
       const answer = await fetch(`${url}/api/v1/query`, {
         method: 'POST',
+        headers: { authorization },
         body: new URLSearchParams({ query, time }),
       })
       const body = (await answer.json()) as {
