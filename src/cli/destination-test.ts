@@ -3,6 +3,7 @@
  * Invariant: `test` goes past the agent and its spool: it works while none runs, moves no cursor, and what it writes
  * is one point of the series `holdfast.probe`.
  */
+import { z } from 'zod'
 import { createBatchBuilder } from '../batch.ts'
 import { sealSegment } from '../codec/segment.ts'
 import { dictionaryHashStart, extendDictionaryHash, seriesIdOf } from '../codec/series-id.ts'
@@ -29,6 +30,19 @@ import type { CliContext } from './context.ts'
 import { destinationNamed } from './destination.ts'
 import { countText, table } from './format.ts'
 
+/** What a configuration can name and nobody has proven is unproven, whether or not the table says so. */
+const systems = (): readonly Proof[] =>
+  catalog.destinations.flatMap(({ type, config }) => {
+    const schema = z.toJSONSchema(config, { io: 'input', unrepresentable: 'any' })
+    const dialect = schema.properties?.dialect
+    const named = typeof dialect === 'object' ? ((dialect.enum ?? []) as string[]) : []
+    const known = proofs.filter((one) => one.type === type)
+    const missing = (named.length === 0 ? [null] : named).filter((one) =>
+      known.every((proof) => proof.dialect !== one),
+    )
+    const unproven = { type, version: null, tests: [] }
+    return [...known, ...missing.map((one) => ({ ...unproven, system: one ?? type, dialect: one }))]
+  })
 const proofText = ({ version, tests }: Proof) =>
   version === null ? 'unproven' : `proven ${version}  ${tests.join(', ')}`
 const stateText = (one: DestinationStatus | undefined) => {
@@ -56,7 +70,7 @@ export const list = async (context: CliContext): Promise<number> => {
     status: status?.destinations.find(({ name }) => name === one.name),
   }))
   if (context.flags.json) {
-    const types = proofs.map((one) => ({ ...one, proven: one.version !== null }))
+    const types = systems().map((one) => ({ ...one, proven: one.version !== null }))
     context.json({
       types,
       configured: rows.map(({ name, type, proof, status: found }) => ({
@@ -68,7 +82,7 @@ export const list = async (context: CliContext): Promise<number> => {
     })
     return exitCodes.good
   }
-  const kinds = proofs.map((one) => [one.type, one.dialect ?? '', one.system, proofText(one)])
+  const kinds = systems().map((one) => [one.type, one.dialect ?? '', one.system, proofText(one)])
   for (const line of table([['TYPE', 'DIALECT', 'SYSTEM', 'PROVEN BY'], ...kinds]))
     context.out(line)
   if (rows.length === 0) {

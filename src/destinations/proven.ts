@@ -21,7 +21,7 @@ export const proofs: readonly Proof[] = [
     type: 'relay',
     system: 'a Holdfast regional node',
     dialect: null,
-    version: 'this one',
+    version: 'this version',
     tests: [contract('relay'), 'test/promises/2-then-it-arrives.test.ts'],
   },
   {
@@ -57,7 +57,7 @@ export const proofs: readonly Proof[] = [
     type: 'file',
     system: 'files to carry',
     dialect: null,
-    version: 'this one',
+    version: 'this version',
     tests: [contract('file'), 'test/contract/file-agent.test.ts', 'test/fault/file-disk.test.ts'],
   },
 ]

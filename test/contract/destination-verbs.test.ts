@@ -5,6 +5,7 @@ import { existsSync, globSync, mkdirSync, readdirSync, readFileSync, writeFileSy
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { stringify } from 'yaml'
+import { z } from 'zod'
 import { proofs } from '../../src/destinations/proven.ts'
 import { destinationTypes } from '../../src/destinations/table.ts'
 import { influxUser, startInflux } from '../support/influx-servers.ts'
@@ -123,7 +124,7 @@ test('destination list: types with what proved them, the configured ones with th
     ])
     assert.equal(code, 0)
     return JSON.parse(out) as {
-      types: { type: string; system: string; proven: boolean }[]
+      types: { type: string; dialect: string | null; system: string; proven: boolean }[]
       configured: { name: string; proven: boolean; status: { state: string } | null }[]
     }
   }
@@ -132,6 +133,15 @@ test('destination list: types with what proved them, the configured ones with th
     [...new Set(idle.types.map(({ type }) => type))],
     destinationTypes.map(({ type }) => type),
   )
+  // A dialect that nobody has entered would stand here too, unproven.
+  const dialects = destinationTypes.flatMap(({ type, config }) => {
+    const found = z.toJSONSchema(config, { io: 'input', unrepresentable: 'any' }).properties
+      ?.dialect
+    return typeof found === 'object' ? (found.enum ?? []).map((one) => `${type} ${one}`) : []
+  })
+  const listed = new Set(idle.types.map(({ type, dialect }) => `${type} ${dialect}`))
+  assert.ok(dialects.length >= 3)
+  for (const one of dialects) assert.ok(listed.has(one), one)
   assert.equal(idle.types.find(({ system }) => system === 'InfluxDB 2')?.proven, false)
   assert.deepEqual(idle.configured, [{ name: 'carry', type: 'file', proven: true, status: null }])
   const agent = await site.startAgent()
