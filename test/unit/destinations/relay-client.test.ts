@@ -327,3 +327,21 @@ test('a request that gets stuck is made smaller, one segment never, and grows ag
   }
   assert.ok(grown)
 })
+
+test('series answered by anything but the region are sent again later', async () => {
+  await using region = await createTestRegion()
+  const log = createTestLog(agent)
+  const { wire, destination } = connect(log, region)
+  await destination.standing(log.standing(0), signal)
+  const portal: RelayTransport = async () => ({
+    status: 200,
+    headers: { 'content-type': 'application/json' },
+    body: Buffer.from('{"login":"please"}'),
+  })
+  wire.to = portal
+  const batch = log.batch([log.add(points(0, 5))])
+  assert.equal((await destination.send(batch, signal)).kind, 'later')
+  assert.deepEqual(paths(wire), ['hello', 'series'])
+  wire.to = region.transport(agent)
+  assert.deepEqual(await destination.send(batch, signal), stored)
+})
