@@ -29,8 +29,13 @@ export const proofs: readonly Proof[] = [
     system: 'PostgreSQL',
     dialect: null,
     version: '15',
-    tests: [contract('postgres'), 'test/contract/postgres-agent.test.ts'],
+    tests: [
+      contract('postgres'),
+      'test/contract/postgres-agent.test.ts',
+      'test/fault/patroni.test.ts',
+    ],
   },
+  { type: 'postgres', system: 'TimescaleDB', dialect: null, version: null, tests: [] },
   {
     type: 'influx',
     system: 'InfluxDB 1',
