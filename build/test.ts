@@ -52,8 +52,9 @@ const suites: Readonly<Record<string, Suite>> = {
   },
   sim: { about: '2,000 simulated lives and the mutants', minutes: 3, tools: [], concurrency: 1 },
   fault: {
-    about: 'full disks, failing fsync, killed brokers, a Patroni cluster that fails over',
-    minutes: 5,
+    about:
+      'full disks, failing fsync, killed brokers, a Patroni cluster that fails over, safe mode, doctor, bundle',
+    minutes: 8,
     tools: [mosquitto, postgres, etcd, patroni],
     concurrency: 1,
   },

@@ -3,16 +3,17 @@
  * Invariants: works with and without a running agent, and never opens its spool; changes nothing (the flush probe
  * removes its file); exit 0 all good, 3 something to look at, 4 something is wrong.
  */
-import { existsSync } from 'node:fs'
+import { existsSync, readdirSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { catalog } from '../config/catalog.ts'
 import { defaultStateDir, loadConfig } from '../config/load.ts'
 import type { Config, DestinationConfig } from '../config/schema.ts'
 import type { AgentStatus } from '../control/view.ts'
-import { probeLink } from '../destinations/link.ts'
+import { type LinkStep, probeLink } from '../destinations/link.ts'
 import { exitCodes, isFailure } from '../errors.ts'
-import { silentLog, systemClock } from '../host.ts'
+import { createSystemHost, systemClock } from '../host.ts'
 import { printable } from '../observability/printable.ts'
+import { setAsideIn } from '../spool/lives.ts'
 import { type CliContext, type Style, stateDirOf } from './context.ts'
 import { lookAtDisk, lookAtWear } from './doctor/disk.ts'
 import { bad, type Finding, good, unknown, warning } from './doctor/finding.ts'
@@ -48,25 +49,30 @@ const askAgent = async (context: CliContext): Promise<AgentStatus | Finding> => 
   }
 }
 
-/** The way to one far side; and what it said of the time. */
+const stepFinding = (check: string, found: LinkStep): Finding => {
+  const { step, ms, text, code, hint } = found
+  const line = `${step.padEnd(5)} ${`${ms.toFixed(1)} ms`.padStart(10)}  ${printable(text)}`
+  const finding = found.good ? good(check, line) : bad(check, line, hint)
+  return { ...finding, ms, ...(code === '' ? {} : { code }) }
+}
+/** The way to one far side; and what it said of the time. Nothing is written there: that is `destination test`. */
 const lookAtLink = async (
-  { of, settings, name }: DestinationConfig,
+  { of, settings, name, type }: DestinationConfig,
   agent: string,
   signal: AbortSignal,
 ): Promise<{ findings: Finding[]; offsetUs: number | null }> => {
   const check = `to ${name}`
-  if (of.link === undefined)
-    return {
-      findings: [unknown(check, `no look at a destination of type ${of.type}`)],
-      offsetUs: null,
-    }
-  const host = { clock: systemClock, log: silentLog }
-  const { steps, offsetUs } = await probeLink(of.link(settings, agent), host, signal)
-  const findings = steps.map(({ step, ms, text, code, hint, good: well }): Finding => {
-    const line = `${step.padEnd(5)} ${`${ms.toFixed(1)} ms`.padStart(10)}  ${printable(text)}`
-    const found = well ? good(check, line) : bad(check, line, hint)
-    return { ...found, ms, ...(code === '' ? {} : { code }) }
-  })
+  const host = createSystemHost()
+  const link = of.link?.(settings, agent)
+  const { steps, offsetUs } =
+    link === undefined ? { steps: [], offsetUs: null } : await probeLink(link, host, signal)
+  const more =
+    typeof of.tryOut === 'function' && steps.every((one) => one.good)
+      ? await of.tryOut(settings, host)
+      : []
+  const findings = [...steps, ...more].map((one) => stepFinding(check, one))
+  if (findings.length === 0)
+    findings.push(unknown(check, `no look at a destination of type ${type}`))
   return { findings, offsetUs }
 }
 const lookAtLinks = async (config: Config, signal: AbortSignal) => {
@@ -75,6 +81,23 @@ const lookAtLinks = async (config: Config, signal: AbortSignal) => {
   )
   const offsetUs = all.find((one) => one.offsetUs !== null)?.offsetUs ?? null
   return { findings: all.flatMap((one) => one.findings), offsetUs }
+}
+
+const asideFindings = (stateDir: string): Finding[] => {
+  let names: readonly string[] = []
+  try {
+    names = readdirSync(stateDir)
+  } catch {
+    // The rights of the folder are a finding of their own.
+  }
+  return setAsideIn(names, stateDir)
+    .filter(({ dealtWith }) => !dealtWith)
+    .map(({ file, kind }) => {
+      const why = kind === 'suspect' ? 'after five crashes in a minute' : 'because it was damaged'
+      const fix = `bring back what it holds with: holdfast spool salvage ${file}`
+      const code = kind === 'suspect' ? 'HF-H011' : 'HF-H012'
+      return { ...warning('spool', `${file} was set aside ${why}`, fix), code }
+    })
 }
 
 export const examine = async (context: CliContext, options: DoctorOptions): Promise<Finding[]> => {
@@ -92,13 +115,15 @@ export const examine = async (context: CliContext, options: DoctorOptions): Prom
     config === undefined
       ? { findings: [], offsetUs: null }
       : await lookAtLinks(config, context.signal)
+  const folder = resolve(dirname(resolve(path)), stateDir)
   const nowUs = systemClock.nowUs()
   return [
     versionsOf(status),
     ...configFindings(path, loaded.ok ? loaded.warnings : loaded.problems),
     agentFinding(status, 'verdict' in asked ? good('agent', '') : asked),
     unit.finding,
-    ...lookAtDisk(resolve(dirname(resolve(path)), stateDir), config, status, systemClock),
+    ...lookAtDisk(folder, config, status, systemClock),
+    ...asideFindings(folder),
     lookAtWear(status, unit.pid, options.cardTbw),
     await lookAtClock(status, nowUs, links.offsetUs),
     ...(config === undefined ? [] : lookAtCertificates(config, nowUs)),

@@ -146,7 +146,8 @@ const normalScreen = '\x1b[?25h\x1b[?1049l'
 const homeAndClear = '\x1b[H\x1b[J'
 /** No line wraps and none pushes the top out: the rest is what a larger window shows. */
 const draw = (lines: readonly string[]) => {
-  const { columns = 80, rows = 24 } = process.stdout
+  // A terminal that does not say how large it is says 0.
+  const [columns, rows] = [process.stdout.columns || 80, process.stdout.rows || 24]
   // Colour codes take no room; a line that holds one is left a little longer.
   const cut = (line: string) =>
     line.includes('\x1b') || line.length <= columns ? line : `${line.slice(0, columns - 1)}…`

@@ -190,7 +190,10 @@ export const asFailure = (state: Pick<SpoolState, 'path'>, error: unknown): unkn
       { cause: error },
     )
   }
-  if (code.startsWith('SQLITE_CORRUPT') || code === 'SQLITE_NOTADB') {
+  // A flipped bit in the schema's own text: our statements name nothing that was not made.
+  const misnamed =
+    code === 'SQLITE_ERROR' && /\bno such (column|table)|has no column/.test(textOf(error))
+  if (misnamed || code.startsWith('SQLITE_CORRUPT') || code === 'SQLITE_NOTADB') {
     return new Failure('HF-S005', `spool ${state.path} is damaged: ${textOf(error)}`, '', {
       cause: error,
     })

@@ -49,6 +49,7 @@ test('five crashes: set aside, sending again within seconds, and every point of 
   regional = await site.startRegional()
   await site.drained(30, 50)
 
+  assert.match(ask(site, 'doctor').out, /LOOK +spool +HF-H011 /)
   const checked = ask(site, 'spool', 'check', file, '--json')
   assert.equal(checked.code, 0, checked.err)
   const verdict = JSON.parse(checked.out) as { good: boolean; lanes: { journalPoints: number }[] }
@@ -80,7 +81,7 @@ test('crashes that go on over the new spool set nothing aside a second time', as
   await crashes(site, 5)
   await (await site.startAgent()).kill()
   assert.equal(asideIn(site).length, 1)
-  await crashes(site, 6)
+  await crashes(site, 5)
   const agent = await site.startAgent()
   assert.match(agent.output(), /crashes_go_on/)
   assert.equal(asideIn(site).length, 1)
