@@ -102,10 +102,13 @@ const assertDurable = (db: Database.Database) => {
   }
 }
 
-/** The file and its log keep their bytes under a new name; the answer. The log first: never a file without its log. */
+/**
+ * The file and its log keep their bytes under a new name; the answer. The file first: should this be broken off, a file
+ * that is gone is noticed by its anchor, one without its log would only be older.
+ */
 const setAside = (parts: SpoolParts, path: string, mark: string, others: readonly string[]) => {
   const aside = `${path}${mark}${Buffer.from(parts.host.randomBytes(4)).toString('hex')}`
-  for (const part of [...others, '-wal', '']) {
+  for (const part of ['', '-wal', ...others]) {
     if (existsSync(path + part)) renameSync(path + part, aside + part)
   }
   rmSync(`${path}-shm`, { force: true })
