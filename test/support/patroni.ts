@@ -5,7 +5,7 @@
  * Patroni and etcd are found on the PATH or unpacked from Debian's packages; all of it runs as an unprivileged user.
  */
 import { execFileSync, spawn } from 'node:child_process'
-import { mkdirSync, readFileSync, rmSync } from 'node:fs'
+import { mkdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import pg from 'pg'
 import { stringify } from 'yaml'
@@ -48,29 +48,21 @@ const password = 'of-the-cluster'
 const asNobody = isRoot ? { uid: nobody, gid: nobody } : {}
 const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms))
 
-const postmasterOf = (data: string): number | undefined => {
-  try {
-    return Number(readFileSync(join(data, 'postmaster.pid'), 'utf8').split('\n', 1)[0])
-  } catch {
-    return undefined
-  }
-}
+/** The file outlives a kill, and its number may be somebody else's by then: a postmaster works in its data folder. */
 const killPostmaster = (data: string): void => {
-  const pid = postmasterOf(data)
-  if (pid === undefined) return
   try {
-    process.kill(pid, 'SIGKILL')
+    const pid = Number(readFileSync(join(data, 'postmaster.pid'), 'utf8').split('\n', 1)[0])
+    if (readlinkSync(`/proc/${pid}/cwd`) === data) process.kill(pid, 'SIGKILL')
   } catch {
-    // Already gone.
+    // Never started, or already gone.
   }
 }
 
 /** Patroni gives its PostgreSQL a session of its own: this ends them when the test's process is gone, however it went. */
 const reapWithParent = (nodes: readonly Node[]): (() => void) => {
-  const kill = nodes.map(
-    ({ data }) => `[ -f ${data}/postmaster.pid ] && kill -9 $(head -n 1 ${data}/postmaster.pid)`,
-  )
-  const reaper = spawn('sh', ['-c', `cat; ${kill.join('; ')}`], {
+  const script = `cat; for d in "$@"; do p=$(head -n 1 $d/postmaster.pid)
+    [ "$(readlink /proc/$p/cwd)" = $d ] && kill -9 $p; done`
+  const reaper = spawn('sh', ['-c', script, 'reaper', ...nodes.map(({ data }) => data)], {
     stdio: ['pipe', 'ignore', 'ignore'],
     detached: true,
   })
