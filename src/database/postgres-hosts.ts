@@ -164,7 +164,9 @@ export const createPostgresHosts = (options: PostgresHostsOptions): PostgresHost
 
   return {
     use: async (work, signal) => {
-      let trouble: StoreTrouble = { kind: 'later', text: 'no database address is configured' }
+      let refused: StoreTrouble | undefined
+      let silent: StoreTrouble | undefined
+      let standby: StoreTrouble = { kind: 'later', text: 'no database address is configured' }
       for (let tries = 0; tries < pools.length && !signal?.aborted; tries++) {
         const at = current
         let letIn = false
@@ -182,13 +184,18 @@ export const createPostgresHosts = (options: PostgresHostsOptions): PostgresHost
           // A standby that lags behind may not know the role or the database yet: who lets nobody in is left too.
           const elsewhere = !letIn || isStandby(error) || (said.kind === 'later' && !reached(error))
           if (!elsewhere) throw error
-          // What a person must mend is not hidden by another host that is merely down.
-          if (trouble.kind !== 'blocked') trouble = said
+          if (said.kind === 'blocked') refused ??= said
+          else if (isStandby(error)) standby = said
+          else silent = said
           host.log.debug('database host left', { at, text: textOf(error) })
           if (current === at) current = (at + 1) % pools.length
         }
       }
-      return signal?.aborted ? { kind: 'later', text: 'given up by the caller' } : trouble
+      if (signal?.aborted) return { kind: 'later', text: 'given up by the caller' }
+      // Refused by one while another is silent: a cluster in motion, as in a failover or a restore.
+      if (refused?.kind === 'blocked' && silent?.kind === 'later')
+        return { kind: 'later', text: `${refused.text}; ${silent.text}` }
+      return refused ?? silent ?? standby
     },
     close: async () => {
       await Promise.all(pools.map((pool) => pool.end()))
