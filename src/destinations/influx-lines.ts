@@ -8,27 +8,34 @@
 import { valueAt } from '../batch.ts'
 import { openSegment } from '../codec/segment.ts'
 import { dictionaryEntriesPerRequestMax, seriesMax } from '../limits.ts'
-import type { EpochId, PointBatch, SeriesEntry, Value } from '../model.ts'
-import { splitSeriesName } from '../protocol/line-name.ts'
-import { lineFieldKey, lineHead, lineValue } from '../protocol/line-write.ts'
+import type { EpochId, Kind, PointBatch, SeriesEntry } from '../model.ts'
+import { lineValue } from '../protocol/line-write.ts'
 import type { DestinationDeps } from './destination.ts'
+import { type InfluxDialect, kindColumns, lineStartOf } from './influx-dialects.ts'
 
 export interface SeriesLine {
   readonly name: string
-  /** `measurement,tag=value field=`, or undefined when line protocol cannot say the name. */
+  /** What its lines begin with; undefined when there can be none. */
   readonly start: string | undefined
-}
-const seriesLineOf = ({ name, tags }: SeriesEntry): SeriesLine => {
-  const { measurement, field } = splitSeriesName(name)
-  const [head, key] = [lineHead(measurement, tags), lineFieldKey(field)]
-  return { name, start: head === undefined || key === undefined ? undefined : `${head} ${key}=` }
+  readonly why: string
 }
 
 export interface SeriesLines {
   /** The first `length` series of an epoch, or undefined when the spool does not hold them. */
   readonly of: (epoch: EpochId, length: number) => Promise<readonly SeriesLine[] | undefined>
 }
-export const createSeriesLines = (spool: Pick<DestinationDeps['spool'], 'dictionary'>) => {
+export const createSeriesLines = (
+  spool: Pick<DestinationDeps['spool'], 'dictionary'>,
+  dialect: InfluxDialect,
+  table: string,
+): SeriesLines => {
+  const seriesLineOf = (entry: SeriesEntry): SeriesLine => {
+    const line = lineStartOf(dialect, table, entry)
+    const { name } = entry
+    return 'start' in line
+      ? { name, start: line.start, why: '' }
+      : { name, start: undefined, ...line }
+  }
   const epochs = new Map<EpochId, SeriesLine[]>()
   let tail: Promise<unknown> = Promise.resolve()
 
@@ -54,7 +61,7 @@ export const createSeriesLines = (spool: Pick<DestinationDeps['spool'], 'diction
     forgetOthers(epoch)
     return lines
   }
-  const series: SeriesLines = {
+  return {
     of: (epoch, length) => {
       // One at a time: two would append the same entries twice.
       const loaded = tail.then(() => load(epoch, length))
@@ -62,7 +69,6 @@ export const createSeriesLines = (spool: Pick<DestinationDeps['spool'], 'diction
       return loaded
     },
   }
-  return series
 }
 
 export interface OpenedSegment {
@@ -76,9 +82,6 @@ export const openForLines = (bytes: Uint8Array): OpenedSegment => {
   return { epoch: header.epoch, dictionaryLength: header.dictionaryLength, points }
 }
 
-/** Says why a dialect cannot hold a value that line protocol can say, or undefined. */
-export type Unholdable = (value: Value) => string | undefined
-
 export interface LineSink {
   readonly line: (text: string, at: number) => void
   readonly leaveOut: (reason: 'name' | 'value', at: number, text: string) => void
@@ -87,25 +90,31 @@ export interface LineSink {
 export const writeLines = (
   points: PointBatch,
   series: readonly SeriesLine[],
-  unholdable: Unholdable,
+  { unholdable, layout, lineFeed }: InfluxDialect,
   from: number,
   sink: LineSink,
   full: () => boolean,
 ): number => {
   for (let at = from; at < points.count; at++) {
-    const { name, start } = series[points.series[at] as number] as SeriesLine
+    const { name, start, why: noName } = series[points.series[at] as number] as SeriesLine
     if (start === undefined) {
-      sink.leaveOut('name', at, `line protocol cannot say the name ${JSON.stringify(name)}`)
+      sink.leaveOut('name', at, noName)
       continue
     }
     const value = valueAt(points, at)
-    const text = lineValue(value)
-    const why = text === undefined ? `${value} is no number it holds` : unholdable(value)
+    const timeUs = points.timeUs[at] as number
+    let text = lineValue(value)
+    let why = text === undefined ? `${value} is no number it holds` : unholdable(value, timeUs)
+    if (lineFeed !== 'plain' && typeof value === 'string' && /[\n\r]/.test(value)) {
+      text = text?.replaceAll('\n', '\\\n')
+      if (lineFeed === 'never') why = 'it holds no line breaks in strings'
+    }
     if (why !== undefined) {
-      sink.leaveOut('value', at, `${name} at ${points.timeUs[at]} µs: ${why}`)
+      sink.leaveOut('value', at, `${name} at ${timeUs} µs: ${why}`)
       continue
     }
-    sink.line(`${start}${text} ${points.timeUs[at]}`, at)
+    const column = layout === 'rows' ? kindColumns[points.kinds[at] as Kind] : ''
+    sink.line(`${start}${column}${text} ${timeUs}`, at)
     if (full()) return at + 1
   }
   return points.count

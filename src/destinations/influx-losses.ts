@@ -7,6 +7,7 @@
 import type { Host } from '../host.ts'
 import type { Gap, PointsLost, SendBatch, Seq } from '../model.ts'
 import { writeLine } from '../protocol/line-write.ts'
+import type { InfluxDialect } from './influx-dialects.ts'
 
 /** Why a point is not written: a closed list, the label of a counter. */
 export type LeftOutReason = 'name' | 'value' | 'time' | 'retention' | 'refused'
@@ -70,12 +71,9 @@ export const createLossTeller = (
 }
 
 export const gapsMeasurement = 'holdfast_gaps'
-export interface GapWriting {
+interface GapWriting extends Pick<InfluxDialect, 'timeUnitUs' | 'strings'> {
   readonly agent: string
   readonly nowUs: number
-  /** What its times are whole multiples of. */
-  readonly timeUnitUs: number
-  readonly strings: boolean
 }
 /** Records of one lane and reason with one first time stay apart by this many units of time. */
 const slots = 1_000

@@ -22,6 +22,7 @@ export const influxCodes = {
   notFound: 'HF-F121',
   refusesAll: 'HF-F122',
   proxy: 'HF-F123',
+  plan: 'HF-F124',
 } as const
 
 const textMax = 300
@@ -46,6 +47,8 @@ export const readInfluxReply = (
   { status, headers, body }: RelayReply,
   lineCount: number,
   nowUs: number,
+  /** What the product's answers mean otherwise. */
+  dialect: (status: number, words: string) => InfluxReading | undefined = () => undefined,
 ): InfluxReading => {
   if (status === 204) return { kind: 'taken' }
   const isPage = headers['content-type']?.startsWith('text/html') === true
@@ -53,6 +56,8 @@ export const readInfluxReply = (
   const text = `HTTP ${status}: ${words}`
   if (status < 400)
     return setback(later(`${text}; a write is answered with 204: a captive portal?`))
+  const special = isPage ? undefined : dialect(status, words)
+  if (special !== undefined) return special
   if (status === 413) return { kind: 'too-big', text }
   if (status === 401 || status === 403)
     return setback(

@@ -2,36 +2,33 @@
  * One batch as write requests, one after another, and the search for lines that a server refuses.
  *
  * Invariants: `stored` means that every point was answered 204, or is named as lost; a line is lost as refused only
- * alone in a request, and only when the server took others of the same batch; nothing is counted before the batch is
+ * alone in a request, and only when the server took others of the same batch (`influx-pins.ts`: or by what it said of
+ * its series' type before); nothing is counted before the batch is
  * stored; a send holds one request's lines and the segments they are of.
  */
 import { isFailure, textOf } from '../errors.ts'
 import type { Host } from '../host.ts'
-import type { Outcome, PointBatch, Rejection, Segment, SendBatch, Seq } from '../model.ts'
+import type { Kind, Outcome, PointBatch, Rejection, Segment, SendBatch, Seq } from '../model.ts'
 import type { DestinationDeps } from './destination.ts'
+import { type InfluxDialect, tableDefault } from './influx-dialects.ts'
 import {
   createSeriesLines,
   type LineSink,
   openForLines,
   type SeriesLine,
-  type Unholdable,
   writeLines,
 } from './influx-lines.ts'
-import {
-  createLosses,
-  createLossTeller,
-  type GapWriting,
-  gapLines,
-  type Losses,
-} from './influx-losses.ts'
+import { createLosses, createLossTeller, gapLines, type Losses } from './influx-losses.ts'
 import { type InfluxReading, influxCodes } from './influx-outcome.ts'
+import { createTypePins } from './influx-pins.ts'
 import { blocked, later } from './relay-outcome.ts'
 
 type Setback = Extract<Outcome, { kind: 'later' | 'blocked' | 'smaller' }>
 export interface SenderParts {
   readonly deps: Pick<DestinationDeps, 'name' | 'agent' | 'spool'> & { readonly host: Host }
-  readonly unholdable: Unholdable
-  readonly gaps: Pick<GapWriting, 'timeUnitUs' | 'strings'>
+  readonly dialect: InfluxDialect
+  /** Where all points are the rows of one. */
+  readonly table?: string
   /** Lines of one request, uncompressed. */
   readonly bytesMax: number
   /** One write; never rejects for trouble on the way. */
@@ -72,10 +69,11 @@ const noLines = (): Lines => ({ texts: [], at: [], runs: [], bytes: 0 })
 export const createInfluxSender = (parts: SenderParts) => {
   const { deps, post } = parts
   const { host, name: destination } = deps
-  const series = createSeriesLines(deps.spool)
+  const series = createSeriesLines(deps.spool, parts.dialect, parts.table ?? tableDefault)
   let bytesMax = parts.bytesMax
   let requests = 0
   const tell = createLossTeller(host, destination)
+  const pins = createTypePins(host.clock)
 
   /** A limit may have been somebody's in between who is gone. */
   const widen = () => {
@@ -89,6 +87,12 @@ export const createInfluxSender = (parts: SenderParts) => {
       `the server refuses every point: ${text}`,
       'Types of fields, names or limits of the server: mend it there, nothing was dropped.',
     )
+  const originOf = (lines: Lines, line: number) => {
+    const { seq, points, names } = lines.runs.findLast(({ from }) => from <= line) as Run
+    const at = lines.at[line] as number
+    const series = names[points.series[at] as number] as SeriesLine
+    return { seq, series, kind: points.kinds[at] as Kind, timeUs: points.timeUs[at] as number }
+  }
   const lose = (
     { losses }: Sending,
     lines: Lines,
@@ -96,10 +100,8 @@ export const createInfluxSender = (parts: SenderParts) => {
     reason: 'retention' | 'refused',
     text: string,
   ) => {
-    const run = lines.runs.findLast(({ from }) => from <= line) as Run
-    const at = lines.at[line] as number
-    const { name } = run.names[run.points.series[at] as number] as SeriesLine
-    losses.add(reason, text, run.seq, name, run.points.timeUs[at] as number)
+    const { seq, series, timeUs } = originOf(lines, line)
+    losses.add(reason, text, seq, series.name, timeUs)
   }
   const refuse = (
     sending: Sending,
@@ -108,41 +110,54 @@ export const createInfluxSender = (parts: SenderParts) => {
     text: string,
   ): Setback | undefined => {
     lose(sending, lines, line, 'refused', `${text} (${lines.texts[line]?.slice(0, 200)})`)
+    const { series, kind } = originOf(lines, line)
+    if (sending.taken > 0) pins.refused(series, kind, text)
     sending.refused++
     const most = sending.taken === 0 ? refusedAtFirstMax : refusedMax
     return sending.refused > most ? refusesAll(text) : undefined
   }
-  /** Lines `[from, to)`. */
+  /** Without what the server is known to refuse. */
+  const unpinned = (sending: Sending, lines: Lines, which: readonly number[]) => {
+    if (pins.none()) return which
+    return which.filter((line) => {
+      const { series, kind } = originOf(lines, line)
+      if (!pins.has(series, kind)) return true
+      lose(sending, lines, line, 'refused', `${series.name}: of another type there`)
+      return false
+    })
+  }
   const write = async (
     sending: Sending,
     lines: Lines,
-    from: number,
-    to: number,
+    given: readonly number[],
     signal: AbortSignal,
   ): Promise<Setback | undefined> => {
+    const which = unpinned(sending, lines, given)
+    const [first] = which
+    if (first === undefined) return undefined
     const halves = async () => {
-      const middle = (from + to) >> 1
+      const middle = which.length >> 1
       return (
-        (await write(sending, lines, from, middle, signal)) ??
-        (await write(sending, lines, middle, to, signal))
+        (await write(sending, lines, which.slice(0, middle), signal)) ??
+        (await write(sending, lines, which.slice(middle), signal))
       )
     }
-    const texts = lines.texts.slice(from, to)
+    const texts = which.map((line) => lines.texts[line] as string)
     const said = await post(texts, signal)
     switch (said.kind) {
       case 'taken':
-        sending.taken += to - from
+        sending.taken += which.length
         widen()
         return undefined
       case 'too-old':
-        for (let line = from; line < to; line++) lose(sending, lines, line, 'retention', said.text)
+        for (const line of which) lose(sending, lines, line, 'retention', said.text)
         return undefined
       case 'setback':
         return said.setback
       case 'suspect':
-        return to - from > 1 ? await halves() : refuse(sending, lines, from, said.text)
+        return which.length > 1 ? await halves() : refuse(sending, lines, first, said.text)
       case 'too-big': {
-        if (to - from === 1) return refuse(sending, lines, from, said.text)
+        if (which.length === 1) return refuse(sending, lines, first, said.text)
         const bytes = texts.reduce((sum, one) => sum + one.length + 1, 0)
         bytesMax = Math.max(1, Math.min(bytesMax, bytes >> 1))
         requests = 0
@@ -177,9 +192,9 @@ export const createInfluxSender = (parts: SenderParts) => {
     const full = () => lines.texts.length >= linesMax || lines.bytes >= bytesMax
     for (let next = 0; next < points.count; ) {
       lines.runs.push({ from: lines.texts.length, seq, points, names })
-      next = writeLines(points, names, parts.unholdable, next, sink, full)
+      next = writeLines(points, names, parts.dialect, next, sink, full)
       if (!full()) break
-      const setback = await write(sending, lines, 0, lines.texts.length, signal)
+      const setback = await write(sending, lines, [...lines.texts.keys()], signal)
       if (setback !== undefined) return setback
       lines = noLines()
     }
@@ -187,7 +202,7 @@ export const createInfluxSender = (parts: SenderParts) => {
   }
   /** What is lost is told there too. A server that refuses even this is told nothing: the gap records stand here. */
   const tellThere = async (batch: SendBatch, losses: Losses, signal: AbortSignal) => {
-    const writing = { agent: deps.agent, nowUs: host.clock.nowUs(), ...parts.gaps }
+    const writing = { agent: deps.agent, nowUs: host.clock.nowUs(), ...parts.dialect }
     const lines = gapLines(batch, losses.lost(), writing)
     if (lines.length === 0) return undefined
     const said = await post(lines, signal)
@@ -214,7 +229,7 @@ export const createInfluxSender = (parts: SenderParts) => {
       }
     }
     if (lines.texts.length > 0) {
-      const setback = await write(sending, lines, 0, lines.texts.length, signal)
+      const setback = await write(sending, lines, [...lines.texts.keys()], signal)
       if (setback !== undefined) return setback
     }
     if (sending.taken === 0 && sending.refused > 0)

@@ -1,6 +1,7 @@
 /**
- * `type: influx`: writes points as line protocol to InfluxDB 1, InfluxDB 2 or VictoriaMetrics. Only the config and the
- * wiring stand here: `influx-send.ts` cuts and searches, `influx-outcome.ts` reads answers, `relay-http.ts` carries.
+ * `type: influx`: writes points as line protocol to InfluxDB and those that speak like it. Only the config and the
+ * wiring stand here: `influx-dialects.ts` says what differs, `influx-send.ts` cuts and searches, `influx-outcome.ts`
+ * reads answers, `relay-http.ts` carries.
  *
  * Invariants: HTTPS, except to this machine itself; certificates are always verified; sending twice is harmless,
  * because (measurement, tags, field, time) is the point's identity there too.
@@ -8,17 +9,25 @@
 import { promisify } from 'node:util'
 import { gzip } from 'node:zlib'
 import { z } from 'zod'
-import type { Destination, Value } from '../model.ts'
+import type { Destination, Outcome, Standing } from '../model.ts'
 import { openTlsFiles } from '../tls.ts'
 import { duration, size } from '../units.ts'
 import { type DestinationDeps, defineDestination } from './destination.ts'
 import { authorizationOf, textSchema, tlsSchema, urlSchema } from './http-config.ts'
-import type { Unholdable } from './influx-lines.ts'
+import {
+  type InfluxDialect,
+  influxDialectNames,
+  influxDialects,
+  type Place,
+  placeKeys,
+} from './influx-dialects.ts'
 import { type InfluxReading, readInfluxReply } from './influx-outcome.ts'
+import { influxPlan, questdbReady } from './influx-plan.ts'
 import { createInfluxSender } from './influx-send.ts'
 import { type LinkTarget, unwell, well } from './link.ts'
 import { createHttpTransport } from './relay-http.ts'
 import { later } from './relay-outcome.ts'
+import type { RelayPost, RelayReply } from './relay-transport.ts'
 import { troubleOf } from './relay-trouble.ts'
 
 const MiB = 1024 * 1024
@@ -27,16 +36,15 @@ const segmentBytesOfSend = 128 * 1024
 const influxConfig = z
   .strictObject({
     type: z.literal('influx'),
-    dialect: z.enum(['influxdb1', 'influxdb2', 'victoriametrics']).describe('What it speaks to'),
+    dialect: z.enum(influxDialectNames).describe('What it speaks to'),
     url: urlSchema.describe('Address of the server; http only to this machine'),
-    database: textSchema()
-      .optional()
-      .describe('influxdb1: where to write; victoriametrics: label db'),
+    database: textSchema().optional().describe('Where to write; victoriametrics: label db'),
     retention_policy: textSchema().optional().describe('influxdb1: instead of the default one'),
     org: textSchema().optional().describe('influxdb2: organisation'),
     bucket: textSchema().optional().describe('influxdb2: where to write'),
-    token: textSchema().optional().describe('influxdb2: API token; victoriametrics: bearer token'),
-    username: textSchema().optional().describe('influxdb1, victoriametrics: basic authentication'),
+    table: textSchema().optional().describe('questdb, tdengine: table of all points (points)'),
+    token: textSchema().optional().describe('API token, where the product takes one'),
+    username: textSchema().optional().describe('With password, where the product takes them'),
     password: textSchema().optional(),
     tls: tlsSchema,
     request_timeout: duration().prefault('30s').describe('Then a request is sent again'),
@@ -53,34 +61,40 @@ const influxConfig = z
   .superRefine((config, context) => {
     const miss = (key: string, why: string) =>
       context.addIssue({ code: 'custom', path: [key], message: why })
-    const needed = { influxdb1: ['database'], influxdb2: ['org', 'bucket', 'token'] } as const
     const { dialect } = config
-    for (const key of dialect === 'victoriametrics' ? [] : needed[dialect])
-      if (config[key] === undefined) miss(key, `is needed for ${dialect}`)
+    const { needs, takes, token, user } = influxDialects[dialect]
+    for (const key of needs) if (config[key] === undefined) miss(key, `is needed for ${dialect}`)
+    for (const key of placeKeys)
+      if (config[key] !== undefined && !takes.includes(key))
+        miss(key, `means nothing to ${dialect}`)
     if ((config.username === undefined) !== (config.password === undefined))
       miss('username', 'and password belong together')
-    if (config.token !== undefined && (config.username !== undefined || dialect === 'influxdb1'))
-      miss('token', 'cannot be used here: influxdb1 and users have passwords')
+    if (config.username !== undefined && user === undefined)
+      miss('username', `is not taken by ${dialect}: it has tokens`)
+    if (config.token !== undefined && (config.username !== undefined || token === undefined))
+      miss('token', 'cannot be used here: this product, or this user, has a password')
   })
 type InfluxConfig = z.output<typeof influxConfig>
 
 const pathOf = (config: InfluxConfig): string => {
-  const { dialect, database, retention_policy: rp, org, bucket } = config
-  const v2 = dialect === 'influxdb2'
-  const given = v2 ? { org, bucket, precision: 'us' } : { db: database, rp, precision: 'u' }
-  const query = new URLSearchParams()
-  for (const [key, value] of Object.entries(given)) if (value !== undefined) query.set(key, value)
-  return `${v2 ? '/api/v2/write' : '/write'}?${query}`
+  const { path, query } = influxDialects[config.dialect]
+  const place: Place = config
+  const search = new URLSearchParams()
+  for (const [name, from] of Object.entries(query)) {
+    const value = from.startsWith('=') ? from.slice(1) : place[from as keyof Place]
+    if (value !== undefined) search.set(name, value)
+  }
+  return `${path}?${search}`
 }
-const authOf = (config: InfluxConfig) =>
-  authorizationOf(config, config.dialect === 'influxdb2' ? 'Token' : 'Bearer')
-/** VictoriaMetrics holds float64 alone, and would write a string as 0. */
-const noFloat: Unholdable = (value: Value) => {
-  if (typeof value === 'string') return 'VictoriaMetrics holds no strings'
-  const exact = typeof value !== 'bigint' || BigInt(Number(value)) === value
-  return exact ? undefined : `VictoriaMetrics holds no integer as large as ${value}`
+const authOf = (config: InfluxConfig): Record<string, string> => {
+  const { token: word = 'Bearer', user } = influxDialects[config.dialect]
+  const { username, password } = config
+  if (user === 'token' && username !== undefined)
+    return { authorization: `token ${username}:${password}` }
+  return authorizationOf(config, word)
 }
 const pack = promisify(gzip)
+type Trouble = Extract<Outcome, { kind: 'later' | 'blocked' }>
 
 const create = (deps: DestinationDeps, config: InfluxConfig): Destination => {
   const { host } = deps
@@ -88,19 +102,23 @@ const create = (deps: DestinationDeps, config: InfluxConfig): Destination => {
   const tls = openTlsFiles(config.tls, host, { watch: true })
   const http = createHttpTransport({ url, tls, host, sign: false })
   const path = pathOf(config)
+  const dialect: InfluxDialect = influxDialects[config.dialect]
   const headers = {
     'content-type': 'text/plain; charset=utf-8',
     'content-encoding': 'gzip',
     ...authOf(config),
   }
   let answered = false
-  const post = async (lines: readonly string[], signal: AbortSignal): Promise<InfluxReading> => {
-    const body = await pack(`${lines.join('\n')}\n`, { level: 3 })
+  const ask = async <T>(
+    request: Omit<RelayPost, 'timeoutMs'>,
+    signal: AbortSignal,
+    read: (reply: RelayReply) => T,
+  ): Promise<T | { readonly kind: 'setback'; readonly setback: Trouble }> => {
     try {
-      const request = { path, headers, body, timeoutMs: config.request_timeout }
-      const reply = await http.transport(request, signal)
+      const timeoutMs = config.request_timeout
+      const reply = await http.transport({ ...request, timeoutMs }, signal)
       answered = true
-      return readInfluxReply(reply, lines.length, host.clock.nowUs())
+      return read(reply)
     } catch (error) {
       if (signal.aborted) return { kind: 'setback', setback: later('given up') }
       const trouble = troubleOf(error, {
@@ -114,15 +132,32 @@ const create = (deps: DestinationDeps, config: InfluxConfig): Destination => {
       return { kind: 'setback', setback: trouble }
     }
   }
-  const victoria = config.dialect === 'victoriametrics'
-  const unholdable: Unholdable = victoria ? noFloat : () => undefined
-  const gaps = { timeUnitUs: victoria ? 1_000 : 1, strings: !victoria }
+  const post = async (lines: readonly string[], signal: AbortSignal): Promise<InfluxReading> => {
+    const body = await pack(`${lines.join('\n')}\n`, { level: 3 })
+    return await ask({ path, headers, body }, signal, (reply) =>
+      readInfluxReply(reply, lines.length, host.clock.nowUs(), dialect.read),
+    )
+  }
+  const ready = config.dialect === 'questdb' ? questdbReady(config.table) : undefined
+  const standing = async (_: unknown, signal: AbortSignal): Promise<Standing> => {
+    if (ready === undefined) return { kind: 'unknown' }
+    const request = {
+      method: 'GET',
+      path: ready.path,
+      headers: authOf(config),
+      body: new Uint8Array(0),
+    } as const
+    const said = await ask(request, signal, ready.read)
+    return said.kind === 'setback' ? said.setback : said
+  }
+  const { body_max: bytesMax, table } = config
+  const where = table === undefined ? {} : { table }
   return {
     name: deps.name,
     type: 'influx',
     bodyBytesMax: segmentBytesOfSend,
-    standing: async () => ({ kind: 'unknown' }),
-    send: createInfluxSender({ deps, unholdable, gaps, bytesMax: config.body_max, post }),
+    standing,
+    send: createInfluxSender({ deps, dialect, ...where, bytesMax, post }),
     [Symbol.asyncDispose]: async () => {
       await http.close()
       tls[Symbol.dispose]()
@@ -163,4 +198,5 @@ export const influxDestination = defineDestination({
   create,
   link,
   tryOut: 'one-point',
+  plan: (config) => influxPlan(config.dialect, config),
 })

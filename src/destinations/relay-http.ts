@@ -120,9 +120,9 @@ export const createHttpTransport = (options: HttpOptions): HttpTransport => {
     const answer = await using.request({
       origin: url.origin,
       path: `${prefix}${post.path}`,
-      method: 'POST',
+      method: post.method ?? 'POST',
       headers: { ...post.headers, ...signer?.(post) },
-      body: post.body,
+      body: post.method === 'GET' ? null : post.body,
       signal,
     })
     const body = new Uint8Array(await answer.body.arrayBuffer())

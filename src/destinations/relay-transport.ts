@@ -3,6 +3,8 @@
  * production (`relay-http.ts`), a function call in the simulation.
  */
 export interface RelayPost {
+  /** POST, unless it says GET (which sends no body). */
+  readonly method?: 'GET'
   readonly path: string
   readonly headers: Readonly<Record<string, string>>
   readonly body: Uint8Array

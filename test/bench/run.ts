@@ -15,7 +15,7 @@ const files: Readonly<Record<string, readonly string[]>> = {
   store: ['store'],
   pipeline: ['pipeline'],
   drain: ['drain'],
-  destinations: ['destinations-postgres'],
+  destinations: ['destinations-postgres', 'destinations-influx'],
   startup: ['startup'],
   idle: ['idle'],
   reduce: ['reduce'],

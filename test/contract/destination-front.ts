@@ -30,7 +30,8 @@ export const openFront = async (
       if (typeof value === 'string') headers.set(name, value)
     }
     const body = new Uint8Array(await bodyOf(request))
-    return fetch(`${url}${request.url}`, { method: 'POST', headers, body })
+    const { method = 'POST' } = request
+    return fetch(`${url}${request.url}`, { method, headers, ...(method === 'GET' ? {} : { body }) })
   }
   const handle: Act = async (request, response) => {
     const act = next

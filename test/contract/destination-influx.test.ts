@@ -2,9 +2,11 @@
 import assert from 'node:assert/strict'
 import { after, test } from 'node:test'
 import { influxDestination } from '../../src/destinations/influx.ts'
+import { influxPlan } from '../../src/destinations/influx-plan.ts'
 import type { Outcome } from '../../src/model.ts'
 import { influxUser, startInflux, startVictoria } from '../support/influx-servers.ts'
 import { killAll } from '../support/processes.ts'
+import { startQuestdb } from '../support/questdb.ts'
 import { type RigOptions, runDestinationContract } from './destination.ts'
 import { type HttpRig, makeHttpRig } from './destination-http.ts'
 import { createTestLog, type TestLog } from './destination-log.ts'
@@ -12,6 +14,7 @@ import { createTestLog, type TestLog } from './destination-log.ts'
 after(killAll)
 const influx = startInflux()
 const victoria = startVictoria()
+const questdb = startQuestdb()
 const signal = new AbortController().signal
 let databases = 0
 
@@ -26,7 +29,8 @@ const makeRig = async (
   options: RigOptions = {},
 ): Promise<InfluxRig> => {
   const there = { url: far.url, arrived: () => far.arrived(database) }
-  const unholdable = 'dialect' in config && config.dialect === 'influxdb1' ? Number.NaN : 'offline'
+  const victorias = 'dialect' in config && config.dialect === 'victoriametrics'
+  const unholdable = victorias ? 'offline' : Number.NaN
   const all = { database, ...config }
   const rig = await makeHttpRig(influxDestination, there, log, all, options, unholdable)
   return { ...rig, database }
@@ -62,6 +66,19 @@ const makeVictoriaRig = async (options: RigOptions = {}): Promise<InfluxRig> => 
   return makeRig({ url: server.url, arrived }, log, `db${databases++}`, config, options)
 }
 
+const makeQuestdbRig = async (options: RigOptions = {}): Promise<InfluxRig> => {
+  const server = await questdb
+  // One plan, many tests: an empty table for each.
+  for (const statement of influxPlan('questdb', {}).split(';\n'))
+    if (statement !== '') await server.query(statement)
+  for (const table of ['points', 'holdfast_gaps']) await server.query(`TRUNCATE TABLE ${table}`)
+  const { username, password } = server.user
+  const given = options.fault === 'credentials' ? 'of-somebody-else' : password
+  const config = { dialect: 'questdb', database: undefined, username, password: given }
+  const far = { url: server.url, arrived: server.points }
+  return makeRig(far, createTestLog('gw-7'), '', config, options)
+}
+
 runDestinationContract('influx, InfluxDB 1', makeInfluxRig, [
   'answers',
   'bad-point',
@@ -74,6 +91,12 @@ runDestinationContract('influx, InfluxDB 1', makeInfluxRig, [
 runDestinationContract('influx, VictoriaMetrics', makeVictoriaRig, [
   'answers',
   'bad-point',
+  'lost-answer',
+])
+runDestinationContract('influx, QuestDB', makeQuestdbRig, [
+  'answers',
+  'bad-point',
+  'credentials',
   'lost-answer',
 ])
 
@@ -221,4 +244,51 @@ test('influx, VictoriaMetrics: what it would alter is left out and counted', asy
   const gaps = await (await victoria).samples(rig.database)
   const count = gaps.filter(([name]) => name === 'holdfast_gaps_count')
   assert.deepEqual(count, [['holdfast_gaps_count', timeUs / 1_000 + 1 + 1, 2]])
+})
+
+test('influx, QuestDB: every value comes back as it went, once, whatever its series held before', async () => {
+  await using rig = await makeQuestdbRig()
+  const names = { f: 'line 1.a', i: 'line 1.a', t: 'line 1.a', b: 'line 1.b/c' }
+  const values = [0.1, -0, 5e-324, 1.7976931348623157e308, 3.0000000000000004]
+  const ints = [9_223_372_036_854_775_807n, -9_223_372_036_854_775_807n, 0n]
+  const texts = ['a "b" \\', 'line\nbreak, = ', 'grün 🌡', '']
+  const points = [
+    ...values.map((value, at) => ({ name: names.f, timeUs: timeUs + at, value })),
+    ...ints.map((value, at) => ({ name: names.i, timeUs: timeUs + 10 + at, value })),
+    ...texts.map((value, at) => ({ name: names.t, timeUs: timeUs + 20 + at, value })),
+    { name: names.b, timeUs, value: true },
+    { name: names.b, timeUs: timeUs + 1, value: -9_223_372_036_854_775_808n },
+    { name: names.b, timeUs: -1, value: 1 },
+  ]
+  const batch = rig.log.batch([rig.log.add(points)])
+  for (const _ of ['sent', 'sent again'])
+    assert.deepEqual(losing(await rig.destination.send(batch, signal)), [
+      [1, 2, 'line 1.b/c', 'rejected'],
+    ])
+  const { query } = await questdb
+  const rows = await query(
+    'SELECT series, plant, value, value_int::string, value_bool, value_text FROM points ORDER BY series, timestamp',
+  )
+  const row = (name: string, at: number, value: unknown) =>
+    [name, 'north', null, null, false, null].map((one, column) => (column === at ? value : one))
+  assert.deepEqual(rows, [
+    ...values.map((value) => row(names.f, 2, value)),
+    ...ints.map((value) => row(names.i, 3, String(value))),
+    ...texts.map((value) => row(names.t, 5, value)),
+    row(names.b, 4, true),
+  ])
+  const gaps = await query('SELECT count, seq, reason, agent, source FROM holdfast_gaps')
+  assert.deepEqual(gaps, [[2, 1, 'rejected', 'gw-7', 'line 1.b/c']])
+})
+
+test('influx, QuestDB: without tables that remove duplicates nothing is sent', async () => {
+  await using rig = await makeQuestdbRig()
+  const { query } = await questdb
+  await query('ALTER TABLE points DEDUP DISABLE')
+  await query('SELECT 1')
+  const said = await rig.destination.standing(rig.log.standing(0), signal)
+  assert.ok(said.kind === 'blocked' && said.code === 'HF-F124', JSON.stringify(said))
+  await query('ALTER TABLE points DEDUP ENABLE UPSERT KEYS(timestamp, series_id)')
+  await query('SELECT 1')
+  assert.deepEqual(await rig.destination.standing(rig.log.standing(0), signal), { kind: 'unknown' })
 })

@@ -219,25 +219,24 @@ test('regional plan prints SQL alone; a wrong regional configuration is exit 78'
 test('destination plan: the SQL for the user of the configuration; other types and names are told apart', async () => {
   const config = join(folder, 'plan.yaml')
   const url = 'postgres://gateway@db.example/plant'
-  const influx = {
-    name: 'trends',
-    type: 'influx',
-    dialect: 'victoriametrics',
-    url: 'http://127.0.0.1:1',
-  }
-  const destinations = [{ name: 'plant-db', type: 'postgres', url, password: 'hunter2' }, influx]
+  const carry = { name: 'carry', type: 'file', output_dir: folder }
+  const quest = { name: 'trends', type: 'influx', dialect: 'questdb', url: 'http://127.0.0.1:1' }
+  const database = { name: 'plant-db', type: 'postgres', url, password: 'hunter2' }
+  const destinations = [database, carry, quest]
   writeFileSync(config, JSON.stringify({ agent: { name: 'gw' }, destinations }), { mode: 0o600 })
   const ask = (...args: string[]) => holdfast(['destination', 'plan', ...args, '-c', config])
-  const [plan, other, none] = await Promise.all([
+  const [plan, tables, other, none] = await Promise.all([
     ask('plant-db', '--retention', '365d'),
     ask('trends'),
+    ask('carry'),
     ask('nobody'),
   ])
   assert.equal(plan.code, 0, plan.err)
   assert.match(plan.out, /grant SELECT, INSERT, UPDATE on points to "gateway";/)
   assert.match(plan.out, /interval '8760 hours'/)
   assert.doesNotMatch(plan.out + plan.err, /hunter2/)
-  assert.match(other.err, /HF-X404 a destination of type influx has no plan/)
-  assert.match(none.err, /destinations: plant-db, trends/)
+  assert.match(tables.out, /CREATE TABLE IF NOT EXISTS "points" .* DEDUP UPSERT KEYS/s)
+  assert.match(other.err, /HF-X404 a destination of type file has no plan/)
+  assert.match(none.err, /destinations: plant-db, carry, trends/)
   assert.deepEqual([other.code, none.code], [exitCodes.failed, exitCodes.failed])
 })

@@ -3,9 +3,10 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { influxDestination } from '../../../src/destinations/influx.ts'
+import { influxDialects } from '../../../src/destinations/influx-dialects.ts'
 import type { InfluxReading } from '../../../src/destinations/influx-outcome.ts'
 import { createInfluxSender } from '../../../src/destinations/influx-send.ts'
-import { createSystemHost, type LogFields, silentLog } from '../../../src/host.ts'
+import { createSystemHost, type Host, type LogFields, silentLog } from '../../../src/host.ts'
 import { createTestLog, type LogPoint } from '../../contract/destination-log.ts'
 
 const signal = new AbortController().signal
@@ -15,17 +16,22 @@ const bytesOf = (lines: readonly string[]) => lines.reduce((sum, one) => sum + o
 const points = (count: number, name = 'm.v', from = 0): LogPoint[] =>
   Array.from({ length: count }, (_, at) => ({ name, timeUs: from + at, value: from + at }))
 
-const setUp = (answer: (lines: readonly string[]) => InfluxReading, bytesMax = 1 << 20) => {
+const setUp = (
+  answer: (lines: readonly string[]) => InfluxReading,
+  bytesMax = 1 << 20,
+  change: Partial<Host> = {},
+) => {
   const log = createTestLog('gw-7')
   const told: LogFields[] = []
-  const host = createSystemHost({
-    log: { ...silentLog, error: (_, fields = {}) => void told.push(fields) },
-  })
+  const loud = {
+    ...silentLog,
+    error: (_: string, fields: LogFields = {}) => void told.push(fields),
+  }
+  const host: Host = { ...createSystemHost({ log: loud }), ...change }
   const requests: (readonly string[])[] = []
   const send = createInfluxSender({
     deps: { name: 'influx', agent: 'gw-7', spool: log.spool, host },
-    unholdable: () => undefined,
-    gaps: { timeUnitUs: 1, strings: true },
+    dialect: influxDialects.influxdb1,
     bytesMax,
     post: async (lines) => {
       requests.push(lines)
@@ -163,6 +169,37 @@ test('whichever lines are refused: the others are written, those are counted', a
     }),
     { numRuns: 50 },
   )
+})
+test('a series of another type there costs a few searches, not a pause; it is asked again in time', async () => {
+  let nowMs = 0
+  const bad = (line: string) => line.startsWith('word,')
+  const { log, send, requests } = setUp(
+    (lines) => (lines.some(bad) ? { kind: 'suspect', text: 'field type conflict' } : taken),
+    1 << 20,
+    { clock: { ...createSystemHost().clock, monotonicMs: () => nowMs } },
+  )
+  const mixed = (from: number) =>
+    log.add(
+      points(5_000, 'm.v', from).map((one, at) =>
+        at % 4 === 3 ? { ...one, name: 'word.v' } : one,
+      ),
+    )
+  const lostOf = async (from: number) => {
+    requests.length = 0
+    const outcome = await send(log.batch([mixed(from)]), signal)
+    assert.ok(outcome.kind === 'stored', JSON.stringify(outcome))
+    const asked = requests.flat().filter(bad).length
+    return { lost: outcome.lost?.[0]?.count, requests: requests.length, asked: asked > 0 }
+  }
+  const first = await lostOf(0)
+  assert.equal(first.lost, 1_250)
+  assert.ok(first.requests < 100, `${first.requests} requests`)
+  // The lines, and the gap record.
+  assert.deepEqual(await lostOf(5_000), { lost: 1_250, requests: 2, asked: false })
+  nowMs += 300_000
+  const again = await lostOf(10_000)
+  assert.deepEqual([again.lost, again.asked], [1_250, true])
+  assert.equal((await lostOf(15_000)).asked, false)
 })
 test('a server that refuses everything is asked a few times, and is blocked; nothing is told as lost', async () => {
   const { log, send, requests, told } = setUp(() => ({ kind: 'suspect', text: 'conflict' }))

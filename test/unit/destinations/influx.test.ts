@@ -1,4 +1,4 @@
-/** The request each dialect makes: path, credentials, compression. Of InfluxDB 2 this is all that is tested. */
+/** The request each dialect makes: path, credentials, compression. Of unproven ones this and the reading of answers is all. */
 import assert from 'node:assert/strict'
 import { createServer, type IncomingMessage } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -75,4 +75,28 @@ test('victoriametrics: nothing is needed; a bearer token may be', async () => {
   })
   const { authorization } = await requestOf({ dialect: 'victoriametrics', token: 'secret' })
   assert.equal(authorization, 'Bearer secret')
+})
+test('influxdb3: database, partial writes, bearer token', async () => {
+  const config = { dialect: 'influxdb3', database: 'plant', token: 'secret' }
+  assert.deepEqual(await requestOf(config), {
+    url: '/base/api/v3/write_lp?db=plant&precision=microsecond&accept_partial=true',
+    authorization: 'Bearer secret',
+    text,
+  })
+})
+test('greptimedb: its own word for user and password', async () => {
+  const config = { dialect: 'greptimedb', database: 'plant', username: 'u', password: 'p' }
+  assert.deepEqual(await requestOf(config), {
+    url: '/base/v1/influxdb/api/v2/write?db=plant&precision=us',
+    authorization: 'token u:p',
+    text,
+  })
+})
+test('tdengine: taosAdapter, rows of one table', async () => {
+  const config = { dialect: 'tdengine', database: 'plant', table: 'readings' }
+  assert.deepEqual(await requestOf({ ...config, username: 'u', password: 'p' }), {
+    url: '/base/influxdb/v1/write?db=plant&precision=u',
+    authorization: `Basic ${btoa('u:p')}`,
+    text: 'readings,series=m.v,plant=north value=1.5 7\n',
+  })
 })

@@ -1,0 +1,218 @@
+/**
+ * What the products that take line protocol do differently, as data: where to write, how to say who writes, what a line
+ * looks like, what a value cannot be, which answers lie. Facts come from real servers where `proven` names one, else
+ * from the vendor's source and documents.
+ *
+ * Invariant: what a product would alter without a word is left out by us and told, never written.
+ */
+import type { SeriesEntry, Value } from '../model.ts'
+import { splitSeriesName } from '../protocol/line-name.ts'
+import { lineFieldKey, lineHead } from '../protocol/line-write.ts'
+import { type InfluxReading, influxCodes } from './influx-outcome.ts'
+import { blocked } from './relay-outcome.ts'
+
+export const influxDialectNames = [
+  'influxdb1',
+  'influxdb2',
+  'influxdb3',
+  'victoriametrics',
+  'questdb',
+  'greptimedb',
+  'tdengine',
+] as const
+export type InfluxDialectName = (typeof influxDialectNames)[number]
+/** Keys of the configuration that say where. */
+export const placeKeys = ['database', 'retention_policy', 'org', 'bucket', 'table'] as const
+export type Place = Partial<Record<(typeof placeKeys)[number], string | undefined>>
+
+export interface InfluxDialect {
+  /** The real server it ran against; undefined: unproven. */
+  readonly proven: string | undefined
+  readonly path: string
+  /** Of the query, by name there; values name a key of `Place` or stand for themselves after `=`. */
+  readonly query: Readonly<Record<string, string>>
+  readonly needs: readonly (keyof Place | 'token')[]
+  readonly takes: readonly (keyof Place)[]
+  /** How a token is sent; undefined: it takes user and password alone. */
+  readonly token: 'Token' | 'Bearer' | undefined
+  /** How user and password are sent. */
+  readonly user: 'basic' | 'token' | undefined
+  /**
+   * `fields`: one measurement a name, one field a line. `rows`: one table of all points with a column a kind, so that
+   * no line of one time replaces or splits another's row, and no type can conflict.
+   */
+  readonly layout: 'fields' | 'rows'
+  /** In rows: a column with the series' 63-bit id, for a key that tags of any number cannot make. */
+  readonly idColumn: boolean
+  readonly timeUnitUs: number
+  readonly strings: boolean
+  /** A line feed inside a string: as it is, after a backslash, or never. */
+  readonly lineFeed: 'plain' | 'escaped' | 'never'
+  readonly unholdable: (value: Value, timeUs: number) => string | undefined
+  /** Answers that mean something else here than elsewhere. */
+  readonly read: (status: number, words: string) => InfluxReading | undefined
+}
+
+const holdsAll = () => undefined
+const asElsewhere = () => undefined
+const setback = (one: ReturnType<typeof blocked>): InfluxReading => ({
+  kind: 'setback',
+  setback: one,
+})
+
+/** It holds float64 alone, and would write a string as 0. */
+const floatsOnly = (value: Value): string | undefined => {
+  if (typeof value === 'string') return 'VictoriaMetrics holds no strings'
+  const exact = typeof value !== 'bigint' || BigInt(Number(value)) === value
+  return exact ? undefined : `VictoriaMetrics holds no integer as large as ${value}`
+}
+const int64Min = -(2n ** 63n)
+/** Both use the smallest int64 for "nothing". */
+const noSmallestInt =
+  (product: string) =>
+  (value: Value, timeUs: number): string | undefined => {
+    if (value === int64Min) return `${product} takes ${value} for nothing`
+    return timeUs < 0 ? `${product} holds no time before 1970` : undefined
+  }
+/** Schema limits of the server: 422 of InfluxDB 3 (columns, tables, databases). */
+const readInflux3 = (status: number, words: string): InfluxReading | undefined =>
+  status !== 422
+    ? undefined
+    : setback(
+        blocked(
+          influxCodes.refusesAll,
+          `a limit of the server is reached: ${words}`,
+          'Tables, columns or databases: raise the limit or write elsewhere; nothing was dropped.',
+        ),
+      )
+/** taosAdapter answers 500 to whatever an insert meets; TDengine's own number stands in the text. */
+const tdengineBadData = new Set([0x3002, 0x3004, 0x2653, 0x60b])
+const tdengineNoPlace = new Set([0x388, 0x383, 0x2616])
+const tdengineNoRights = new Set([0x3, 0x350, 0x357, 0x303, 0x2644])
+const readTdengine = (status: number, words: string): InfluxReading | undefined => {
+  const number = Number.parseInt(/\[0x([0-9a-f]+)\]/i.exec(words)?.[1] ?? '0', 16) & 0xffff
+  if (status !== 500) return undefined
+  if (tdengineBadData.has(number)) return { kind: 'suspect', text: words }
+  if (tdengineNoPlace.has(number))
+    return setback(blocked(influxCodes.notFound, words, 'CREATE DATABASE there, precision µs.'))
+  if (tdengineNoRights.has(number))
+    return setback(blocked(influxCodes.credentials, words, 'Check user, password and rights.'))
+  return undefined
+}
+
+const influxdb1: InfluxDialect = {
+  proven: '1.6.7',
+  path: '/write',
+  query: { db: 'database', rp: 'retention_policy', precision: '=u' },
+  needs: ['database'],
+  takes: ['database', 'retention_policy'],
+  token: undefined,
+  user: 'basic',
+  layout: 'fields',
+  idColumn: false,
+  timeUnitUs: 1,
+  strings: true,
+  lineFeed: 'plain',
+  unholdable: holdsAll,
+  read: asElsewhere,
+}
+const rows = { layout: 'rows', idColumn: false } as const
+
+export const influxDialects: Readonly<Record<InfluxDialectName, InfluxDialect>> = {
+  influxdb1,
+  influxdb2: {
+    ...influxdb1,
+    proven: undefined,
+    path: '/api/v2/write',
+    query: { org: 'org', bucket: 'bucket', precision: '=us' },
+    needs: ['org', 'bucket', 'token'],
+    takes: ['org', 'bucket'],
+    token: 'Token',
+    user: undefined,
+  },
+  // Not its /api/v2/write, which calls its own troubles 400. Not no_sync, which answers before anything is durable.
+  influxdb3: {
+    ...influxdb1,
+    proven: undefined,
+    path: '/api/v3/write_lp',
+    query: { db: 'database', precision: '=microsecond', accept_partial: '=true' },
+    needs: ['database', 'token'],
+    takes: ['database'],
+    token: 'Bearer',
+    user: undefined,
+    read: readInflux3,
+  },
+  victoriametrics: {
+    ...influxdb1,
+    proven: '1.79.5',
+    needs: [],
+    takes: ['database'],
+    query: { db: 'database', precision: '=u' },
+    token: 'Bearer',
+    timeUnitUs: 1_000,
+    strings: false,
+    unholdable: floatsOnly,
+  },
+  questdb: {
+    ...influxdb1,
+    ...rows,
+    proven: '9.3.4',
+    query: { precision: '=u' },
+    needs: [],
+    takes: ['table'],
+    token: 'Bearer',
+    idColumn: true,
+    lineFeed: 'escaped',
+    unholdable: noSmallestInt('QuestDB'),
+  },
+  greptimedb: {
+    ...influxdb1,
+    proven: undefined,
+    path: '/v1/influxdb/api/v2/write',
+    query: { db: 'database', precision: '=us' },
+    needs: [],
+    takes: ['database'],
+    user: 'token',
+  },
+  tdengine: {
+    ...influxdb1,
+    ...rows,
+    proven: undefined,
+    path: '/influxdb/v1/write',
+    query: { db: 'database', precision: '=u' },
+    takes: ['database', 'table'],
+    lineFeed: 'never',
+    unholdable: noSmallestInt('TDengine'),
+    read: readTdengine,
+  },
+}
+
+export const tableDefault = 'points'
+/** Column of a value's kind, in the order of `kinds`. */
+export const kindColumns = ['value=', 'value_int=', 'value_bool=', 'value_text='] as const
+const reserved =
+  /^(?:timestamp|_ts|ts|time|series|series_id|value|value_int|value_bool|value_text)$/i
+const columnName = /^@?[\p{L}_][\p{L}\p{N}_ ]*$/u
+
+/** What the lines of a series begin with, or why there are none. */
+export const lineStartOf = (
+  dialect: InfluxDialect,
+  table: string,
+  { name, tags, id }: SeriesEntry,
+): { readonly start: string } | { readonly why: string } => {
+  const unsayable = { why: `line protocol cannot say the name ${JSON.stringify(name)} or its tags` }
+  if (dialect.layout === 'fields') {
+    const { measurement, field } = splitSeriesName(name)
+    const [head, key] = [lineHead(measurement, tags), lineFieldKey(field)]
+    return head === undefined || key === undefined ? unsayable : { start: `${head} ${key}=` }
+  }
+  const keys = tags.map(([key]) => key.toLowerCase())
+  const bad = tags.find(
+    ([key], at) =>
+      reserved.test(key) || !columnName.test(key) || keys.indexOf(key.toLowerCase()) !== at,
+  )
+  if (bad !== undefined) return { why: `${name}: no column can be named like the tag ${bad[0]}` }
+  const head = lineHead(table, [['series', name], ...tags])
+  if (head === undefined) return unsayable
+  return { start: `${head} ${dialect.idColumn ? `series_id=${id}i,` : ''}` }
+}
