@@ -1,7 +1,7 @@
 /**
  * What the products that take line protocol do differently, as data: where to write, how to say who writes, what a line
- * looks like, what a value cannot be, which answers lie. Facts come from real servers where `proven` names one, else
- * from the vendor's source and documents.
+ * looks like, what a value cannot be, which answers lie. Facts come from real servers where `proven.ts` names
+ * one, else from the vendor's source and documents.
  *
  * Invariant: what a product would alter without a word is left out by us and told, never written.
  */
@@ -26,8 +26,6 @@ export const placeKeys = ['database', 'retention_policy', 'org', 'bucket', 'tabl
 export type Place = Partial<Record<(typeof placeKeys)[number], string | undefined>>
 
 export interface InfluxDialect {
-  /** The real server it ran against; undefined: unproven. */
-  readonly proven: string | undefined
   readonly path: string
   /** Of the query, by name there; values name a key of `Place` or stand for themselves after `=`. */
   readonly query: Readonly<Record<string, string>>
@@ -101,7 +99,6 @@ const readTdengine = (status: number, words: string): InfluxReading | undefined 
 }
 
 const influxdb1: InfluxDialect = {
-  proven: '1.6.7',
   path: '/write',
   query: { db: 'database', rp: 'retention_policy', precision: '=u' },
   needs: ['database'],
@@ -122,7 +119,6 @@ export const influxDialects: Readonly<Record<InfluxDialectName, InfluxDialect>> 
   influxdb1,
   influxdb2: {
     ...influxdb1,
-    proven: undefined,
     path: '/api/v2/write',
     query: { org: 'org', bucket: 'bucket', precision: '=us' },
     needs: ['org', 'bucket', 'token'],
@@ -133,7 +129,6 @@ export const influxDialects: Readonly<Record<InfluxDialectName, InfluxDialect>> 
   // Not its /api/v2/write, which calls its own troubles 400. Not no_sync, which answers before anything is durable.
   influxdb3: {
     ...influxdb1,
-    proven: undefined,
     path: '/api/v3/write_lp',
     query: { db: 'database', precision: '=microsecond', accept_partial: '=true' },
     needs: ['database', 'token'],
@@ -144,7 +139,6 @@ export const influxDialects: Readonly<Record<InfluxDialectName, InfluxDialect>> 
   },
   victoriametrics: {
     ...influxdb1,
-    proven: '1.79.5',
     needs: [],
     takes: ['database'],
     query: { db: 'database', precision: '=u' },
@@ -156,7 +150,6 @@ export const influxDialects: Readonly<Record<InfluxDialectName, InfluxDialect>> 
   questdb: {
     ...influxdb1,
     ...rows,
-    proven: '9.3.4',
     query: { precision: '=u' },
     needs: [],
     takes: ['table'],
@@ -167,7 +160,6 @@ export const influxDialects: Readonly<Record<InfluxDialectName, InfluxDialect>> 
   },
   greptimedb: {
     ...influxdb1,
-    proven: undefined,
     path: '/v1/influxdb/api/v2/write',
     query: { db: 'database', precision: '=us' },
     needs: [],
@@ -177,7 +169,6 @@ export const influxDialects: Readonly<Record<InfluxDialectName, InfluxDialect>> 
   tdengine: {
     ...influxdb1,
     ...rows,
-    proven: undefined,
     path: '/influxdb/v1/write',
     query: { db: 'database', precision: '=u' },
     takes: ['database', 'table'],
