@@ -68,6 +68,10 @@ const openStage = (): Stage & Disposable => {
 
 const stageProgram = async ({ folder, copy }: Stage, arch: Architecture): Promise<void> => {
   await bundle(join(folder, library), { unsent: 'platforms/linux/unsent.ts' })
+  // Nobody starts it but by the Node that came with it.
+  const command = join(folder, library, 'agent.mjs')
+  writeFileSync(command, readFileSync(command, 'utf8').replace(/^#!.*\n/, ''))
+  chmodSync(command, 0o644)
   const packages = 'node_modules/{better-sqlite3,lz4-napi}'
   const scripts = globSync(
     ['package.json', 'LICENSE', '*.js', 'lib/**/*.js'].map((one) => `${packages}/${one}`),
@@ -84,12 +88,23 @@ const stageProgram = async ({ folder, copy }: Stage, arch: Architecture): Promis
   writeFileSync(join(folder, library, dirname(lz4), 'package.json'), JSON.stringify(manifest))
 }
 
+/** Lines of at most 76 columns, all but the first indented. */
+const filled = (text: string): string => {
+  const lines: string[] = []
+  for (const word of text.trim().split(/\s+/)) {
+    const last = lines.at(-1)
+    if (last !== undefined && last.length + word.length < 72) lines.push(`${lines.pop()} ${word}`)
+    else lines.push(word)
+  }
+  return lines.join('\n    ')
+}
+
 /** CHANGELOG.md in the form that Debian's tools read. */
 const changelog = (seconds: number): string => {
   const text = readFileSync(join(root, 'CHANGELOG.md'), 'utf8')
   const newest = text.split(/^## /m)[1] ?? ''
-  const lines = newest.split('\n').filter((line) => line.startsWith('- '))
-  const changes = lines.map((line) => `  * ${line.slice(2)}`).join('\n')
+  const items = newest.split(/^- /m).slice(1)
+  const changes = items.map((item) => `  * ${filled(item)}`).join('\n')
   const date = new Date(seconds * 1_000).toUTCString().replace('GMT', '+0000')
   return `holdfast (${version}) unstable; urgency=medium\n\n${changes}\n\n -- ${maintainer}  ${date}\n`
 }
@@ -107,9 +122,11 @@ const stageRest = ({ copy, put }: Stage, arch: Architecture, seconds: number): v
   const day = new Date(seconds * 1_000).toISOString().slice(0, 10)
   put('usr/share/man/man1/holdfast.1.gz', packed(manual(version, day)))
   put('usr/share/bash-completion/completions/holdfast', bashCompletion())
+  copy(linux('serial-can.conf'), `${documents}/examples/serial-can.conf`)
   copy(linux('copyright'), `${documents}/copyright`)
   put(`${documents}/changelog.gz`, packed(changelog(seconds)))
   put(`${documents}/third-party.txt.gz`, packed(notices()))
+  copy(linux('lintian-overrides'), 'usr/share/lintian/overrides/holdfast')
   put(`${documents}/sbom.cdx.json`, billOfMaterials(arch, version))
   put('DEBIAN/conffiles', '/etc/holdfast/holdfast.yaml\n')
   for (const name of ['postinst', 'prerm', 'postrm']) copy(linux(name), `DEBIAN/${name}`, 0o755)
@@ -154,8 +171,12 @@ const stageSums = ({ folder, put }: Stage, arch: Architecture): void => {
   )
 }
 
-/** Builds one package into `output`; returns its path. */
-export const packageDeb = async (arch: Architecture, output: string): Promise<string> => {
+/** Builds one package into `output`, for tests larger and in a fifth of the time if `quick`; returns its path. */
+export const packageDeb = async (
+  arch: Architecture,
+  output: string,
+  quick = false,
+): Promise<string> => {
   const seconds = commitSeconds()
   using stage = openStage()
   await stageProgram(stage, arch)
@@ -172,11 +193,12 @@ export const packageDeb = async (arch: Architecture, output: string): Promise<st
   mkdirSync(output, { recursive: true })
   const file = join(output, `holdfast_${version}_${arch}.deb`)
   // xz at 3: a fifth smaller than zstd's default in a seventh of xz -6's time, and dpkg of every age reads it.
-  const how = ['--root-owner-group', '-Zxz', '-z3', '--threads-max=1', '--build']
+  const packed = quick ? ['-Zgzip', '-z1'] : ['-Zxz', '-z3', '--threads-max=1']
+  const how = ['--root-owner-group', ...packed, '--build']
   execFileSync('dpkg-deb', [...how, stage.folder, file], {
     env: { ...process.env, SOURCE_DATE_EPOCH: String(seconds) },
     stdio: ['ignore', 'ignore', 'inherit'],
-    timeout: 300_000,
+    timeout: 900_000,
   })
   return file
 }
@@ -195,8 +217,8 @@ const main = async (): Promise<void> => {
   process.stdout.write(`${file}  ${(statSync(file).size / 1e6).toFixed(1)} MB\n`)
   if (!values.verify) return
   const { verifyDeb } = await import('./package-verify.ts')
-  const good = await verifyDeb(arch, file, (output) => packageDeb(arch, output))
-  process.exitCode = good ? 0 : 1
+  const seen = await verifyDeb(arch, file, { rebuild: (output) => packageDeb(arch, output) })
+  process.exitCode = seen.some(({ outcome }) => outcome === 'FAILED') ? 1 : 0
 }
 
 if (import.meta.main) await main()

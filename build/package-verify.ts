@@ -2,7 +2,8 @@
  * `npm run package:deb -- --verify`: a built package is what it says, and its program runs.
  *
  * Invariants: whatever could not be tried on this machine is said, never counted as good; leaves no file and no process.
- * `HOLDFAST_RUNNER` (such as `qemu-aarch64-static -L SYSROOT`) stands before Node where the package is for another machine.
+ * `HOLDFAST_RUNNER` (such as `qemu-aarch64-static -L SYSROOT`) stands before Node where the package is for another machine;
+ * the release tests bring their own.
  */
 import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -31,7 +32,9 @@ interface Trial {
   /** Where the package is unpacked. */
   readonly root: string
   readonly folder: string
-  readonly rebuild: (output: string) => Promise<string>
+  /** What runs programs of another machine; none: they are skipped. */
+  readonly runner: readonly string[]
+  readonly rebuild: ((output: string) => Promise<string>) | undefined
 }
 /** Text: what was seen; `skipped` where this machine cannot try it; throws when it is wrong. */
 type Check = (trial: Trial) => string | Skipped | Promise<string | Skipped>
@@ -48,12 +51,11 @@ const hasTool = (name: string): boolean =>
   (process.env.PATH ?? '').split(':').some((folder) => globSync(join(folder, name)).length > 0)
 const native = (arch: Architecture): boolean => (process.arch === 'arm64') === (arch === 'arm64')
 /** The command that runs the packaged program, or why there is none. */
-const runner = ({ arch, root }: Trial): readonly string[] | Skipped => {
+const runner = ({ arch, root, runner: given }: Trial): readonly string[] | Skipped => {
   const library = join(root, 'usr/lib/holdfast')
   if (native(arch)) return [join(root, 'usr/bin/holdfast')]
-  const given = process.env.HOLDFAST_RUNNER
-  return given
-    ? [...given.split(' '), join(library, 'bin/node'), join(library, 'agent.mjs')]
+  return given.length > 0
+    ? [...given, join(library, 'bin/node'), join(library, 'agent.mjs')]
     : { skipped: `this machine does not run ${arch}; HOLDFAST_RUNNER is not set` }
 }
 const isSkipped = (value: unknown): value is Skipped =>
@@ -65,6 +67,7 @@ const size: Check = ({ file }) => {
   return `${(size / 1e6).toFixed(1)} MB`
 }
 const sameBytes: Check = async ({ file, folder, rebuild }) => {
+  if (rebuild === undefined) return { skipped: 'not asked for' }
   const again = await rebuild(join(folder, 'again'))
   expect(readFileSync(again).equals(readFileSync(file)), 'two builds differ')
   return 'two builds, the same bytes'
@@ -190,32 +193,43 @@ const checks: readonly (readonly [string, Check])[] = [
   ['reproducible', sameBytes],
 ]
 
-/** Runs all checks, prints a line each; whether none failed. */
+export interface Seen {
+  readonly name: string
+  readonly outcome: 'ok' | 'SKIPPED' | 'FAILED'
+  readonly text: string
+}
+const outcomeOf = async (name: string, check: Check, trial: Trial): Promise<Seen> => {
+  try {
+    const seen = await check(trial)
+    if (isSkipped(seen)) return { name, outcome: 'SKIPPED', text: seen.skipped }
+    return { name, outcome: 'ok', text: seen }
+  } catch (error) {
+    const { message, stderr = '' } = error as Error & { stderr?: string }
+    return { name, outcome: 'FAILED', text: `${message}\n${stderr}` }
+  }
+}
+
+/** Runs the checks named (all unless given), prints a line each, and says what was seen. */
 export const verifyDeb = async (
   arch: Architecture,
   file: string,
-  rebuild: Trial['rebuild'],
-): Promise<boolean> => {
+  options: Partial<Pick<Trial, 'runner' | 'rebuild'>> & { readonly only?: readonly string[] },
+): Promise<readonly Seen[]> => {
   const folder = mkdtempSync(join(tmpdir(), 'holdfast-verify-'))
   const root = join(folder, 'root')
-  let good = true
-  const line = (word: string, name: string, text: string) =>
-    process.stdout.write(`${word.padEnd(8)} ${name.padEnd(13)} ${text}\n`)
+  const runner = options.runner ?? process.env.HOLDFAST_RUNNER?.split(' ') ?? []
+  const all: Seen[] = []
   try {
     tool('dpkg-deb', ['-x', file, root])
     for (const [name, check] of checks) {
-      try {
-        const seen = await check({ arch, file, root, folder, rebuild })
-        if (isSkipped(seen)) line('SKIPPED', name, seen.skipped)
-        else line('ok', name, seen)
-      } catch (error) {
-        good = false
-        const { message, stderr = '' } = error as Error & { stderr?: string }
-        line('FAILED', name, `${message}\n${stderr}`)
-      }
+      if (options.only?.includes(name) === false) continue
+      const trial = { arch, file, root, folder, runner, rebuild: options.rebuild }
+      const seen = await outcomeOf(name, check, trial)
+      process.stdout.write(`${seen.outcome.padEnd(8)} ${name.padEnd(13)} ${seen.text}\n`)
+      all.push(seen)
     }
   } finally {
     rmSync(folder, { recursive: true, force: true })
   }
-  return good
+  return all
 }

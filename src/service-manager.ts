@@ -1,5 +1,6 @@
 /**
- * What systemd hears of this process: ready, how it is, reloading, stopping, and that it is alive.
+ * What systemd hears of this process: ready, how it is, reloading, stopping, and that it is alive; and the way to its
+ * journal.
  *
  * Node cannot open datagram sockets of the Unix family; `platforms/linux/launch.pl` opens the manager's before Node
  * takes its place, and names its descriptor in the environment. A message is then one write, from the main process.
@@ -27,6 +28,7 @@ export interface ServiceManagerOptions {
 }
 
 export const notifyDescriptor = 'HOLDFAST_NOTIFY_FD'
+export const journalDescriptor = 'HOLDFAST_JOURNAL_FD'
 const statusCharsMax = 300
 /** A manager whose queue is full is asked again, ten times a second, for ten seconds. */
 const againMs = 100
@@ -53,6 +55,23 @@ export const inheritedSocket = (
     return fstatSync(Number(text)).isSocket() ? Number(text) : undefined
   } catch {
     return undefined
+  }
+}
+
+/** One write, one datagram, to a socket left open under this name: false when it was not taken. */
+export const inheritedWriter = (
+  environment: ServiceManagerOptions['environment'],
+  name: string,
+): ((datagram: string) => boolean) | undefined => {
+  const descriptor = inheritedSocket(environment, name)
+  if (descriptor === undefined) return undefined
+  return (datagram) => {
+    try {
+      writeSync(descriptor, datagram)
+      return true
+    } catch {
+      return false
+    }
   }
 }
 

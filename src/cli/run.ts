@@ -9,6 +9,7 @@ import { createSystemHost, type Host, systemClock } from '../host.ts'
 import { createLog, type LogLevel, logKindOf } from '../observability/log.ts'
 import { createMeter } from '../observability/metrics.ts'
 import { version } from '../release.ts'
+import { inheritedWriter, journalDescriptor } from '../service-manager.ts'
 import { beginLife, type Lives } from '../spool/lives.ts'
 import { type CliContext, showProblems } from './context.ts'
 import { asService } from './service.ts'
@@ -17,10 +18,13 @@ import { asService } from './service.ts'
 export const openHost = (context: CliContext, role: string, level: LogLevel) => {
   const kind = logKindOf(process.stderr.isTTY === true, context.environment.JOURNAL_STREAM)
   const { verbose, quiet, color } = context.flags
+  const take = inheritedWriter(context.environment, journalDescriptor)
+  const identifier = role === 'agent' ? 'holdfast' : `holdfast-${role}`
   const log = createLog({
     kind,
     level: verbose ? 'debug' : quiet ? 'warn' : level,
     redactor: context.redactor,
+    ...(take === undefined ? {} : { journal: { identifier, take } }),
     nowUs: systemClock.nowUs,
     color: kind === 'tty' && color && !context.environment.NO_COLOR,
   })

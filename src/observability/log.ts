@@ -1,6 +1,6 @@
 /**
- * Log lines over pino, in the form the reader of stderr understands: plain on a terminal, `<priority>` for journald,
- * JSON else. Level says who must act: warn recovers by itself, error needs a person.
+ * Log lines over pino, in the form the reader of stderr understands: plain on a terminal, `<priority>` for journald
+ * (entries with fields where its own socket is open), JSON else. Level says who must act: warn recovers by itself, error needs a person.
  *
  * Invariants: one event is one line, whatever its fields hold; no secret leaves (`redact.ts`); logging never throws.
  */
@@ -19,6 +19,8 @@ export interface LogOptions {
   readonly level: LogLevel
   /** Where lines go; stderr, written synchronously, unless given. */
   readonly stream?: { readonly write: (line: string) => void }
+  /** Takes entries of the journal's own protocol, with fields; false: not taken, the line goes to the stream. */
+  readonly journal?: { readonly identifier: string; readonly take: (entry: string) => boolean }
   readonly redactor?: Redactor
   readonly color?: boolean
   /** Wall clock in microseconds; the system's unless given. */
@@ -65,6 +67,26 @@ const plain = (line: Line, kind: 'tty' | 'journald', color: boolean): string => 
   return `${shown} ${printable(event)}${rest}`
 }
 
+/** `retry_ms` and `waitMs` as HOLDFAST_RETRY_MS, HOLDFAST_WAIT_MS: journald allows capitals, digits and `_`, 64 in all. */
+const journalName = (name: string): string => {
+  const words = name.replaceAll(/[a-z](?=[A-Z])/g, '$&_').toUpperCase()
+  return `HOLDFAST_${words.replaceAll(/[^A-Z0-9_]/g, '_')}`.slice(0, 64)
+}
+/** Every value is one line, as in the message, so the protocol's plain form holds it. */
+const journalEntry = (line: Line, message: string, identifier: string): string => {
+  const { level, time: _, event, ...rest } = line
+  const named = Object.entries({ event, ...rest }).map(([name, value]) => [
+    journalName(name),
+    printable(typeof value === 'string' ? value : (JSON.stringify(value) ?? '')),
+  ])
+  const fields = {
+    MESSAGE: message,
+    PRIORITY: priorities[level] ?? 6,
+    SYSLOG_IDENTIFIER: identifier,
+  }
+  return [...Object.entries(fields), ...named].map(([name, text]) => `${name}=${text}\n`).join('')
+}
+
 const standardError = {
   write: (line: string) => {
     try {
@@ -109,6 +131,10 @@ export const createLog = (options: LogOptions): Log => {
   const write = (json: string) => {
     const line = JSON.parse(json) as Line
     const text = kind === 'json' ? json.trimEnd() : plain(line, kind, color)
+    if (options.journal && kind === 'journald' && text.length <= lineCharsMax) {
+      const entry = journalEntry(line, text.replace(/^<\d>/, ''), options.journal.identifier)
+      if (options.journal.take(entry)) return
+    }
     if (text.length <= lineCharsMax) return stream.write(`${text}\n`)
     const { level, time } = line
     const start = text.slice(0, lineCharsMax)

@@ -18,6 +18,7 @@ const files: Readonly<Record<string, readonly string[]>> = {
   destinations: ['destinations-postgres', 'destinations-influx'],
   startup: ['startup'],
   idle: ['idle'],
+  package: ['package'],
   reduce: ['reduce'],
   'reduce-table': ['reduce-table'],
 }

@@ -1,6 +1,6 @@
 /**
- * A small Debian with systemd, to boot in tests: made once by mmdebstrap from this machine's own package sources, and
- * kept in the cache folder.
+ * Small Debians for tests, one with systemd to boot, one with lintian: made once by mmdebstrap from this machine's own
+ * package sources, and kept in the cache folder.
  * Invariant: what is in the cache is complete, and nobody writes to it: machines boot it with an overlay.
  */
 import { execFileSync } from 'node:child_process'
@@ -8,8 +8,11 @@ import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'nod
 import { join } from 'node:path'
 import { cacheFolder, unpack } from './debian.ts'
 
-/** What the package depends on, and what boots. */
-const packages = ['systemd', 'systemd-sysv', 'dbus', 'init-system-helpers', 'libstdc++6']
+const contents = {
+  /** What the package depends on, and what boots. */
+  systemd: ['systemd', 'systemd-sysv', 'dbus', 'init-system-helpers', 'libstdc++6'],
+  lintian: ['lintian'],
+} as const
 const leftOut = ['doc', 'locale', 'man'].map((one) => `path-exclude=/usr/share/${one}/*`)
 
 const codename = (): string => {
@@ -19,17 +22,17 @@ const codename = (): string => {
   return name
 }
 
-/** The folder of it; made (about half a minute, 50 MB from the mirror) where it is missing. Needs root. */
-export const debianRoot = (): string => {
+/** The folder of it; made (half a minute, 50 MB from the mirror; lintian twice that) where it is missing. Needs root. */
+export const debianRoot = (kind: keyof typeof contents = 'systemd'): string => {
   const suite = codename()
-  const folder = join(cacheFolder(), `root-${suite}`)
+  const folder = join(cacheFolder(), `root-${suite}-${kind}`)
   if (existsSync(join(folder, '.complete'))) return folder
   const tool = unpack('mmdebstrap')
   const partial = `${folder}.partial-${process.pid}`
   process.stderr.write(`tests: making a Debian root in ${folder} (once)\n`)
   const paths = [`${tool}/usr/bin`, process.env.PATH ?? '', '/usr/sbin', '/sbin']
   const options = [
-    ...['--mode=root', '--variant=minbase', `--include=${packages.join()}`],
+    ...['--mode=root', '--variant=minbase', `--include=${contents[kind].join()}`],
     '--aptopt=Acquire::Languages "none"',
     ...leftOut.map((one) => `--dpkgopt=${one}`),
   ]

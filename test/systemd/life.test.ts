@@ -59,7 +59,7 @@ const later = (file: string, folder: string): void => {
 before(async () => {
   if (skip) return
   const folder = temporaryFolder('deb')
-  const file = await packageDeb(process.arch === 'arm64' ? 'arm64' : 'amd64', folder)
+  const file = await packageDeb(process.arch === 'arm64' ? 'arm64' : 'amd64', folder, true)
   execFileSync('cp', [file, join(folder, 'holdfast.deb')])
   later(file, folder)
   machine = await bootMachine({ '/drop': folder })
@@ -102,6 +102,23 @@ test('installed: enabled, started, ready, and said how it is', { skip }, async (
   const regional = await show(machine, 'holdfast-regional', 'ActiveState', 'UnitFileState')
   assert.deepEqual(regional, { ActiveState: 'inactive', UnitFileState: 'disabled' })
   say(t, `dpkg -i until ready: ${took} ms`)
+})
+
+test('the journal has priorities and fields', { skip }, async () => {
+  const read = (...match: readonly string[]) =>
+    journalOf(
+      '-u',
+      unit,
+      '--output-fields=MESSAGE,HOLDFAST_AGENT,SYSLOG_IDENTIFIER',
+      '-o',
+      'json',
+      ...match,
+    )
+  const [entry] = (await read('HOLDFAST_EVENT=agent_started', 'PRIORITY=6')).trim().split('\n')
+  const seen = JSON.parse(entry ?? '') as Readonly<Record<string, string>>
+  assert.equal(seen.SYSLOG_IDENTIFIER, 'holdfast')
+  assert.equal(seen.HOLDFAST_AGENT, 'unnamed-gateway')
+  assert.match(seen.MESSAGE ?? '', /^agent_started agent=unnamed-gateway /)
 })
 
 test('points flow to a regional node, keys are credentials of the unit', { skip }, async (t) => {
@@ -275,6 +292,27 @@ test('as small as said: exposure at most 1.5, limits, restarts', { skip }, async
       ['64', '78', 'holdfast'],
     )
   }
+})
+
+test('with the drop-in for serial ports a port can be opened, without it not', {
+  skip,
+}, async () => {
+  // A port made of /dev/null: what counts is who may open it.
+  await machine.sh('mknod -m 660 /dev/ttyS9 c 1 3; chgrp dialout /dev/ttyS9')
+  const folder = `/etc/systemd/system/${unit}.service.d`
+  machine.put(`${folder}/try.conf`, "[Service]\nExecStartPre=/bin/sh -c 'exec 3<>/dev/ttyS9'\n")
+  await machine.run('systemctl', 'daemon-reload')
+  assert.notEqual((await machine.attempt('systemctl', 'restart', unit)).code, 0)
+  const example = '/usr/share/doc/holdfast/examples/serial-can.conf'
+  const source = join(import.meta.dirname, '../../platforms/linux/serial-can.conf')
+  // The root of the tests leaves /usr/share/doc out.
+  machine.put(example, readFileSync(source))
+  await machine.sh(
+    `cp ${example} ${folder}/serial-can.conf; systemctl daemon-reload; systemctl restart ${unit}`,
+  )
+  await machine.sh(
+    `rm ${folder}/try.conf ${folder}/serial-can.conf; systemctl daemon-reload; systemctl restart ${unit}`,
+  )
 })
 
 const precious = '/precious'

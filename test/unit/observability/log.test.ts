@@ -45,6 +45,40 @@ test('journald priorities say who must act', () => {
   assert.deepEqual(lines, ['<7>d\n', '<6>i\n', '<4>w\n', '<3>e\n'])
 })
 
+test('the journal gets fields; what it does not take goes to the stream', () => {
+  const entries: string[] = []
+  const lines: string[] = []
+  let takes = true
+  const redactor = createRedactor()
+  redactor.add('hunter2')
+  const log = createLog({
+    kind: 'journald',
+    level: 'info',
+    redactor,
+    nowUs: () => 0,
+    stream: { write: (line) => lines.push(line) },
+    journal: { identifier: 'holdfast', take: (entry) => takes && entries.push(entry) > 0 },
+  })
+  log
+    .child({ destination: 'north' })
+    .warn('link lost', { waitMs: 250, text: 'a\nMESSAGE=b hunter2' })
+  const text = String.raw`link lost destination=north waitMs=250 text="a\\x0aMESSAGE=b [hidden]"`
+  const [entry = ''] = entries
+  assert.deepEqual(entry.split('\n').slice(1), [
+    'PRIORITY=4',
+    'SYSLOG_IDENTIFIER=holdfast',
+    'HOLDFAST_EVENT=link lost',
+    'HOLDFAST_DESTINATION=north',
+    'HOLDFAST_WAIT_MS=250',
+    String.raw`HOLDFAST_TEXT=a\x0aMESSAGE=b [hidden]`,
+    '',
+  ])
+  assert.equal(entry.split('\n')[0], `MESSAGE=${text}`)
+  takes = false
+  log.error('spool lost')
+  assert.deepEqual([entries.length, lines], [1, ['<3>spool lost\n']])
+})
+
 test('a level below the set one is not written', () => {
   const { log, lines } = opened('json')
   log.debug('quiet')
