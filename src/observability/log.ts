@@ -1,6 +1,7 @@
 /**
  * Log lines over pino, in the form the reader of stderr understands: plain on a terminal, `<priority>` for journald
- * (entries with fields where its own socket is open), JSON else. Level says who must act: warn recovers by itself, error needs a person.
+ * (entries with fields where its own socket is open), JSON else. Level says who must act: warn recovers by itself,
+ * error needs a person.
  *
  * Invariants: one event is one line, whatever its fields hold; no secret leaves (`redact.ts`); logging never throws.
  */
@@ -67,7 +68,7 @@ const plain = (line: Line, kind: 'tty' | 'journald', color: boolean): string => 
   return `${shown} ${printable(event)}${rest}`
 }
 
-/** `retry_ms` and `waitMs` as HOLDFAST_RETRY_MS, HOLDFAST_WAIT_MS: journald allows capitals, digits and `_`, 64 in all. */
+/** `waitMs` is HOLDFAST_WAIT_MS: journald allows capitals, digits and `_`, 64 of them. */
 const journalName = (name: string): string => {
   const words = name.replaceAll(/[a-z](?=[A-Z])/g, '$&_').toUpperCase()
   return `HOLDFAST_${words.replaceAll(/[^A-Z0-9_]/g, '_')}`.slice(0, 64)
