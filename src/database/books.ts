@@ -10,7 +10,7 @@ import type { EpochId, LaneId, Seq } from '../model.ts'
 
 export interface EpochRow {
   readonly epoch: EpochId
-  readonly parent: EpochId | null
+  parent: EpochId | null
   /** High part of `points.ord`; 0 until the epoch is let in. */
   ordinal: number
   fenced: boolean

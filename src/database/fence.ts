@@ -24,7 +24,7 @@ export const parentsIn =
     books.epochs.get(epoch)?.parent ?? links.find((link) => link.epoch === epoch)?.parent
 
 /** The epochs from `from` (included) up to `to` (left out), or null when `to` is no ancestor. */
-const pathUp = (parents: Parents, from: EpochId, to: EpochId): EpochId[] | null => {
+export const pathUp = (parents: Parents, from: EpochId, to: EpochId): EpochId[] | null => {
   const path: EpochId[] = []
   const seen = new Set<EpochId>()
   let at: EpochId | null | undefined = from

@@ -2,12 +2,12 @@
  * What a hello changes in the books: epochs get their ordinals, lanes their heads, and epochs that hold nothing
  * any more are folded into sums.
  *
- * Invariants: saying hello twice changes nothing but `lastHeardUs`; an ancestor's ordinal is below its child's; a
+ * Invariants: saying hello twice changes nothing but `lastHeardUs`; an ancestor's ordinal is not above its child's; a
  * head that the database forgot starts at its epoch's base, so that what was lost is asked for again.
  */
 import type { EpochLink, LaneId, Seq } from '../model.ts'
 import { type AgentBooks, chainOf, type EpochRow, type Head, headKey, headsAlong } from './books.ts'
-import { fencedRowsMax, letSpeak } from './fence.ts'
+import { fencedRowsMax, letSpeak, parentsIn, pathUp } from './fence.ts'
 import { positionOf } from './ledger.ts'
 import type { Hello, HelloLane, StoreTrouble } from './store.ts'
 
@@ -26,6 +26,7 @@ const joined = (books: AgentBooks, hello: Hello): readonly EpochLink[] =>
     const before = hello.epochs[at - 1]
     if (before !== undefined) return { ...link, parent: before.epoch }
     if (link.parent === null || books.speaker === '' || books.epochs.has(link.parent)) return link
+    if (hello.epochs.some(({ epoch }) => epoch === books.speaker)) return link
     const lanes = new Set([...books.heads.values()].map((head) => head.lane))
     const continues = [...lanes].every((lane) => {
       const { contiguous, above } = positionOf(books, books.speaker, lane)
@@ -59,11 +60,34 @@ const addFenced = (books: AgentBooks, hello: Hello): void => {
   addEpoch(books, hello, link, true)
 }
 
+/**
+ * An epoch that was left out while the agent held nothing of it comes back between two that are known, because the
+ * database went back behind it: it takes its place in the chain. It shares its child's ordinal: their seal numbers,
+ * which count over epochs, keep the order.
+ */
+const putBetween = (books: AgentBooks, hello: Hello): void => {
+  for (let at = hello.epochs.length - 1; at > 0; at--) {
+    const [before, link] = [hello.epochs[at - 1] as EpochLink, hello.epochs[at] as EpochLink]
+    const row = books.epochs.get(link.epoch)
+    const parent = books.epochs.get(before.epoch)
+    if (row === undefined || parent === undefined || row.parent === before.epoch) continue
+    const descends =
+      row.parent === null || pathUp(parentsIn(books), before.epoch, row.parent) !== null
+    if (!descends) continue
+    row.parent = before.epoch
+    row.dirty = true
+    if (parent.ordinal > 0) continue
+    parent.ordinal = row.ordinal
+    parent.dirty = true
+  }
+}
+
 /** Ordinals ancestors first; an epoch that was fenced gets its own only now. */
 const letIn = (books: AgentBooks, hello: Hello): void => {
   for (const link of hello.epochs) {
     if (!books.epochs.has(link.epoch)) addEpoch(books, hello, link, false)
   }
+  putBetween(books, hello)
   let highest = 0
   for (const row of books.epochs.values()) highest = Math.max(highest, row.ordinal)
   for (const row of chainOf(books, hello.epoch)) {

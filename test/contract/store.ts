@@ -588,6 +588,29 @@ export const runStoreContract = (name: string, makeWorld: MakeWorld): void => {
           { lane: 1, contiguous: 1, above: [] },
         ])
       })
+      test('an opening left out and named again takes its place, below what came after it', async () => {
+        const { agent, first } = await given()
+        await commit(world.store, agent, first, first.segment(1, [point(0, 1)]))
+        const second = agent.epoch('second', first, { 1: 1 })
+        const third = agent.epoch('third', second, { 1: 2 })
+        // The agent held nothing of the second while it said hello; this database has never heard of it.
+        await agent.introduce(world.store, third, { epochs: [third.link] })
+        await commit(world.store, agent, third, third.segment(3, [point(0, 1, 33)]))
+        // It went back, and holds it again.
+        const held = { epochs: [second.link, third.link] }
+        assert.deepEqual(await standing(world.store, third, held), [1, [[3, 3]]])
+        const { entries, name } = agent
+        assert.equal((await world.store.addSeries(name, second.epoch, 0, entries)).kind, 'ok')
+        await commit(
+          world.store,
+          agent,
+          third,
+          second.segment(2, [point(0, 1, 22), point(1, 1, 22)]),
+        )
+        assert.deepEqual(await standing(world.store, third, held), [3, []])
+        const values = new Map((await points(agent)).map((row) => [row.seriesId, numberOf(row)]))
+        assert.deepEqual([values.get(agent.id(0)), values.get(agent.id(1))], [33, 22])
+      })
       test('a late request of a parent that is gone fences nobody', async () => {
         const { agent, first } = await given()
         const second = agent.epoch('second', first, { 1: 2 })
