@@ -7,7 +7,7 @@
  * Ask the far side where it stands. Known: cursors go back to it (rewind) or on to it (an answer was lost). Then:
  * ## sending
  * Every lane runs its pumps (`lane.ts`), replays run behind them (`replay.ts`), and after a minute without an answer
- * the far side is asked again, so that a failover is found with nothing left to send. The first
+ * about some lane the far side is asked again, so that a failover is found with nothing left to send. The first
  * setback ends the session:
  * nothing more is sent, what is out has a moment to be answered, the rest is let go.
  * ## waiting / blocked

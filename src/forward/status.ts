@@ -38,7 +38,7 @@ const rateWindowMs = 10_000
 export const createProgress = (host: Pick<Host, 'clock' | 'log' | 'meter'>, reader: string) => {
   const { clock, log, meter } = host
   const labels = { destination: reader }
-  const lanes = new Map<string, { pendingPoints: number; ackedUs: number }>()
+  const lanes = new Map<string, { pendingPoints: number; ackedUs: number; heardMs: number }>()
   let phase: ForwarderStatus['phase'] = 'starting'
   let trouble = { text: '', code: '', hint: '' }
   /** Reached by a hello is not yet over when it was the sending that failed. */
@@ -51,7 +51,7 @@ export const createProgress = (host: Pick<Host, 'clock' | 'log' | 'meter'>, read
   let [pointsSent, bytesSent, rewinds] = [0, 0, 0]
 
   const laneOf = (name: string) => {
-    const known = lanes.get(name) ?? { pendingPoints: 0, ackedUs: 0 }
+    const known = lanes.get(name) ?? { pendingPoints: 0, ackedUs: 0, heardMs }
     lanes.set(name, known)
     return known
   }
@@ -83,12 +83,16 @@ export const createProgress = (host: Pick<Host, 'clock' | 'log' | 'meter'>, read
     heard: () => {
       heardMs = clock.monotonicMs()
     },
-    sinceHeardMs: () => clock.monotonicMs() - heardMs,
+    /** Of the lane heard of longest ago: an ack says of its own lane alone what the far side holds. */
+    sinceHeardMs: () => {
+      const least = Math.min(...[...lanes.values()].map((lane) => lane.heardMs))
+      return clock.monotonicMs() - Math.max(heardMs, Number.isFinite(least) ? least : 0)
+    },
     stored: (lane: string, items: readonly LaneItem[], lost: readonly PointsLost[]) => {
       const known = laneOf(lane)
       const passed = pointsIn(items)
       const points = passed - lost.reduce((sum, { count }) => sum + count, 0)
-      heardMs = clock.monotonicMs()
+      known.heardMs = clock.monotonicMs()
       wellAgain()
       lastAckUs = clock.nowUs()
       pointsSent += points
