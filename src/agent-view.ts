@@ -11,6 +11,7 @@ import type {
   ReloadAnswer,
   ReplayAnswer,
   ReplayPart,
+  ReplayRequest,
 } from './control/view.ts'
 import { Failure } from './errors.ts'
 import type { Forwarder, ForwarderStatus } from './forward/forwarder.ts'
@@ -21,6 +22,7 @@ import type { CertificateStatus, DestinationStatus } from './observability/healt
 import { spoolSilentMsMax, verdict } from './observability/health.ts'
 import type { AgentClock } from './pipeline/clock.ts'
 import type { Salvage } from './pipeline/salvage.ts'
+import { replayLane, type Selections } from './pipeline/selections.ts'
 import { version } from './release.ts'
 import type { SetAside } from './spool/lives.ts'
 import type { GapRow, LaneStatus, SpoolPort, SpoolStats } from './spool-port.ts'
@@ -35,6 +37,8 @@ export interface AgentViewParts {
   readonly config: Config
   readonly spool: SpoolPort
   readonly salvage: Salvage
+  /** Null without a lane for copies. */
+  readonly selections: Selections | null
   readonly clock: AgentClock
   readonly sources: readonly AgentSource[]
   readonly destinations: readonly AgentDestination[]
@@ -170,13 +174,37 @@ export const createAgentView = (parts: AgentViewParts): AgentView => {
       replays: destinations.flatMap(({ config: one, forwarder }) =>
         forwarder.replays().map((job) => ({ destination: one.name, ...job })),
       ),
+      selections: parts.selections?.list() ?? [],
       ...shared,
     }
+  }
+  const secondsOf = (bytes: number, { bandwidth }: DestinationConfig): number | null =>
+    bandwidth === null ? null : bytes / bandwidth
+  /** Chosen series of a lane, through the lane for copies, to whoever takes that. */
+  const select = async (request: ReplayRequest): Promise<ReplayAnswer> => {
+    const takers = destinations.filter(({ config: { lanes } }) => lanes.includes(replayLane))
+    if (parts.selections === null || takers.length === 0)
+      throw new Failure(
+        'HF-X018',
+        `series are chosen by way of a lane named "${replayLane}", and no destination takes one`,
+        `add "${replayLane}: {priority: 9}" to lanes, and to the lanes of the destination`,
+      )
+    const { fromUs, toUs, series } = request
+    const selection = { lane: request.lane ?? 'raw', fromUs, toUs, series }
+    const range = await parts.selections.estimate(selection)
+    const answer = takers.map(({ config: one }) => ({
+      ...{ lane: selection.lane, destination: one.name, ...range },
+      seconds: secondsOf(range.bytes, one),
+    }))
+    if (request.dryRun) return { id: '', parts: answer }
+    const { id } = await parts.selections.start(selection)
+    return { id: `${replayLane}:${id}`, parts: answer }
   }
   const replay: AgentView['replay'] = async (request): Promise<ReplayAnswer> => {
     const { fromUs, toUs, dryRun } = request
     if (!(fromUs < toUs))
       throw new Failure('HF-X006', 'the range is empty', 'give --from before --to')
+    if (request.series.length > 0) return await select(request)
     const chosen = destinations.filter(
       ({ config: one }) => (request.destination ?? one.name) === one.name,
     )
@@ -189,14 +217,16 @@ export const createAgentView = (parts: AgentViewParts): AgentView => {
     const wanted = chosen.flatMap(({ config: one, forwarder }) =>
       one.lanes
         .filter((lane) => (request.lane ?? lane) === lane)
-        .map((lane) => ({ lane, destination: one.name, forwarder })),
+        .map((lane) => ({ lane, destination: one.name, forwarder, of: one })),
     )
     if (wanted.length === 0)
       throw new Failure('HF-X404', `no destination sends lane "${request.lane}"`)
     const replays: ReplayPart[] = []
     const ids: string[] = []
     for (const { lane, destination, forwarder } of wanted) {
-      replays.push({ lane, destination, ...(await spool.estimate(lane, fromUs, toUs)) })
+      const range = await spool.estimate(lane, fromUs, toUs)
+      const of = wanted.find((one) => one.destination === destination)?.of
+      replays.push({ lane, destination, ...range, seconds: of ? secondsOf(range.bytes, of) : null })
       if (!dryRun) ids.push(`${destination}:${(await forwarder.replay(lane, fromUs, toUs)).id}`)
     }
     return { id: ids.join(','), parts: replays }
@@ -223,6 +253,7 @@ export const createAgentView = (parts: AgentViewParts): AgentView => {
     let cancelled = false
     for (const one of id.split(',')) {
       const [name, number] = one.split(':')
+      if (name === replayLane && (await parts.selections?.cancel(Number(number)))) cancelled = true
       const found = destinations.find(({ config: { name: other } }) => other === name)
       if (found && (await found.forwarder.cancelReplay(Number(number)))) cancelled = true
     }

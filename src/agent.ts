@@ -25,6 +25,7 @@ import type { Meters } from './observability/metrics.ts'
 import { type AgentClock, createAgentClock } from './pipeline/clock.ts'
 import { createArrivalStamps } from './pipeline/quality.ts'
 import { createSalvage } from './pipeline/salvage.ts'
+import { createSelections, replayLane } from './pipeline/selections.ts'
 import { createSeriesTable } from './pipeline/series.ts'
 import { releasedAtUs, version } from './release.ts'
 import { type ServiceManager, silentServiceManager } from './service-manager.ts'
@@ -62,7 +63,8 @@ const laneOptions = ({ lanes, classes }: Config): SpoolOptions['lanes'] => {
     maxDelayMs: lane.max_delay,
     segmentPointsMax,
     policy: lane.when_full,
-    derived: derived.has(lane.name),
+    derived: derived.has(lane.name) || lane.name === replayLane,
+    copies: lane.name === replayLane,
   }))
 }
 const stagesConfig = ({ classes, agent }: Config): readonly StagesConfig[] =>
@@ -287,10 +289,14 @@ const runOver = async (
       one,
     ),
   )
+  const selections = config.lanes.some(({ name }) => name === replayLane)
+    ? createSelections({ spool, series, host })
+    : null
   const view = createAgentView({
     host,
     config,
     spool,
+    selections,
     salvage: createSalvage(spool, series),
     clock,
     sources,
@@ -332,6 +338,7 @@ const runOver = async (
       [lastSeal],
       [
         ...destinations.map((one) => one.forwarder),
+        ...(selections === null ? [] : [selections]),
         createClockService(host, clock, spool),
         createWatchService(host, view, manager),
         createBeatService(manager, spool),

@@ -175,6 +175,7 @@ const addLookVerbs = (session: Session, root: Command) => {
     .option('--to <time>', 'not included', 'now')
     .option('--lane <lane>', 'only this lane')
     .option('--destination <name>', 'only to this destination')
+    .option('--series <glob...>', 'only these series, by way of the lane "replay"')
     .option('--dry-run', 'only say how much it would be')
   act(session, replay, async () => (await import('./replay.ts')).replay)
   act(

@@ -4,13 +4,14 @@ import { exitCodes, Failure } from '../errors.ts'
 import { systemClock } from '../host.ts'
 import { parseDurationMs } from '../units.ts'
 import type { CliContext } from './context.ts'
-import { bytesText, countText, table } from './format.ts'
+import { bytesText, countText, spanText, table } from './format.ts'
 
 export interface ReplayOptions {
   readonly from?: string
   readonly to: string
   readonly lane?: string
   readonly destination?: string
+  readonly series?: readonly string[]
   readonly dryRun?: boolean
 }
 
@@ -44,6 +45,7 @@ export const replay = async (context: CliContext, options: ReplayOptions): Promi
     to_us: timeOf('--to', options.to),
     lane: options.lane ?? null,
     destination: options.destination ?? null,
+    series: options.series ?? [],
     dry_run: options.dryRun === true,
   })
   if (context.flags.json) {
@@ -57,6 +59,9 @@ export const replay = async (context: CliContext, options: ReplayOptions): Promi
     `${countText(one.segments)} segments`,
     `${countText(one.points)} points`,
     bytesText(one.bytes),
+    ...(one.seconds === null
+      ? []
+      : [`about ${spanText(one.seconds * 1_000)} at the link's bandwidth`]),
   ])
   for (const line of table(lines)) context.out(line)
   if (total === 0) context.say('nothing of that range is still held here')

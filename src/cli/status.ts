@@ -47,8 +47,16 @@ const destinationLines = (status: AgentStatus): string[] => {
   })
 }
 /** What runs or waits, and what was refused on its way; a replay that went well needs no line. */
-const replayLines = ({ replays }: AgentStatus): string[] =>
-  replays
+const replayLines = ({ replays, selections }: AgentStatus): string[] => [
+  ...selections
+    .filter(({ state }) => state === 'running' || state === 'waiting' || state === 'failed')
+    .map((one) => {
+      const share = (one.seqDone - one.seqFirst + 1) / (one.seqLast - one.seqFirst + 1)
+      const why = one.text === '' ? '' : `: ${one.text}`
+      const what = `${one.series.join(' ')} of ${one.lane}, ${countText(one.pointsCopied)} points`
+      return `replay:${one.id} ${one.state}   ${what}, ${Math.floor(share * 100)} % looked at${why}`
+    }),
+  ...replays
     .filter(
       ({ state, segmentsRefused }) =>
         state === 'running' || state === 'waiting' || segmentsRefused > 0,
@@ -60,7 +68,8 @@ const replayLines = ({ replays }: AgentStatus): string[] =>
           : ''
       const sent = `${countText(one.pointsSent)} of ${countText(one.points)} points of ${one.lane}`
       return `${one.destination}:${one.id} ${one.state}   ${sent}${refused}`
-    })
+    }),
+]
 const lostPoints = ({ lanes }: AgentStatus) =>
   lanes.reduce(
     (sum, { readers }) => sum + Math.max(0, ...readers.map((one) => one.declaredLost)),

@@ -14,6 +14,7 @@ import {
   statistics,
   type WindowSpec,
 } from '../pipeline/classes.ts'
+import { replayLane } from '../pipeline/selections.ts'
 import { duration } from '../units.ts'
 import type { DestinationConfig, SourceConfig } from './schema.ts'
 import type { Path, Trouble } from './source-text.ts'
@@ -202,8 +203,9 @@ const routeTroubles = (
   const derived = derivedLanes(all)
   const found: Trouble[] = []
   sources.forEach(({ name, lane }, at) => {
-    if (!derived.has(lane)) return
-    const text = `source "${name}" may not write lane "${lane}": classes write it`
+    if (!derived.has(lane) && lane !== replayLane) return
+    const writer = lane === replayLane ? 'copies on request' : 'classes'
+    const text = `source "${name}" may not write lane "${lane}": ${writer} write it`
     const hint = 'let the source write "raw", or the class another lane'
     found.push({ code: 'HF-C026', text, hint, path: ['sources', at, 'lane'], on: 'value' })
   })

@@ -130,6 +130,21 @@ const replay = both<AgentStatus['replays'][number]>()(
     segments: count,
   }),
 )
+const selection = both<AgentStatus['selections'][number]>()(
+  z.object({
+    id: count,
+    lane: text,
+    series: z.array(text).readonly(),
+    fromUs: timeUs,
+    toUs: timeUs,
+    state: z.enum(['waiting', 'running', 'done', 'cancelled', 'failed']),
+    seqFirst: count,
+    seqLast: count,
+    seqDone: count,
+    pointsCopied: count,
+    text,
+  }),
+)
 export const agentStatus = both<AgentStatus>()(
   z.object({
     version: text,
@@ -146,6 +161,7 @@ export const agentStatus = both<AgentStatus>()(
     lanes: z.array(laneStatus).readonly(),
     destinations: z.array(destination).readonly(),
     replays: z.array(replay).readonly(),
+    selections: z.array(selection).readonly(),
   }),
 )
 export const gapRow = both<GapRow>()(
@@ -199,6 +215,7 @@ export const replayAnswer = both<ReplayAnswer>()(
           bytes: count,
           seqFirst: count,
           seqLast: count,
+          seconds: count.nullable().describe('At the bandwidth set; null where none is'),
         }),
       )
       .readonly(),

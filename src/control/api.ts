@@ -29,6 +29,7 @@ const replayBody = z.strictObject({
   to_us: z.int().describe('Not included'),
   lane: text.nullable().default(null),
   destination: text.nullable().default(null),
+  series: z.array(text).max(64).default([]).describe('Globs over names of series'),
   dry_run: z.boolean().default(false),
 })
 const importBytesMax = 16 * 1024 * 1024
@@ -181,10 +182,10 @@ export const routes: readonly Route[] = [
     body: replayBody,
     work: (view, { body }) => {
       const given = replayBody.parse(body)
-      const { from_us: fromUs, to_us: toUs, dry_run: dryRun, lane, destination } = given
+      const { from_us: fromUs, to_us: toUs, dry_run: dryRun, lane, destination, series } = given
       if (toUs <= fromUs)
         throw new Failure('HF-X006', 'the range is empty', '"to" must be later than "from"')
-      return view.replay({ fromUs, toUs, lane, destination, dryRun })
+      return view.replay({ fromUs, toUs, lane, destination, series, dryRun })
     },
   }),
   route({

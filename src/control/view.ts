@@ -13,6 +13,7 @@ import type {
   Verdict,
 } from '../observability/health.ts'
 import type { Salvage } from '../pipeline/salvage.ts'
+import type { SelectionStatus } from '../pipeline/selections.ts'
 import type {
   GapRow,
   LaneStatus,
@@ -38,6 +39,8 @@ export interface AgentStatus {
   readonly lanes: readonly LaneStatus[]
   readonly destinations: readonly DestinationStatus[]
   /** Those asked for lately, with their progress. */
+  /** Chosen series on their way through the lane for copies. */
+  readonly selections: readonly SelectionStatus[]
   readonly replays: readonly (ReplayStatus & { readonly destination: string })[]
 }
 export interface ReplayRequest {
@@ -47,11 +50,15 @@ export interface ReplayRequest {
   /** Null: all lanes, all destinations. */
   readonly lane: string | null
   readonly destination: string | null
+  /** Globs over names; none: whole segments of the lane, as they are. */
+  readonly series: readonly string[]
   readonly dryRun: boolean
 }
 export interface ReplayPart extends RangeEstimate {
   readonly lane: string
   readonly destination: string
+  /** At the bandwidth of the destination; null where none is set. */
+  readonly seconds: number | null
 }
 export interface ReplayAnswer {
   /** Names the replay, '' for a dry run. */

@@ -122,7 +122,7 @@ export const commitWindows = (state: SpoolState, windows: readonly Handed[]): Co
     if (options === null) {
       throw new Failure('HF-S010', `lane "${lane}" is no longer configured`)
     }
-    if (options.derived === true) {
+    if (options.derived === true && options.copies !== true) {
       throw new Failure('HF-S017', `lane "${lane}" is written by a stage alone`)
     }
   }

@@ -25,6 +25,8 @@ export interface LaneOptions {
   readonly policy: 'block' | 'drop_oldest'
   /** Written by a stage alone; adds nothing to what sources had accepted. */
   readonly derived?: boolean
+  /** Derived, and written by appends all the same: copies of points of other lanes. */
+  readonly copies?: boolean
 }
 export interface SpoolOptions {
   readonly agent: string

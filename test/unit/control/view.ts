@@ -42,6 +42,7 @@ export const status: AgentStatus = {
   }),
   clock: { trusted: true, offsetUs: 3_000 },
   replays: [],
+  selections: [],
   spool,
   sources: [
     {
@@ -155,7 +156,7 @@ export const createView = (answer: Partial<AgentView> = {}): Recorded => {
     replay: async (request) => {
       if (request.lane === 'none') throw new Failure('HF-F404', 'no lane "none"', 'lanes: raw')
       replays.push(request)
-      const part = { segments: 3, points: 600, bytes: 900, seqFirst: 2, seqLast: 4 }
+      const part = { segments: 3, points: 600, bytes: 900, seqFirst: 2, seqLast: 4, seconds: null }
       return {
         id: request.dryRun ? '' : 'r1',
         parts: [{ lane: 'raw', destination: 'north', ...part }],

@@ -1,0 +1,259 @@
+/**
+ * Raw on demand: points of chosen series and times, copied from what a lane still holds into the lane `replay`, which
+ * goes to destinations like any other.
+ *
+ * Invariants: how far a copy has come is kept in the transaction that takes its points, so a restart goes on without a
+ * hole and without a second copy; a copy runs at most `aheadSegmentsMax` ahead of the slowest destination, so it never
+ * fills the spool; one copy runs at a time, in the order asked for.
+ */
+import { type BatchBuilder, createBatchBuilder } from '../batch.ts'
+import { openSegment } from '../codec/segment.ts'
+import { Failure, textOf } from '../errors.ts'
+import type { Host } from '../host.ts'
+import {
+  type EpochId,
+  kinds,
+  type Segment,
+  type Seq,
+  type SeriesTable,
+  type Service,
+} from '../model.ts'
+import type { RangeEstimate, SpoolPort } from '../spool-port.ts'
+import { matchesGlob } from './classes.ts'
+
+/** The lane copies go to; a configuration that wants them names it among its lanes. */
+export const replayLane = 'replay'
+
+export interface SelectionRequest {
+  /** Lane it reads. */
+  readonly lane: string
+  /** Globs over names of series; one is enough. */
+  readonly series: readonly string[]
+  readonly fromUs: number
+  /** Not included. */
+  readonly toUs: number
+}
+export interface SelectionStatus extends SelectionRequest {
+  readonly id: number
+  readonly state: 'waiting' | 'running' | 'done' | 'cancelled' | 'failed'
+  readonly seqFirst: Seq
+  readonly seqLast: Seq
+  /** Everything <= this is copied. */
+  readonly seqDone: Seq
+  readonly pointsCopied: number
+  /** Why it failed, '' else. */
+  readonly text: string
+}
+export interface Selections extends Service {
+  readonly start: (request: SelectionRequest) => Promise<SelectionStatus>
+  readonly list: () => readonly SelectionStatus[]
+  /** False when it is over, or there is none. */
+  readonly cancel: (id: number) => Promise<boolean>
+  /** About how much it would copy, from a sample of the segments in the range. */
+  readonly estimate: (request: SelectionRequest) => Promise<RangeEstimate>
+}
+export interface SelectionsParts {
+  readonly spool: Pick<
+    SpoolPort,
+    'append' | 'kept' | 'keep' | 'read' | 'estimate' | 'dictionary' | 'lanes'
+  >
+  readonly series: Pick<SeriesTable, 'ref'>
+  readonly host: Pick<Host, 'clock' | 'log'>
+}
+
+const key = 'selections'
+const jobsMax = 32
+const readBytesMax = 512 * 1024
+const aheadSegmentsMax = 16
+const lookMs = 1_000
+const sampleReads = 16
+const entriesPerCall = 5_000
+
+const isOpen = ({ state }: SelectionStatus) => state === 'waiting' || state === 'running'
+const encode = (state: unknown) => new TextEncoder().encode(JSON.stringify(state))
+
+/** Numbers of the chosen series, by epoch: -1 for one that was not chosen. */
+const createChosen = (parts: SelectionsParts, globs: readonly string[]) => {
+  const byEpoch = new Map<EpochId, number[]>()
+  return async (epoch: EpochId, length: number): Promise<readonly number[]> => {
+    const numbers = byEpoch.get(epoch) ?? []
+    byEpoch.set(epoch, numbers)
+    while (numbers.length < length) {
+      const entries = await parts.spool.dictionary(epoch, numbers.length, entriesPerCall)
+      if (entries.length === 0) break
+      for (const { name, tags, unit } of entries) {
+        const chosen = globs.some((glob) => matchesGlob(glob, name))
+        numbers.push(chosen ? parts.series.ref(name, tags, unit) : -1)
+      }
+    }
+    return numbers
+  }
+}
+type Chosen = ReturnType<typeof createChosen>
+
+/** The chosen points of one segment, into `out`. */
+const copyInto = async (
+  out: BatchBuilder,
+  { bytes }: Segment,
+  chosen: Chosen,
+  { fromUs, toUs }: SelectionRequest,
+): Promise<void> => {
+  const { header, points } = openSegment(bytes)
+  const numbers = await chosen(header.epoch, header.dictionaryLength)
+  const words = new Uint32Array(points.bits.buffer, points.bits.byteOffset, points.count * 2)
+  for (let at = 0; at < points.count; at++) {
+    const series = numbers[points.series[at] as number] ?? -1
+    const timeUs = points.timeUs[at] as number
+    if (series < 0 || timeUs < fromUs || timeUs >= toUs) continue
+    const kind = points.kinds[at] as 0 | 1 | 2 | 3
+    const quality = points.qualities[at] as number
+    const [low, high] = [words[at * 2] as number, words[at * 2 + 1] as number]
+    if (kind === kinds.string) out.addText(series, timeUs, points.texts[low] as string, quality)
+    else out.addWords(series, timeUs, kind, quality, low, high)
+  }
+}
+const overlaps = (one: Segment, { fromUs, toUs }: SelectionRequest) =>
+  one.timeUsMax >= fromUs && one.timeUsMin < toUs
+
+export const createSelections = (parts: SelectionsParts): Selections => {
+  const { spool, host } = parts
+  let jobs: readonly SelectionStatus[] = []
+  let idNext = 1
+  let loaded: Promise<void> | undefined
+  let changed = new AbortController()
+  const state = () => encode({ idNext, jobs })
+  const save = () => spool.keep([{ key, value: state() }])
+  const change = (id: number, next: Partial<SelectionStatus>) => {
+    jobs = jobs.map((one) => (one.id === id ? { ...one, ...next } : one))
+  }
+  const load = () => {
+    loaded ??= spool.kept(key).then((kept) => {
+      if (kept !== null) ({ idNext, jobs } = JSON.parse(new TextDecoder().decode(kept)))
+    })
+    return loaded
+  }
+  const wake = () => {
+    changed.abort()
+    changed = new AbortController()
+  }
+
+  /** How far the slowest destination is behind what was copied. */
+  const ahead = async (): Promise<number> => {
+    const lane = (await spool.lanes()).find((one) => one.lane === replayLane)
+    const behind = (lane?.readers ?? []).map(({ cursor }) => (lane?.head ?? 0) - cursor.backlog)
+    return Math.max(0, ...behind)
+  }
+  const copySome = async (job: SelectionStatus, chosen: Chosen): Promise<void> => {
+    const items = await spool.read(job.lane, job.seqDone, readBytesMax, job.seqLast)
+    const out = createBatchBuilder()
+    for (const item of items)
+      if (item.type === 'segment' && overlaps(item, job)) await copyInto(out, item, chosen, job)
+    const last = items.at(-1)
+    const done =
+      last === undefined ? job.seqLast : last.type === 'segment' ? last.seq : last.seqLast
+    const now = jobs.find((one) => one.id === job.id)
+    if (now === undefined || !isOpen(now)) return
+    const points = out.take()
+    const copied = now.pointsCopied + points.count
+    const ended = done >= job.seqLast
+    change(job.id, { seqDone: done, pointsCopied: copied, state: ended ? 'done' : 'running' })
+    await spool.append(replayLane, { points, kept: [{ key, value: state() }] })
+    if (ended) host.log.info('selection_done', { id: job.id, lane: job.lane, points: copied })
+  }
+  const runJob = async (id: number, signal: AbortSignal): Promise<void> => {
+    const now = () => jobs.find((one) => one.id === id && isOpen(one))
+    const chosen = createChosen(parts, now()?.series ?? [])
+    for (let job = now(); job !== undefined && !signal.aborted; job = now()) {
+      if ((await ahead()) > aheadSegmentsMax) await host.clock.sleep(lookMs, signal)
+      else await copySome(job, chosen)
+    }
+  }
+  const sample = async (request: SelectionRequest, range: RangeEstimate): Promise<number> => {
+    const chosen = createChosen(parts, request.series)
+    const step = Math.max(1, Math.floor((range.seqLast - range.seqFirst + 1) / sampleReads))
+    let [seen, taken] = [0, 0]
+    for (let seq = range.seqFirst; seq <= range.seqLast; seq += step) {
+      const [item] = await spool.read(request.lane, seq - 1, 1, range.seqLast)
+      if (item?.type !== 'segment' || !overlaps(item, request)) continue
+      const out = createBatchBuilder()
+      await copyInto(out, item, chosen, request)
+      seen += item.pointCount
+      taken += out.count()
+    }
+    return seen === 0 ? 0 : taken / seen
+  }
+
+  return {
+    name: 'selections',
+    list: () => jobs,
+    estimate: async (request) => {
+      const range = await spool.estimate(request.lane, request.fromUs, request.toUs)
+      if (range.segments === 0) return range
+      const share = await sample(request, range)
+      const { points, bytes } = range
+      return { ...range, points: Math.round(points * share), bytes: Math.round(bytes * share) }
+    },
+    start: async (request) => {
+      await load()
+      if (jobs.filter(isOpen).length >= jobsMax)
+        throw new Failure('HF-F004', `${jobsMax} replays are waiting already`, 'Cancel some first.')
+      const range = await spool.estimate(request.lane, request.fromUs, request.toUs)
+      const job: SelectionStatus = {
+        ...request,
+        id: idNext++,
+        state: range.segments === 0 ? 'done' : 'waiting',
+        seqFirst: range.seqFirst,
+        seqLast: range.seqLast,
+        seqDone: Math.max(0, range.seqFirst - 1),
+        pointsCopied: 0,
+        text: '',
+      }
+      jobs = [
+        ...jobs.filter(isOpen),
+        ...jobs.filter((one) => !isOpen(one)).slice(-jobsMax / 2),
+        job,
+      ]
+      await save()
+      wake()
+      return job
+    },
+    cancel: async (id) => {
+      await load()
+      const job = jobs.find((one) => one.id === id)
+      if (job === undefined || !isOpen(job)) return false
+      change(id, { state: 'cancelled' })
+      await save()
+      wake()
+      return true
+    },
+    run: async (signal) => {
+      await load()
+      while (!signal.aborted) {
+        const job = jobs.find(isOpen)
+        if (job === undefined) {
+          await either(signal, changed.signal)
+          continue
+        }
+        try {
+          await runJob(job.id, signal)
+        } catch (error) {
+          const text = textOf(error)
+          host.log.error('selection_failed', { id: job.id, lane: job.lane, text })
+          change(job.id, { state: 'failed', text })
+          await save()
+        }
+      }
+    },
+  }
+}
+
+/** Resolves when one of the signals fires; leaves no listener behind. */
+const either = (...signals: readonly AbortSignal[]): Promise<void> =>
+  new Promise((resolve) => {
+    if (signals.some((one) => one.aborted)) return resolve()
+    const done = () => {
+      for (const one of signals) one.removeEventListener('abort', done)
+      resolve()
+    }
+    for (const one of signals) one.addEventListener('abort', done, { once: true })
+  })
