@@ -17,6 +17,7 @@ import {
   type Seq,
   type SeriesTable,
   type Service,
+  windowTags,
 } from '../model.ts'
 import type { RangeEstimate, SpoolPort } from '../spool-port.ts'
 import { matchesGlob } from './classes.ts'
@@ -82,7 +83,9 @@ const createChosen = (parts: SelectionsParts, globs: readonly string[]) => {
       const entries = await parts.spool.dictionary(epoch, numbers.length, entriesPerCall)
       if (entries.length === 0) break
       for (const { name, tags, unit } of entries) {
-        const chosen = globs.some((glob) => matchesGlob(glob, name))
+        // Statistic series have the name of their own series, and a lane of their own.
+        const made = tags.some(([tag]) => tag === windowTags.statistic)
+        const chosen = !made && globs.some((glob) => matchesGlob(glob, name))
         numbers.push(chosen ? parts.series.ref(name, tags, unit) : -1)
       }
     }

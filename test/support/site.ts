@@ -42,6 +42,7 @@ export interface SiteOptions {
   readonly sources?: readonly object[]
   readonly spool?: Readonly<Record<string, unknown>>
   readonly lanes?: Readonly<Record<string, unknown>>
+  readonly classes?: Readonly<Record<string, unknown>>
   readonly destination?: Readonly<Record<string, unknown>>
   readonly certificates?: TestCertificates
   /** How the agent's process is made: inside a namespace, under a shim. */
@@ -88,7 +89,7 @@ export interface Site {
 
 /** Points the agent has accepted since its spool began, as it says: to wait for, never to judge by. */
 export const acceptedIn = (seen: AgentStatus): number =>
-  seen.lanes.reduce((sum, lane) => sum + lane.accepted, 0)
+  seen.lanes.reduce((sum, lane) => sum + (lane.derived ? 0 : lane.accepted), 0)
 
 const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms))
 
@@ -139,6 +140,7 @@ const writeConfigs = async (
         ...(options.sources ?? []),
       ],
       ...(options.lanes ? { lanes: options.lanes } : {}),
+      ...(options.classes ? { classes: options.classes } : {}),
       spool: options.spool ?? {},
       destinations: [
         {
