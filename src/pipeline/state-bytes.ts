@@ -86,7 +86,9 @@ export const createStateWriter = (kind: number, version: number): StateWriter =>
   }
 }
 
-export const openState = (bytes: Uint8Array, kind: number, version: number): StateReader => {
+export const openState = (state: Uint8Array, kind: number, version: number): StateReader => {
+  // A Buffer (what a database gives) would answer `slice` with a view, at any alignment, instead of a copy.
+  const bytes = new Uint8Array(state.buffer, state.byteOffset, state.length)
   const refuse = (): never => {
     throw new RangeError('not a state of this stage')
   }

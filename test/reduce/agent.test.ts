@@ -137,7 +137,11 @@ test('with five SIGKILLs: the bound holds, every window is what its points make,
       `select start, count, min, max, sum, last from windows where series = '${name}'`,
     )
     const starts = shown.map(({ start }) => (Number(start) - startUs) / second)
-    assert.deepEqual(starts.sort((a, b) => a - b), Array.from({ length: 60 }, (_, at) => at), name)
+    assert.deepEqual(
+      starts.sort((a, b) => a - b),
+      Array.from({ length: 60 }, (_, at) => at),
+      name,
+    )
     for (const { start, count, min, max, last: newest } of shown) {
       const own = sent.filter(
         (one) =>
