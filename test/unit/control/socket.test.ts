@@ -50,8 +50,8 @@ test('acts: replay, cancel, discard, reload, seal', async () => {
   assert.equal((await it.client.post<{ id: string }>('/v1/replay', range)).id, 'r1')
   await it.client.post('/v1/replay', { ...range, lane: 'raw', destination: 'north', dry_run: true })
   assert.deepEqual(it.replays, [
-    { fromUs: 10, toUs: 20, lane: null, destination: null, dryRun: false },
-    { fromUs: 10, toUs: 20, lane: 'raw', destination: 'north', dryRun: true },
+    { fromUs: 10, toUs: 20, lane: null, destination: null, series: [], dryRun: false },
+    { fromUs: 10, toUs: 20, lane: 'raw', destination: 'north', series: [], dryRun: true },
   ])
   assert.deepEqual(await it.client.post('/v1/replay/cancel', { id: 'r1' }), { cancelled: true })
   assert.deepEqual(await it.client.post('/v1/quarantine/7/discard'), { discarded: true })
