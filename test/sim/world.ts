@@ -327,18 +327,12 @@ const damage = (disk: Disk, draw: number) => {
   db.close()
 }
 
-/** Lanes of the stage: what they took in, and what the region says it has of them. */
-const derivedOf = (region: SimRegion, agent: AgentProcess | undefined) => {
+/** Lanes of the stage, and what they took in: what an uninterrupted stage would have given, as `judgeDerived` sees to. */
+const derivedOf = (agent: AgentProcess | undefined) => {
   const lanes = agent?.spool.lanes().filter((lane) => lane.derived) ?? []
-  const ids = new Set(lanes.map(({ id }) => id))
-  const heads = region.store().database.prepare('select lane, points from ledger').all() as {
-    readonly lane: number
-    readonly points: number
-  }[]
   return {
-    ids,
+    ids: new Set(lanes.map(({ id }) => id)),
     accepted: lanes.reduce((sum, lane) => sum + lane.accepted, 0),
-    delivered: heads.reduce((sum, { lane, points }) => sum + (ids.has(lane) ? points : 0), 0),
   }
 }
 /** The stage's lanes are what it gives when nothing interrupts it: in its books, and in the region where none was lost. */
@@ -352,7 +346,7 @@ const judgeDerived = async (
   const history = agent.stage.history()
   totals.ticks += history.filter(([kind]) => kind === 'tick').length
   totals.windowsCut += history.filter(([kind]) => kind === 'letGo').length
-  const { accepted, ids } = derivedOf(region, agent)
+  const { accepted, ids } = derivedOf(agent)
   const back = createEmbeddedReadBack(region.store().database)
   const { told, count } = replayed(history, record, { prefix: derivedPrefix, windowUs })
   if (accepted !== count) return [`derived: ${accepted} points in its lanes, not ${count}`]
@@ -401,8 +395,13 @@ const judge = async (
     if (op === 'update') totals.merges++
     if (op !== 'delete' && !untimed(series)) writes.push({ series, timeUs })
   }
-  const derived = derivedOf(region, agent)
-  const found = (await back.gapsOf(agentName)).filter(({ lane }) => !derived.ids.has(lane))
+  const derived = derivedOf(agent)
+  const all = await back.gapsOf(agentName)
+  const found = all.filter(({ lane }) => !derived.ids.has(lane))
+  // Sums of epochs folded long ago no longer say of which lane they were.
+  const lostDerived = all
+    .filter(({ lane }) => derived.ids.has(lane))
+    .reduce((sum, { count }) => sum + count, 0)
   totals.gaps += found.length
   totals.forgotten += found.filter(({ reason }) => reason === 'forgotten').length
   totals.quotaHits += found.filter(({ reason }) => reason === 'quota').length
@@ -417,7 +416,7 @@ const judge = async (
     rows: [rows],
     writes: [writes],
     gaps,
-    delivered: (mine?.points ?? 0) - derived.delivered,
+    delivered: (mine?.points ?? 0) - (derived.accepted - lostDerived),
     reduced: 0,
     pending: 0,
   })
