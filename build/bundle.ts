@@ -9,7 +9,7 @@ import { rmSync } from 'node:fs'
 import { isBuiltin } from 'node:module'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
-import { build, type Plugin } from 'esbuild'
+import { build, type Metafile, type Plugin } from 'esbuild'
 
 const root = join(import.meta.dirname, '..')
 /** CommonJS among the dependencies asks for Node's own modules by `require`, which a module does not have. */
@@ -34,6 +34,32 @@ const namesOfLazyPackages: Plugin = {
 }
 
 /**
+ * Parts of packages that nothing here uses, and that their own entry points load all the same: zod's messages in fifty
+ * languages, undici's fetch, mocks, caches and second HTTP parser. Source text is memory, in each thread.
+ */
+export const undiciParts = { Agent: 'agent', ProxyAgent: 'proxy-agent' } as const
+const withoutUnused: Plugin = {
+  name: 'without unused',
+  setup: (given) => {
+    given.onLoad({ filter: /\/zod\/v4\/locales\/index\.js$/ }, () => ({
+      contents: `export { default as en } from './en.js'`,
+    }))
+    given.onLoad({ filter: /^undici$/, namespace: 'lazy' }, () => ({
+      contents: [
+        ...Object.entries(undiciParts).map(
+          ([name, file]) => `export { default as ${name} } from 'undici/lib/dispatcher/${file}.js'`,
+        ),
+        // As undici's entry point does, for the one way of asking that is used here.
+        `import Dispatcher from 'undici/lib/dispatcher/dispatcher.js'`,
+        `import request from 'undici/lib/api/api-request.js'`,
+        'Dispatcher.prototype.request = request',
+      ].join('\n'),
+      resolveDir: root,
+    }))
+  },
+}
+
+/**
  * A module that imports `node:http` gets all its names at once, `WebSocket` among them, which loads a second undici:
  * 16 MB and 60 ms for nothing. Required instead, a name is looked up when it is used.
  */
@@ -49,13 +75,28 @@ const httpByName: Plugin = {
   },
 }
 
-/** Bundles into `folder`, replacing what is there, with `more` programs by name; returns the path of the command. */
-export const bundle = async (
-  folder = join(root, 'dist'),
+/** Folders of npm packages, relative to the clone, of which something is in the bundle. */
+const packagesIn = ({ outputs }: Metafile): readonly string[] => {
+  const files = Object.values(outputs).flatMap(({ inputs }) =>
+    Object.entries(inputs).filter(([, { bytesInOutput }]) => bytesInOutput > 0),
+  )
+  const folders = files.map(([path]) => /^(.*node_modules\/(?:@[^/]+\/)?[^/]+)\//.exec(path)?.[1])
+  return [...new Set(folders.filter((one) => one !== undefined))].sort()
+}
+
+export interface Bundle {
+  /** Path of the command. */
+  readonly command: string
+  /** `node_modules/pino`, of every npm package that is in it. */
+  readonly packages: readonly string[]
+}
+/** Bundles into `folder`, replacing what is there, with `more` programs by name. */
+export const bundleWithParts = async (
+  folder: string,
   more: Readonly<Record<string, string>> = {},
-): Promise<string> => {
+): Promise<Bundle> => {
   rmSync(folder, { recursive: true, force: true })
-  await build({
+  const { metafile } = await build({
     absWorkingDir: root,
     entryPoints: { agent: 'src/cli/main.ts', 'spool-worker': 'src/spool-worker.ts', ...more },
     outdir: folder,
@@ -68,16 +109,20 @@ export const bundle = async (
     target: 'node24',
     format: 'esm',
     banner: { js: `${banner};` },
-    plugins: [namesOfLazyPackages, httpByName],
+    plugins: [withoutUnused, namesOfLazyPackages, httpByName],
     external: ['better-sqlite3', 'lz4-napi', 'pg-native'],
     // Names stay, so that a stack says where; the rest is memory.
     minifyWhitespace: true,
     minifySyntax: true,
     legalComments: 'none',
     logLevel: 'warning',
+    metafile: true,
   })
-  return join(folder, 'agent.mjs')
+  return { command: join(folder, 'agent.mjs'), packages: packagesIn(metafile) }
 }
+/** Bundles into `folder`; returns the path of the command. */
+export const bundle = async (folder = join(root, 'dist')): Promise<string> =>
+  (await bundleWithParts(folder)).command
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href)
   process.stdout.write(`${await bundle(process.argv[2])}\n`)

@@ -21,23 +21,12 @@ import {
 import { tmpdir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { gzipSync } from 'node:zlib'
 import { version } from '../src/release.ts'
-import { bundle } from './bundle.ts'
-import { bashCompletion, manual } from './manual.ts'
-import {
-  type Architecture,
-  architectures,
-  billOfMaterials,
-  locate,
-  nativeParts,
-  notices,
-  root,
-} from './package-parts.ts'
+import { bundleWithParts } from './bundle.ts'
+import { maintainer, stageDocuments } from './package-documents.ts'
+import { type Architecture, architectures, locate, nativeParts, root } from './package-parts.ts'
 
-const maintainer = 'The Holdfast authors <holdfast@example.invalid>'
 const library = 'usr/lib/holdfast'
-const documents = 'usr/share/doc/holdfast'
 
 /** The commit's time, unless the environment says another. */
 const commitSeconds = (): number =>
@@ -46,7 +35,7 @@ const commitSeconds = (): number =>
       execFileSync('git', ['log', '-1', '--format=%ct'], { cwd: root, encoding: 'utf8' }),
   )
 
-interface Stage {
+export interface Stage {
   readonly folder: string
   readonly put: (path: string, content: string | Buffer, mode?: number) => void
   readonly copy: (from: string, path: string, mode?: number) => void
@@ -66,13 +55,20 @@ const openStage = (): Stage & Disposable => {
   }
 }
 
-const stageProgram = async ({ folder, copy }: Stage, arch: Architecture): Promise<void> => {
-  await bundle(join(folder, library), { unsent: 'platforms/linux/unsent.ts' })
+/** Resolves with the folders of the npm packages that are in it. */
+const stageProgram = async (
+  { folder, copy }: Stage,
+  arch: Architecture,
+): Promise<readonly string[]> => {
+  const { packages: bundled } = await bundleWithParts(join(folder, library), {
+    unsent: 'platforms/linux/unsent.ts',
+  })
   // Nobody starts it but by the Node that came with it.
   const command = join(folder, library, 'agent.mjs')
   writeFileSync(command, readFileSync(command, 'utf8').replace(/^#!.*\n/, ''))
   chmodSync(command, 0o644)
-  const packages = 'node_modules/{better-sqlite3,lz4-napi}'
+  const whole = ['better-sqlite3', 'lz4-napi']
+  const packages = `node_modules/{${whole.join(',')}}`
   const scripts = globSync(
     ['package.json', 'LICENSE', '*.js', 'lib/**/*.js'].map((one) => `${packages}/${one}`),
     { cwd: root },
@@ -86,30 +82,10 @@ const stageProgram = async ({ folder, copy }: Stage, arch: Architecture): Promis
   const name = lz4.replace(/^node_modules\//, '').replace(/\/[^/]*$/, '')
   const manifest = { name, version: '2.10.0', main: basename(lz4) }
   writeFileSync(join(folder, library, dirname(lz4), 'package.json'), JSON.stringify(manifest))
+  return [...bundled, ...whole.map((one) => `node_modules/${one}`)]
 }
 
-/** Lines of at most 76 columns, all but the first indented. */
-const filled = (text: string): string => {
-  const lines: string[] = []
-  for (const word of text.trim().split(/\s+/)) {
-    const last = lines.at(-1)
-    if (last !== undefined && last.length + word.length < 72) lines.push(`${lines.pop()} ${word}`)
-    else lines.push(word)
-  }
-  return lines.join('\n    ')
-}
-
-/** CHANGELOG.md in the form that Debian's tools read. */
-const changelog = (seconds: number): string => {
-  const text = readFileSync(join(root, 'CHANGELOG.md'), 'utf8')
-  const newest = text.split(/^## /m)[1] ?? ''
-  const items = newest.split(/^- /m).slice(1)
-  const changes = items.map((item) => `  * ${filled(item)}`).join('\n')
-  const date = new Date(seconds * 1_000).toUTCString().replace('GMT', '+0000')
-  return `holdfast (${version}) unstable; urgency=medium\n\n${changes}\n\n -- ${maintainer}  ${date}\n`
-}
-
-const stageRest = ({ copy, put }: Stage, arch: Architecture, seconds: number): void => {
+const stageRest = ({ copy, put }: Stage): void => {
   const linux = (name: string) => join(root, 'platforms/linux', name)
   const units = 'usr/lib/systemd/system'
   copy(linux('holdfast.sh'), 'usr/bin/holdfast', 0o755)
@@ -118,16 +94,8 @@ const stageRest = ({ copy, put }: Stage, arch: Architecture, seconds: number): v
   copy(linux('holdfast.service'), `${units}/holdfast.service`)
   copy(linux('holdfast-regional.service'), `${units}/holdfast-regional.service`)
   copy(linux('sysusers.conf'), 'usr/lib/sysusers.d/holdfast.conf')
-  const packed = (text: string) => gzipSync(text, { level: 9 })
-  const day = new Date(seconds * 1_000).toISOString().slice(0, 10)
-  put('usr/share/man/man1/holdfast.1.gz', packed(manual(version, day)))
-  put('usr/share/bash-completion/completions/holdfast', bashCompletion())
-  copy(linux('serial-can.conf'), `${documents}/examples/serial-can.conf`)
-  copy(linux('copyright'), `${documents}/copyright`)
-  put(`${documents}/changelog.gz`, packed(changelog(seconds)))
-  put(`${documents}/third-party.txt.gz`, packed(notices()))
+  copy(linux('serial-can.conf'), 'usr/share/doc/holdfast/examples/serial-can.conf')
   copy(linux('lintian-overrides'), 'usr/share/lintian/overrides/holdfast')
-  put(`${documents}/sbom.cdx.json`, billOfMaterials(arch, version))
   put('DEBIAN/conffiles', '/etc/holdfast/holdfast.yaml\n')
   for (const name of ['postinst', 'prerm', 'postrm']) copy(linux(name), `DEBIAN/${name}`, 0o755)
 }
@@ -141,7 +109,6 @@ Section: net
 Priority: optional
 Installed-Size: ${installedKib}
 Depends: libc6 (>= 2.34), libstdc++6 (>= 11), libgcc-s1, systemd (>= 247), init-system-helpers (>= 1.54)
-Homepage: https://holdfast.example.invalid
 Description: edge-to-cloud sync agent that does not lose points
  Takes sensor points from MQTT and HTTP, holds them in a durable local spool,
  and forwards them over mutual TLS to a regional node, which commits them to
@@ -179,8 +146,9 @@ export const packageDeb = async (
 ): Promise<string> => {
   const seconds = commitSeconds()
   using stage = openStage()
-  await stageProgram(stage, arch)
-  stageRest(stage, arch, seconds)
+  const packages = await stageProgram(stage, arch)
+  stageDocuments(stage, { arch, seconds, packages })
+  stageRest(stage)
   stageSums(stage, arch)
   chmodSync(stage.folder, 0o755)
   for (const path of globSync('**', { cwd: stage.folder })) {

@@ -1,12 +1,12 @@
 /**
- * What a package holds that this project did not write: Node, the native modules, and the notices of all of them.
+ * Binaries of a package that this project did not build: Node and the native modules.
  *
  * Invariant: every binary is the one whose digest stands here, wherever it came from: the clone's `node_modules`, the
  * cache folder, or the npm registry.
  */
 import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { existsSync, globSync, mkdirSync, readFileSync, renameSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 
@@ -102,74 +102,4 @@ export const locate = (part: Part): string => {
     rmSync(partial, { recursive: true, force: true })
   }
   return join(cache, part.inside)
-}
-
-interface Component {
-  readonly name: string
-  readonly version: string
-  readonly licence: string
-  readonly integrity: string
-  readonly folder: string
-}
-interface Locked {
-  readonly version: string
-  readonly license?: string
-  readonly integrity?: string
-  readonly dev?: boolean
-  readonly optional?: boolean
-}
-/** The packages that a program without its tools and tests depends on, as the lock file has them. */
-export const components = (): readonly Component[] => {
-  const lock = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8')) as {
-    readonly packages: Readonly<Record<string, Locked>>
-  }
-  return Object.entries(lock.packages)
-    .filter(([path, one]) => path !== '' && one.dev !== true && one.optional !== true)
-    .map(([path, { version, license, integrity }]) => ({
-      name: path.replace(/^.*node_modules\//, ''),
-      version,
-      licence: license ?? 'see its notice',
-      integrity: integrity ?? '',
-      folder: join(root, path),
-    }))
-    .sort((a, b) => (`${a.name}@${a.version}` < `${b.name}@${b.version}` ? -1 : 1))
-}
-
-/** Notices of everything in the package. */
-export const notices = (): string => {
-  const of = ({ name, version, licence, folder }: Component) => {
-    const files = globSync('{LICEN[SC]E,licen[sc]e,NOTICE}*', { cwd: folder }).sort()
-    const texts = files.map((file) => readFileSync(join(folder, file), 'utf8').trim())
-    return [`${name} ${version} (${licence})`, ...texts].join('\n\n')
-  }
-  const node = `Node.js ${nodeVersion}\n\n${readFileSync(locate(nodeLicence), 'utf8').trim()}`
-  return `${[node, ...components().map(of)].join(`\n\n${'='.repeat(78)}\n\n`)}\n`
-}
-
-/** CycloneDX 1.5, without anything that differs from build to build. */
-export const billOfMaterials = (arch: Architecture, version: string): string => {
-  const hash = (alg: string, content: string) => [{ alg, content }]
-  const libraries = components().map(({ name, version, licence, integrity }) => ({
-    type: 'library',
-    name,
-    version,
-    purl: `pkg:npm/${name.replace('@', '%40')}@${version}`,
-    licenses: [{ expression: licence }],
-    hashes: hash('SHA-512', Buffer.from(integrity.split('-')[1] ?? '', 'base64').toString('hex')),
-  }))
-  const binaries = nativeParts(arch).map(({ path, npm, sha256 }) => ({
-    type: 'file',
-    name: path,
-    version: npm.slice(npm.lastIndexOf('@') + 1),
-    hashes: hash('SHA-256', sha256),
-  }))
-  const component = { type: 'application', name: 'holdfast', version }
-  const bill = {
-    bomFormat: 'CycloneDX',
-    specVersion: '1.5',
-    version: 1,
-    metadata: { component },
-    components: [...binaries, ...libraries],
-  }
-  return `${JSON.stringify(bill, null, 1)}\n`
 }

@@ -85,13 +85,12 @@ const contents: Check = ({ arch, file, root }) => {
 }
 const manualPage: Check = ({ root }) => {
   if (!hasTool('man')) return { skipped: 'no man here' }
-  const page = join(root, 'usr/share/man/man1/holdfast.1.gz')
-  const seen = tool('sh', [
-    '-c',
-    `LC_ALL=C.UTF-8 MANWIDTH=200 man --warnings -l ${page} 2>&1 >/dev/null`,
-  ])
-  expect(seen === '', seen)
-  return 'no warnings'
+  for (const page of ['man1/holdfast.1.gz', 'man5/holdfast.yaml.5.gz']) {
+    const shown = `man --warnings -l ${join(root, 'usr/share/man', page)} 2>&1 >/dev/null`
+    const seen = tool('sh', ['-c', `LC_ALL=C.UTF-8 MANWIDTH=200 ${shown}`])
+    expect(seen === '', seen)
+  }
+  return '2 pages, no warnings'
 }
 const exposure: Check = ({ root }) => {
   if (!hasTool('systemd-analyze')) return { skipped: 'no systemd-analyze here' }

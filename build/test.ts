@@ -27,15 +27,20 @@ const influxd = ['influxd', 'influxdb', '/usr/bin/influxd'] as const
 const promtool = ['promtool', 'prometheus', '/usr/bin/promtool'] as const
 const etcd = ['etcd', 'etcd-server', '/usr/bin/etcd'] as const
 const patroni = ['patroni', 'patroni', '/usr/bin/patroni'] as const
+const shells = [
+  ['zsh', 'zsh', '/bin/zsh'],
+  ['fish', 'fish', '/usr/bin/fish'],
+  ['mandoc', 'mandoc', '/usr/bin/mandoc'],
+] as const
 const victoria = ['victoria-metrics', 'victoria-metrics', '/usr/bin/victoria-metrics'] as const
 const prometheus = ['prometheus', 'prometheus', '/usr/bin/prometheus'] as const
 const suites: Readonly<Record<string, Suite>> = {
   unit: { about: 'types, style, every room alone', minutes: 1, tools: [mosquitto], concurrency: 2 },
   contract: {
     about:
-      'stores, destinations, alerts: real PostgreSQL, PgBouncer, InfluxDB 1, VictoriaMetrics, Prometheus',
+      'stores, destinations, alerts, shells: real PostgreSQL, PgBouncer, InfluxDB 1, VictoriaMetrics, Prometheus, zsh, fish',
     minutes: 4,
-    tools: [postgres, pgbouncer, influxd, victoria, prometheus, promtool],
+    tools: [postgres, pgbouncer, influxd, victoria, prometheus, promtool, ...shells],
     concurrency: 2,
   },
   model: {
@@ -98,7 +103,7 @@ const inputs = process.env.HOLDFAST_TEST_DATA
   : 'generated input (HOLDFAST_TEST_DATA is unset)'
 say(
   `holdfast tests: ${chosen.map(([name]) => name).join(' ')}; about ${release ? 'hours' : `${minutes} minutes`}; ${inputs}; servers used: ${[...tools.keys()].join(' ') || 'none'}, ` +
-    `those not on the PATH are unpacked from Debian's packages into ${cacheFolder()} (up to 150 MB, once), for systemd a Debian root too (60 MB to fetch, 250 MB on disk); nothing is installed`,
+    `those not on the PATH are unpacked from Debian's packages into ${cacheFolder()} (up to 170 MB, once), for systemd a Debian root too (60 MB to fetch, 250 MB on disk); nothing is installed`,
 )
 for (const [name, suite] of chosen) say(`  ${name.padEnd(10)} ${suite.about}`)
 

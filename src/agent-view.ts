@@ -24,7 +24,7 @@ import type { AgentClock } from './pipeline/clock.ts'
 import type { Salvage } from './pipeline/salvage.ts'
 import { replayLane, type Selections } from './pipeline/selections.ts'
 import { version } from './release.ts'
-import type { SetAside } from './spool/lives.ts'
+import type { SetAside } from './spool/set-aside.ts'
 import type { GapRow, LaneStatus, SpoolPort, SpoolStats } from './spool-port.ts'
 
 export interface AgentDestination {

@@ -20,16 +20,19 @@ import type { DestinationConfig, SourceConfig } from './schema.ts'
 import type { Path, Trouble } from './source-text.ts'
 
 const texts = z.array(z.string().min(1)).min(1)
-const deviation = z.union([z.number(), z.string()]).transform((given, context) => {
-  if (typeof given === 'number') return given
-  const share = /^(\d{1,3}(?:\.\d{1,9})?)\s*%$/.exec(given.trim())?.[1]
-  if (share !== undefined) return { percentOfRange: Number(share) }
-  context.addIssue({
-    code: 'custom',
-    message: 'must be a number in the unit of the series, or percent of the range such as "0.5%"',
+const deviation = z
+  .union([z.number(), z.string()])
+  .describe('In the unit of the series, or percent of its range such as "0.5%"')
+  .transform((given, context) => {
+    if (typeof given === 'number') return given
+    const share = /^(\d{1,3}(?:\.\d{1,9})?)\s*%$/.exec(given.trim())?.[1]
+    if (share !== undefined) return { percentOfRange: Number(share) }
+    context.addIssue({
+      code: 'custom',
+      message: 'must be a number in the unit of the series, or percent of the range such as "0.5%"',
+    })
+    return z.NEVER
   })
-  return z.NEVER
-})
 const laneName = z.string().min(1)
 const common = {
   lane: laneName.default('reduced').describe('Lane its points go to, made by rules alone'),
@@ -39,13 +42,17 @@ const common = {
   gap_times: z.number().optional().describe('Or longer than so many times the usual distance'),
 }
 const reduceSchema = z.discriminatedUnion('method', [
-  z.strictObject({ method: z.literal('none') }),
+  z.strictObject({ method: z.literal('none').describe('Which points leave') }),
   z.strictObject({
     method: z.literal('every'),
     interval: duration().optional().describe('At most one point in this time; all unless given'),
     ...common,
   }),
-  z.strictObject({ method: z.literal('sample'), interval: duration(), ...common }),
+  z.strictObject({
+    method: z.literal('sample'),
+    interval: duration().describe('One point in this time'),
+    ...common,
+  }),
   z.strictObject({ method: z.literal('on_change'), ...common }),
   z.strictObject({ method: z.literal('deadband'), deviation, ...common }),
   z.strictObject({
@@ -57,11 +64,14 @@ const reduceSchema = z.discriminatedUnion('method', [
 ])
 const windowSchema = z.strictObject({
   every: duration().describe('Divides a day; 1d is a day of agent.time_zone'),
-  statistics: z.array(z.enum(statistics)).min(1),
+  statistics: z.array(z.enum(statistics)).min(1).describe('What each window says'),
   lateness: duration().prefault('30s').describe('How long after its end a window takes points'),
-  lane: laneName.default('windows'),
+  lane: laneName.default('windows').describe('Lane its points go to'),
   counter: z
-    .strictObject({ bits: z.int().min(1).max(64).optional(), modulus: z.number().optional() })
+    .strictObject({
+      bits: z.int().min(1).max(64).optional().describe('Width of the counter'),
+      modulus: z.number().optional().describe('Or where it begins again'),
+    })
     .optional()
     .describe('The series counts up and begins again at 0'),
 })
@@ -69,13 +79,18 @@ export const classSchema = z.strictObject({
   match: z
     .strictObject({
       names: texts.optional().describe('Globs over the name of a series'),
-      units: texts.optional(),
+      units: texts.optional().describe('Units of series'),
       tags: z.record(z.string(), z.string()).optional().describe('Tag to a glob over its value'),
       sources: texts.optional().describe('Sources, which then have the lane to themselves'),
     })
     .prefault({}),
   from: laneName.default('raw').describe('The lane it reads'),
-  range: z.strictObject({ low: z.number(), high: z.number() }).optional(),
+  range: z
+    .strictObject({
+      low: z.number().describe('Least value'),
+      high: z.number().describe('Largest value'),
+    })
+    .optional(),
   reduce: reduceSchema.prefault({ method: 'none' }),
   windows: z.array(windowSchema).default([]),
 })

@@ -20,16 +20,16 @@ import { validate } from './validate.ts'
 
 const databaseSchema = z.strictObject({
   url: postgresUrls,
-  password: z.string().optional(),
+  password: z.string().optional().describe('A reference to a secret'),
   tls: postgresTls,
-  pool_max: z.int().min(1).max(100).default(8),
+  pool_max: z.int().min(1).max(100).default(8).describe('Connections at most'),
 })
 export const regionalSchema = z.strictObject({
-  listen: listenSchema.default('0.0.0.0:8443'),
+  listen: listenSchema.default('0.0.0.0:8443').describe('Where agents come'),
   tls: z.strictObject({
     ca: z.string().describe('Signs the certificates of agents'),
-    cert: z.string(),
-    key: z.string(),
+    cert: z.string().describe('PEM file; its names are how agents call this node'),
+    key: z.string().describe('PEM file of its key'),
   }),
   identity: z
     .enum(['certificate', 'signature'])
@@ -44,19 +44,36 @@ export const regionalSchema = z.strictObject({
     .optional()
     .describe('PostgreSQL or TimescaleDB; without it an embedded database'),
   metrics: z
-    .strictObject({ listen: listenSchema, token: z.string().min(16).optional() })
+    .strictObject({
+      listen: listenSchema.describe('ADDRESS:PORT'),
+      token: z
+        .string()
+        .min(16)
+        .optional()
+        .describe('What a scraper must bring; needed beyond loopback'),
+    })
     .optional()
     .describe('Serve /metrics and /healthz here too, without client certificates'),
   limits: z
     .strictObject({
-      requests: z.int().min(1).max(10_000).default(regionalRequestsMax),
+      requests: z
+        .int()
+        .min(1)
+        .max(10_000)
+        .default(regionalRequestsMax)
+        .describe('Worked on at once; beyond, agents are told to come again'),
       bytes: size()
         .prefault(`${regionalBytesMax / 1024 ** 2}MiB`)
         .describe('Of all request bodies held at once'),
     })
     .prefault({}),
   log: z
-    .strictObject({ level: z.enum(['debug', 'info', 'warn', 'error']).default('info') })
+    .strictObject({
+      level: z
+        .enum(['debug', 'info', 'warn', 'error'])
+        .default('info')
+        .describe('Least that is said: warn recovers by itself, error needs a person'),
+    })
     .prefault({}),
 })
 type Given = z.output<typeof regionalSchema>

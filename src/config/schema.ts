@@ -67,12 +67,21 @@ export const agentSchema = z.strictObject({
     .optional()
     .describe('Folder of the spool and the control socket; $STATE_DIRECTORY or /var/lib/holdfast'),
   log: z
-    .strictObject({ level: z.enum(['debug', 'info', 'warn', 'error']).default('info') })
+    .strictObject({
+      level: z
+        .enum(['debug', 'info', 'warn', 'error'])
+        .default('info')
+        .describe('Least that is said: warn recovers by itself, error needs a person'),
+    })
     .prefault({}),
   metrics: z
     .strictObject({
       listen: listenSchema.describe('Serve /metrics and /healthz here'),
-      token: z.string().min(16).optional(),
+      token: z
+        .string()
+        .min(16)
+        .optional()
+        .describe('What a scraper must bring; needed beyond loopback'),
     })
     .optional()
     .describe('Prometheus metrics over HTTP; the control socket serves them anyway'),
@@ -81,7 +90,12 @@ export const agentSchema = z.strictObject({
     .default('UTC')
     .refine(isTimeZone, 'must be a time zone such as "Europe/Berlin"')
     .describe('Where days of windows begin and end'),
-  series_max: z.int().min(1).max(seriesMax).default(seriesMax),
+  series_max: z
+    .int()
+    .min(1)
+    .max(seriesMax)
+    .default(seriesMax)
+    .describe('New series beyond are refused, with a gap record'),
 })
 
 export const laneSchema = z.strictObject({
@@ -113,11 +127,11 @@ export const spoolSchema = z.strictObject({
   keep_sent: duration()
     .prefault('24h')
     .describe('How long sent points stay, so that they can be sent again'),
-  compression: z.enum(['zstd', 'lz4']).default('zstd'),
+  compression: z.enum(['zstd', 'lz4']).default('zstd').describe('Of sealed segments'),
 })
 
 export const sourceCommonSchema = z.strictObject({
-  name: nameSchema,
+  name: nameSchema.describe('How status, log and metrics call it'),
   lane: nameSchema.default('raw').describe('Lane its points go to'),
 })
 export const destinationCommonSchema = z.strictObject({
@@ -131,7 +145,7 @@ export const destinationCommonSchema = z.strictObject({
     .enum(['newest_first', 'oldest_first'])
     .default('newest_first')
     .describe('After an outage: new points beside the backlog, or strictly in order'),
-  requests_in_flight: z.int().min(1).max(64).default(requestsInFlightDefault),
+  requests_in_flight: z.int().min(1).max(64).default(requestsInFlightDefault).describe('At once'),
   bandwidth: rate().optional().describe('At most this much, for example "2 Mbit/s"'),
 })
 

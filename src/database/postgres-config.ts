@@ -14,10 +14,13 @@ export const postgresTls = z
   .union([
     z.literal('off'),
     z.strictObject({
-      ca: z.string().optional(),
-      cert: z.string().optional(),
-      key: z.string().optional(),
-      server_name: z.string().optional(),
+      ca: z.string().optional().describe("PEM file; the system's authorities unless given"),
+      cert: z.string().optional().describe('PEM file, for a server that asks for one'),
+      key: z.string().optional().describe('PEM file of its key'),
+      server_name: z
+        .string()
+        .optional()
+        .describe("Name in the server's certificate, where the URL has another"),
     }),
   ])
   .prefault({})

@@ -45,7 +45,7 @@ const influxConfig = z
     table: textSchema().optional().describe('questdb, tdengine: table of all points (points)'),
     token: textSchema().optional().describe('API token, where the product takes one'),
     username: textSchema().optional().describe('With password, where the product takes them'),
-    password: textSchema().optional(),
+    password: textSchema().optional().describe('A reference to a secret'),
     tls: tlsSchema,
     request_timeout: duration().prefault('30s').describe('Then a request is sent again'),
     body_max: size()

@@ -24,7 +24,7 @@ const postgresConfig = z
   .strictObject({
     type: z.literal('postgres'),
     url: postgresUrls.transform((given) => [given].flat()),
-    password: z.string().min(1).optional(),
+    password: z.string().min(1).optional().describe('A reference to a secret'),
     tls: postgresTls,
     connections: z
       .int()

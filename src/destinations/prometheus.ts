@@ -38,7 +38,7 @@ const prometheusConfig = z
     ),
     token: textSchema().optional().describe('Bearer token'),
     username: textSchema().optional().describe('Basic authentication'),
-    password: textSchema().optional(),
+    password: textSchema().optional().describe('A reference to a secret'),
     tls: tlsSchema,
     out_of_order_window: duration()
       .prefault('0s')

@@ -39,33 +39,51 @@ const typeSchema = z.enum(typeNames)
 
 /** The keys of a mapping, to be spread into a source's strict object. */
 export const mappingShape = {
-  /** What a message is: JSON, or one plain value. */
-  payload: z.enum(['json', 'number', 'bool', 'string']).default('json'),
-  /** Where in the JSON the point or the array of points stands; the whole message without. */
-  items: pathSchema().optional(),
-  /** Fields to take, by name; without, every number, bool and text of an item is one, named by its path. */
+  payload: z
+    .enum(['json', 'number', 'bool', 'string'])
+    .default('json')
+    .describe('What a message is: JSON, or one plain value'),
+  items: pathSchema()
+    .optional()
+    .describe(
+      'Where in the JSON the point or the array of points stands; the whole message without',
+    ),
   fields: z
     .record(
       z.string().min(1),
       z.union([
         typeSchema,
         z.strictObject({
-          path: pathSchema().optional(),
-          type: typeSchema.default('float'),
-          unit: z.string().optional(),
+          path: pathSchema().optional().describe('Where it stands in the item'),
+          type: typeSchema.default('float').describe('Kind of value'),
+          unit: z.string().optional().describe('Unit of its series'),
         }),
       ]),
     )
-    .optional(),
-  /** The item's (else the message's) own time; points are stamped on arrival without. */
-  time: pathSchema().optional(),
-  time_unit: z.enum(timeUnits).default('auto'),
-  /** The item's (else the message's) quality: a word, a bool, or 0, 1, 2; OPC's codes where `quality_as` says so. */
-  quality: pathSchema().optional(),
-  quality_as: z.enum(qualityCodes).default('word'),
-  /** Name of the series; topic levels and field, joined by dots, without. */
-  series: templateSchema().optional(),
-  tags: z.record(z.string().min(1), templateSchema()).default({}),
+    .optional()
+    .describe(
+      'Fields to take, by name; without, every number, bool and text of an item is one, named by its path',
+    ),
+  time: pathSchema()
+    .optional()
+    .describe("The item's (else the message's) own time; points are stamped on arrival without"),
+  time_unit: z
+    .enum(timeUnits)
+    .default('auto')
+    .describe('Of a number; told from its size unless given'),
+  quality: pathSchema()
+    .optional()
+    .describe(
+      "The item's (else the message's) quality: a word, a bool, or 0, 1, 2; OPC's codes where `quality_as` says so",
+    ),
+  quality_as: z.enum(qualityCodes).default('word').describe('How a quality is to be read'),
+  series: templateSchema()
+    .optional()
+    .describe('Name of the series; topic levels and field, joined by dots, without'),
+  tags: z
+    .record(z.string().min(1), templateSchema())
+    .default({})
+    .describe('Of each series, as templates'),
 }
 export type Mapping = z.output<z.ZodObject<typeof mappingShape>>
 

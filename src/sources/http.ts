@@ -26,28 +26,41 @@ import { isLoopback, type ListenAddress, parseListen } from './http-guard.ts'
 import { aborted, defineSource } from './source.ts'
 
 const tlsSchema = z.strictObject({
-  /** Files in PEM form. */
-  cert: z.string().min(1),
-  key: z.string().min(1),
-  /** Certificates of these authorities are asked of every client. */
-  ca: z.string().min(1).optional(),
-  /** For senders that cannot do TLS 1.3. */
-  min_version: z.enum(['1.2', '1.3']).default('1.3'),
+  cert: z.string().min(1).describe('PEM file'),
+  key: z.string().min(1).describe('PEM file of its key'),
+  ca: z
+    .string()
+    .min(1)
+    .optional()
+    .describe('Certificates of these authorities are asked of every client'),
+  min_version: z.enum(['1.2', '1.3']).default('1.3').describe('For senders that cannot do TLS 1.3'),
 })
 const httpConfig = z
   .strictObject({
     type: z.literal('http'),
-    listen: z.string().default('127.0.0.1:8086'),
-    token: z.string().min(16).optional(),
+    listen: z.string().default('127.0.0.1:8086').describe('ADDRESS:PORT'),
+    token: z
+      .string()
+      .min(16)
+      .optional()
+      .describe('What senders must bring; needed beyond loopback'),
     tls: tlsSchema.optional(),
-    /** Names that a Host header may hold besides the loopback's own. */
-    hosts: z.array(z.string().min(1).toLowerCase()).default([]),
-    /** How `/api/v1/points` reads JSON; without, it takes `[{series, value, …}]`. */
-    json: z.strictObject(mappingShape).optional(),
-    /** A whole request must have arrived by then. */
-    request_timeout: duration().prefault('30s'),
-    /** A commit that takes longer is answered 503; it goes on, and the sender sends again. */
-    commit_timeout: duration().prefault('10s'),
+    hosts: z
+      .array(z.string().min(1).toLowerCase())
+      .default([])
+      .describe("Names that a Host header may hold besides the loopback's own"),
+    json: z
+      .strictObject(mappingShape)
+      .optional()
+      .describe('How `/api/v1/points` reads JSON; without, it takes `[{series, value, …}]`'),
+    request_timeout: duration()
+      .prefault('30s')
+      .describe('A whole request must have arrived by then'),
+    commit_timeout: duration()
+      .prefault('10s')
+      .describe(
+        'A commit that takes longer is answered 503; it goes on, and the sender sends again',
+      ),
   })
   .superRefine((config, context) => {
     const address = parseListen(config.listen)

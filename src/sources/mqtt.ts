@@ -20,7 +20,7 @@ import { createStamper } from '../pipeline/stamp.ts'
 import { duration } from '../units.ts'
 import { createGather } from './mqtt-gather.ts'
 import { createRedelivery } from './mqtt-redelivery.ts'
-import { type Ended, runSession } from './mqtt-session.ts'
+import type { Ended } from './mqtt-session.ts'
 import { defineSource, type SourceDeps } from './source.ts'
 
 const versions = { '3.1.1': 4, 4: 4, 5: 5 } as const
@@ -35,41 +35,66 @@ const topicFilter = z
 const config = z
   .strictObject({
     type: z.literal('mqtt'),
-    url: z.string().refine(
-      (text) => {
-        const url = URL.parse(text)
-        return url !== null && url.protocol in schemes && url.hostname !== '' && url.username === ''
-      },
-      {
-        error:
-          'must be mqtt://HOST:PORT or mqtts://HOST:PORT; user and password have keys of their own',
-      },
-    ),
-    version: z.union([z.literal('3.1.1'), z.literal(4), z.literal(5), z.literal('5')]).default(5),
-    /** Stable, or the broker cannot keep the session; made of agent and source without. */
-    client_id: z.string().min(1).max(256).optional(),
-    username: z.string().optional(),
-    password: z.string().optional(),
+    url: z
+      .string()
+      .refine(
+        (text) => {
+          const url = URL.parse(text)
+          return (
+            url !== null && url.protocol in schemes && url.hostname !== '' && url.username === ''
+          )
+        },
+        {
+          error:
+            'must be mqtt://HOST:PORT or mqtts://HOST:PORT; user and password have keys of their own',
+        },
+      )
+      .describe('mqtts://HOST:PORT, or mqtt:// without TLS'),
+    version: z
+      .union([z.literal('3.1.1'), z.literal(4), z.literal(5), z.literal('5')])
+      .default(5)
+      .describe('MQTT 5, or 3.1.1'),
+    client_id: z
+      .string()
+      .min(1)
+      .max(256)
+      .optional()
+      .describe('Stable, or the broker cannot keep the session; made of agent and source without'),
+    username: z.string().optional().describe('As the broker knows it'),
+    password: z.string().optional().describe('A reference to a secret'),
     tls: z
       .strictObject({
-        ca: z.string().optional(),
-        cert: z.string().optional(),
-        key: z.string().optional(),
-        servername: z.string().optional(),
+        ca: z.string().optional().describe("PEM file; the system's authorities unless given"),
+        cert: z.string().optional().describe('PEM file, for a broker that asks for one'),
+        key: z.string().optional().describe('PEM file of its key'),
+        servername: z
+          .string()
+          .optional()
+          .describe("Name in the broker's certificate, where the URL has another"),
       })
       .optional(),
-    /** A clean session loses what is sent while the agent is away. */
-    clean: z.boolean().default(false),
-    keepalive: duration().prefault('30s'),
-    /** How long the broker keeps the session without us (MQTT 5). */
-    session_expiry: duration().prefault('7d'),
-    /** Messages under way without an ack: what a commit window can hold. */
-    receive_maximum: z.int().min(1).max(65_535).default(8_192),
+    clean: z
+      .boolean()
+      .default(false)
+      .describe('A clean session loses what is sent while the agent is away'),
+    keepalive: duration().prefault('30s').describe('A silent link is asked this often'),
+    session_expiry: duration()
+      .prefault('7d')
+      .describe('How long the broker keeps the session without us (MQTT 5)'),
+    receive_maximum: z
+      .int()
+      .min(1)
+      .max(65_535)
+      .default(8_192)
+      .describe('Messages under way without an ack: what a commit window can hold'),
     subscribe: z
       .array(
         z.strictObject({
-          topic: topicFilter,
-          qos: z.union([z.literal(0), z.literal(1)]).default(1),
+          topic: topicFilter.describe('Topic filter, + and # allowed'),
+          qos: z
+            .union([z.literal(0), z.literal(1)])
+            .default(1)
+            .describe('With 0 a message in flight may be lost'),
           ...mappingShape,
         }),
       )
@@ -97,6 +122,8 @@ export const mqttSource = defineSource({
     name: deps.name,
     run: async (emit, signal) => {
       const { host, name } = deps
+      // mqtt.js is half a megabyte of source text: an agent without MQTT does not read it.
+      const { runSession } = await import('./mqtt-session.ts')
       const log = host.log.child({ source: name })
       const version = versions[config.version]
       const redelivery = createRedelivery(name)

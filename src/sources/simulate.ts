@@ -13,15 +13,19 @@ import { aborted, defineSource, type SourceDeps } from './source.ts'
 
 const simulateConfig = z.strictObject({
   type: z.literal('simulate'),
-  series: z.int().min(1).max(seriesMax).default(160),
-  /** Points a second, all series together; "max" is as many as the spool takes. */
-  rate: z.union([z.number().positive().max(10_000_000), z.literal('max')]).default(160),
-  /** The same seed gives the same readings. */
-  seed: z.int().min(0).max(0xffff_ffff).default(1),
-  /** How often points are handed over. */
-  every: duration().prefault('100ms'),
-  /** Stop after this many. */
-  points: z.int().min(0).optional(),
+  series: z.int().min(1).max(seriesMax).default(160).describe('How many'),
+  rate: z
+    .union([z.number().positive().max(10_000_000), z.literal('max')])
+    .default(160)
+    .describe('Points a second, all series together; "max" is as many as the spool takes'),
+  seed: z
+    .int()
+    .min(0)
+    .max(0xffff_ffff)
+    .default(1)
+    .describe('The same seed gives the same readings'),
+  every: duration().prefault('100ms').describe('How often points are handed over'),
+  points: z.int().min(0).optional().describe('Stop after this many'),
 })
 type Config = z.output<typeof simulateConfig>
 

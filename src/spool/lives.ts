@@ -10,6 +10,7 @@ import { join } from 'node:path'
 import { z } from 'zod'
 import { isFailure } from '../errors.ts'
 import type { Host } from '../host.ts'
+import { setAsideIn } from './set-aside.ts'
 
 export interface Lives {
   /** The spool is to be set aside before it is opened. */
@@ -33,11 +34,6 @@ export const crashesMax = 5
 export const crashesWithinMs = 60_000
 const livesKept = 16
 const fileName = 'lives.json'
-/** Set aside by safe mode; the other kind, `.damaged-`, by a database that cannot be read. */
-export const suspectMark = '.suspect-'
-/** Beside a file set aside: everything in it that can be rescued has been. */
-export const salvagedMark = '-salvaged'
-
 const life = z.strictObject({
   boot: z.string(),
   pid: z.number(),
@@ -67,22 +63,6 @@ const crashesOf = (dead: readonly Life[]): number => {
   }
   return bugs + silent
 }
-
-/** Files set aside in this folder, by name; `dealtWith` once their salvage has ended. */
-export interface SetAside {
-  readonly file: string
-  readonly kind: 'suspect' | 'damaged'
-  readonly dealtWith: boolean
-}
-export const setAsideIn = (names: readonly string[], stateDir: string): readonly SetAside[] =>
-  names
-    .filter((name) => /^spool\.db\.(suspect|damaged)-[0-9a-f]{8}$/.test(name))
-    .sort()
-    .map((name) => ({
-      file: join(stateDir, name),
-      kind: name.includes(suspectMark) ? 'suspect' : 'damaged',
-      dealtWith: names.includes(`${name}${salvagedMark}`),
-    }))
 
 /** Notes the beginning of a life; call it before the spool is opened. */
 export const beginLife = (parts: LivesParts): Lives => {

@@ -14,11 +14,11 @@ import type { SeriesTable } from '../model.ts'
 import { type AnchorFile, createMemoryAnchor, openAnchor, openAnchorFile } from './anchor.ts'
 import { createDictionary } from './dictionary.ts'
 import { loadEpochs } from './epochs.ts'
-import { suspectMark } from './lives.ts'
 import { beginEpoch, createLanes, loadLanes } from './recover.ts'
 import { pageBytes, pagesMax, prepareBallast } from './room.ts'
 import { migrate, refuseNewer } from './schema.ts'
 import { sealOpen } from './seal.ts'
+import { suspectMark } from './set-aside.ts'
 import { attachStages, type StageReader } from './stages.ts'
 import {
   asFailure,

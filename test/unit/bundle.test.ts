@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { symlinkSync, writeFileSync } from 'node:fs'
+import { globSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { stringify } from 'yaml'
-import { bundle } from '../../build/bundle.ts'
+import { bundle, undiciParts } from '../../build/bundle.ts'
 import { createCertificates } from '../support/certificates.ts'
 import { freePort, start } from '../support/processes.ts'
 import { temporaryFolder } from '../support/temp.ts'
@@ -54,4 +54,39 @@ test('the bundled agent and region do what the sources do: lazily loaded package
   await regional.stop()
   assert.equal(await agent.ended, 0)
   assert.equal(await regional.ended, 0)
+})
+
+const root = join(import.meta.dirname, '../..')
+test('of undici the bundle has what the sources ask for', () => {
+  const asked = globSync('src/**/*.ts', { cwd: root }).flatMap((file) =>
+    [...readFileSync(join(root, file), 'utf8').matchAll(/^(.*)(?:from|import\() ?'undici'/gm)].map(
+      ([, before = '']) => before,
+    ),
+  )
+  const values = asked.filter((line) => !line.startsWith('import type'))
+  assert.ok(values.length > 0)
+  for (const line of values) {
+    const [, names = ''] = /const \{ ([\w, ]+) \} = await $/.exec(line) ?? assert.fail(line)
+    for (const name of names.split(', ')) assert.ok(name in undiciParts, name)
+  }
+})
+
+test('the thread of the spool loads nothing that it has no use for', async () => {
+  const folder = join(temporaryFolder('thread'), 'dist')
+  await bundle(folder)
+  const found = new Set<string>()
+  const load = (name: string) => {
+    if (found.has(name)) return
+    found.add(name)
+    const text = readFileSync(join(folder, name), 'utf8')
+    for (const [, part = ''] of text.matchAll(/(?:from|import) ?"\.\/(part-\w+\.mjs)"/g)) load(part)
+  }
+  load('spool-worker.mjs')
+  assert.ok(found.size > 3)
+  for (const name of found)
+    assert.doesNotMatch(
+      readFileSync(join(folder, name), 'utf8'),
+      /ZodError|FastifyError|undici/,
+      name,
+    )
 })
