@@ -115,6 +115,13 @@ const replaceUnreadable = (state: SpoolState, lane: LaneState, after: Seq, to: S
   return false
 }
 
+const damagedTable = (lane: LaneState, seq: Seq): Failure =>
+  new Failure(
+    'HF-S005',
+    `the spool is damaged: seq ${seq} of lane "${lane.name}" cannot be put right`,
+    'The next start looks at the whole file, and sets it aside if it must.',
+  )
+
 export const readItems = (
   state: SpoolState,
   lane: LaneState,
@@ -124,6 +131,13 @@ export const readItems = (
 ): readonly LaneItem[] => {
   alive(state)
   const to = Math.min(upTo, lane.now.head)
+  let mended = -1
+  /** What was put right and is found wrong again: rows that one way in shows and another does not. */
+  const mend = (seq: Seq, work: () => void) => {
+    if (mended === seq) throw die(state, damagedTable(lane, seq))
+    mended = seq
+    work()
+  }
   for (let repairs = 0; repairs <= itemsMax; repairs++) {
     let rows: readonly Row[]
     try {
@@ -137,13 +151,14 @@ export const readItems = (
     if (bad !== undefined) {
       const text = problemOf(state, lane, bad)
       state.host.log.warn('segment is damaged', { lane: lane.name, seq: seqOf(bad.key), text })
-      quarantineSegment(state, lane, seqOf(bad.key), 'damaged', text)
+      const seq = seqOf(bad.key)
+      mend(seq, () => quarantineSegment(state, lane, seq, 'damaged', text))
       continue
     }
     const items = mergeItems(state, lane, rows, after, to, bytesMax)
     const last = items[items.length - 1]
     if (last === undefined && after < to) {
-      fillHole(state, lane, after)
+      mend(after + 1, () => fillHole(state, lane, after))
       continue
     }
     if (last !== undefined) {
