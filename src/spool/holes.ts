@@ -38,8 +38,8 @@ const missingPoints = (state: SpoolState, lane: LaneState, after: Seq, seqLast: 
   return Math.max(0, lane.now.accepted - knownPoints(sumOver(state, lane, 0, after)) - above)
 }
 
-/** Nothing answers `after + 1` though the lane goes on: rows vanished with a damaged page. */
-export const fillHole = (state: SpoolState, lane: LaneState, after: Seq): void => {
+/** Nothing answers `after + 1` though the lane goes on: rows vanished with a damaged page. Fills no further than `to`. */
+export const fillHole = (state: SpoolState, lane: LaneState, after: Seq, to: Seq): void => {
   const range = [keyOf(lane.id, after), keyOf(lane.id, lane.now.head)]
   const next = state
     .sql(
@@ -48,7 +48,7 @@ export const fillHole = (state: SpoolState, lane: LaneState, after: Seq): void =
     )
     .pluck()
     .get(seqSpan, ...range, ...range) as number | null
-  const seqLast = (next ?? lane.now.head + 1) - 1
+  const seqLast = Math.min(to, (next ?? lane.now.head + 1) - 1)
   const count = missingPoints(state, lane, after, seqLast)
   state.host.log.warn('segments_vanished', { lane: lane.name, after, seqLast, count })
   const epoch = epochOfSeq(state, lane, after + 1)

@@ -125,12 +125,14 @@ const damagedTable = (lane: LaneState, seq: Seq): Failure =>
 export const readItems = (
   state: SpoolState,
   lane: LaneState,
-  after: Seq,
+  asked: Seq,
   bytesMax: number,
   upTo: Seq = lane.now.head,
 ): readonly LaneItem[] => {
   alive(state)
   const to = Math.min(upTo, lane.now.head)
+  // Below the floor stubs answer: a replay that trimming has overtaken goes on at what is held.
+  const after = Math.max(asked, lane.now.floor - 1)
   let mended = -1
   /** What was put right and is found wrong again: rows that one way in shows and another does not. */
   const mend = (seq: Seq, work: () => void) => {
@@ -158,7 +160,7 @@ export const readItems = (
     const items = mergeItems(state, lane, rows, after, to, bytesMax)
     const last = items[items.length - 1]
     if (last === undefined && after < to) {
-      mend(after + 1, () => fillHole(state, lane, after))
+      mend(after + 1, () => fillHole(state, lane, after, to))
       continue
     }
     if (last !== undefined) {
