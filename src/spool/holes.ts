@@ -38,7 +38,7 @@ const missingPoints = (state: SpoolState, lane: LaneState, after: Seq, seqLast: 
   return Math.max(0, lane.now.accepted - knownPoints(sumOver(state, lane, 0, after)) - above)
 }
 
-/** Nothing answers `after + 1` though the lane goes on: rows vanished with a damaged page. Fills no further than `to`. */
+/** Nothing answers `after + 1` though the lane goes on: rows vanished with a damaged page. Fills up to `to` at most. */
 export const fillHole = (state: SpoolState, lane: LaneState, after: Seq, to: Seq): void => {
   const range = [keyOf(lane.id, after), keyOf(lane.id, lane.now.head)]
   const next = state
