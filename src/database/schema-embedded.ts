@@ -119,7 +119,7 @@ ${windowsView({
   int: 'p.bits',
   time: (us) => us,
   start: 'p.time',
-  object: (key, value) => `json_group_object(${key}, ${value})`,
+  json: (text) => text,
   bool: (int) => int,
   every: (text) => `cast(${text} as integer)`,
 })}

@@ -111,7 +111,7 @@ ${windowsView({
   int: 'p.value_int',
   time: (us) => `timestamptz 'epoch' + ${us} * interval '1 microsecond'`,
   start: 'p.time',
-  object: (key, value) => `jsonb_object_agg(${key}, ${value})`,
+  json: (text) => `(${text})::jsonb`,
   bool: (int) => `${int} <> 0`,
   every: (text) => `${text}::bigint * interval '1 microsecond'`,
 })}

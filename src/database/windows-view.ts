@@ -16,7 +16,6 @@ const floats = [
 ]
 const times = ['min_at', 'max_at']
 const texts = ['first', 'last']
-const states = 'time_in_state:'
 
 export interface ViewDialect {
   /** SQL of one tag of `s`, as text. */
@@ -29,8 +28,7 @@ export interface ViewDialect {
   readonly int: string
   readonly time: (us: string) => string
   readonly start: string
-  /** SQL of a JSON object from keys and values of many rows. */
-  readonly object: (key: string, value: string) => string
+  readonly json: (text: string) => string
   readonly bool: (int: string) => string
   /** Microseconds, decimal text in. */
   readonly every: (text: string) => string
@@ -40,15 +38,15 @@ export const windowsView = (sql: ViewDialect): string => {
   const statistic = sql.tag(windowTags.statistic)
   const of = (name: string, value: string) =>
     `max(${value}) filter (where ${statistic} = '${name}')`
-  const isState = `filter (where ${statistic} like '${states}%')`
   const columns = [
     ...ints.map((name) => `${of(name, sql.int)} as ${name}`),
-    `100.0 * ${of('good_count', sql.int)} / nullif(${of('count', sql.int)}, 0) as good_pct`,
+    `coalesce(${of('good_pct', sql.float)},
+    100.0 * ${of('good_count', sql.int)} / nullif(${of('count', sql.int)}, 0)) as good_pct`,
     `${of('sum', sql.float)} / nullif(${of('good_count', sql.int)}, 0) as mean`,
     ...floats.map((name) => `${of(name, sql.float)} as ${name}`),
     ...texts.map((name) => `${of(name, 'p.value_text')} as ${name}_text`),
     ...times.map((name) => `${sql.time(of(name, sql.int))} as ${name}`),
-    `${sql.object(`substr(${statistic}, ${states.length + 1})`, sql.float)} ${isState} as time_in_state`,
+    `${sql.json(of('time_in_state', 'p.value_text'))} as time_in_state`,
     `${sql.bool(`coalesce(${of('partial', sql.int)}, 0)`)} as partial`,
   ]
   const every = sql.every(sql.tag(windowTags.every))

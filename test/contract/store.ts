@@ -399,7 +399,7 @@ export const runStoreContract = (name: string, makeWorld: MakeWorld): void => {
     describe('windows', () => {
       test('points of statistic series are one row a window, the last revision standing', async () => {
         const name = `agent-${++agents}`
-        const names = ['rev', 'count', 'good_count', 'sum', 'max', 'last', 'time_in_state:on']
+        const names = ['rev', 'count', 'good_count', 'sum', 'max', 'last', 'time_in_state']
         const keys = names.map((statistic) => ({
           name: 'oven',
           tags: [
@@ -414,9 +414,9 @@ export const runStoreContract = (name: string, makeWorld: MakeWorld): void => {
         const row = (second: number, values: readonly TestPoint['value'][]) =>
           values.map((value, n) => point(n + 1, second, value))
         const rows = [
-          first.segment(1, [...row(0, [0n, 3n, 2n, 7.5, 6, 1, 4.5]), point(0, 0, 9)]),
+          first.segment(1, [...row(0, [0n, 3n, 2n, 7.5, 6, 1, '{"on":4.5}']), point(0, 0, 9)]),
           first.segment(2, [
-            ...row(0, [1n, 4n, 3n, 9, 6.5, Number.NaN, 5.5]),
+            ...row(0, [1n, 4n, 3n, 9, 6.5, Number.NaN, '{"on":5.5}']),
             ...row(60, [0n, 1n, 1n, -2, -2, -2]),
           ]),
         ]
