@@ -18,7 +18,7 @@ import { controlSocketPath, openControlSocket } from './control/socket.ts'
 import type { AgentView, ReloadAnswer } from './control/view.ts'
 import { exitCodes, Failure, isFailure, textOf } from './errors.ts'
 import { createForwarder } from './forward/forwarder.ts'
-import type { Host } from './host.ts'
+import { aborted, type Host } from './host.ts'
 import { segmentPointsMax } from './limits.ts'
 import type { SeriesTable, Service } from './model.ts'
 import type { Meters } from './observability/metrics.ts'
@@ -366,9 +366,3 @@ const closeDestinations = async (host: Host, destinations: readonly AgentDestina
   const all = Promise.allSettled(closing).then(() => ended.abort())
   await Promise.race([all, host.clock.sleep(lastSendMs, ended.signal)])
 }
-
-const aborted = (signal: AbortSignal): Promise<void> =>
-  new Promise((resolve) => {
-    if (signal.aborted) resolve()
-    else signal.addEventListener('abort', () => resolve(), { once: true })
-  })

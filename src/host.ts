@@ -78,6 +78,17 @@ export const systemClock: Clock = {
   },
 }
 
+/** Resolves when one of the signals fires; leaves no listener behind. */
+export const aborted = (...signals: readonly AbortSignal[]): Promise<void> =>
+  new Promise((resolve) => {
+    if (signals.some((one) => one.aborted)) return resolve()
+    const done = () => {
+      for (const one of signals) one.removeEventListener('abort', done)
+      resolve()
+    }
+    for (const one of signals) one.addEventListener('abort', done, { once: true })
+  })
+
 const readBootId = (): string => {
   try {
     return readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim().replaceAll('-', '')

@@ -13,7 +13,7 @@ import { checkCertificates } from './certificates.ts'
 import { checkFiles, isLoopback } from './checks.ts'
 import { defaultStateDir, type LoadResult, openSource } from './load.ts'
 import { absolutePaths } from './paths.ts'
-import { listenSchema } from './schema.ts'
+import { listenSchema, logSchema } from './schema.ts'
 import { type Environment, isSecretPath, resolveSecrets } from './secrets.ts'
 import { parseSource, problemsOf, type SourceText, type Trouble } from './source-text.ts'
 import { validate } from './validate.ts'
@@ -67,14 +67,7 @@ export const regionalSchema = z.strictObject({
         .describe('Of all request bodies held at once'),
     })
     .prefault({}),
-  log: z
-    .strictObject({
-      level: z
-        .enum(['debug', 'info', 'warn', 'error'])
-        .default('info')
-        .describe('Least that is said: warn recovers by itself, error needs a person'),
-    })
-    .prefault({}),
+  log: logSchema,
 })
 type Given = z.output<typeof regionalSchema>
 export interface RegionalConfig extends Omit<Given, 'state_dir' | 'database'> {

@@ -59,6 +59,14 @@ const isTimeZone = (name: string): boolean => {
     return false
   }
 }
+export const logSchema = z
+  .strictObject({
+    level: z
+      .enum(['debug', 'info', 'warn', 'error'])
+      .default('info')
+      .describe('Least that is said: warn recovers by itself, error needs a person'),
+  })
+  .prefault({})
 export const agentSchema = z.strictObject({
   name: nameSchema.describe('Name of this gateway: part of every series, and of its certificate'),
   state_dir: z
@@ -66,14 +74,7 @@ export const agentSchema = z.strictObject({
     .min(1)
     .optional()
     .describe('Folder of the spool and the control socket; $STATE_DIRECTORY or /var/lib/holdfast'),
-  log: z
-    .strictObject({
-      level: z
-        .enum(['debug', 'info', 'warn', 'error'])
-        .default('info')
-        .describe('Least that is said: warn recovers by itself, error needs a person'),
-    })
-    .prefault({}),
+  log: logSchema,
   metrics: z
     .strictObject({
       listen: listenSchema.describe('Serve /metrics and /healthz here'),

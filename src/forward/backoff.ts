@@ -106,14 +106,3 @@ export const firstSetback = (
   })
   return setbacks.find((one) => one?.kind === 'rewind') ?? setbacks.find((one) => one !== undefined)
 }
-
-/** Resolves when one of the signals fires; leaves no listener behind. */
-export const aborted = (...signals: readonly AbortSignal[]): Promise<void> =>
-  new Promise((resolve) => {
-    if (signals.some((one) => one.aborted)) return resolve()
-    const done = () => {
-      for (const one of signals) one.removeEventListener('abort', done)
-      resolve()
-    }
-    for (const one of signals) one.addEventListener('abort', done, { once: true })
-  })

@@ -16,7 +16,7 @@
  * ## stopped
  * The signal fired. What was out and not answered is sent again at the next start: harmless.
  */
-import type { Host } from '../host.ts'
+import { aborted, type Host } from '../host.ts'
 import { helloIdleMs } from '../limits.ts'
 import type {
   Destination,
@@ -29,7 +29,6 @@ import type {
 } from '../model.ts'
 import type { LaneStatus, SpoolPort } from '../spool-port.ts'
 import {
-  aborted,
   firstSetback,
   follow,
   type Setback,

@@ -6,7 +6,7 @@
  * Invariants: the cursor moves only over what the far side said is committed, in order, one ack at a time; nothing is
  * dropped: what is rejected for good is replaced by a tombstone first, which is then sent in its place.
  */
-import type { Host } from '../host.ts'
+import { aborted, type Host } from '../host.ts'
 import type {
   Cursor,
   Destination,
@@ -18,7 +18,7 @@ import type {
   Seq,
 } from '../model.ts'
 import type { SpoolPort } from '../spool-port.ts'
-import { aborted, firstSetback, follow, type Setback, settled } from './backoff.ts'
+import { firstSetback, follow, type Setback, settled } from './backoff.ts'
 import type { Bandwidth } from './bandwidth.ts'
 import { pointsIn, runPump, type Stretch, seqLastOf, type Verdict, wireBytesOf } from './pump.ts'
 import type { Turns } from './turns.ts'

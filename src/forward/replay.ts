@@ -5,11 +5,11 @@
  * again (the rest is on its way anyway); jobs and their progress are kept in the spool, so a restart goes on.
  */
 import { Failure } from '../errors.ts'
-import type { Host } from '../host.ts'
+import { aborted, type Host } from '../host.ts'
 import { priorityLast } from '../limits.ts'
 import type { Destination, LaneItem, Outcome, Seq } from '../model.ts'
 import type { SpoolPort } from '../spool-port.ts'
-import { aborted, type Setback } from './backoff.ts'
+import type { Setback } from './backoff.ts'
 import type { Bandwidth } from './bandwidth.ts'
 import type { ForwardLane } from './lane.ts'
 import { pointsIn, runPump, seqLastOf, type Verdict } from './pump.ts'

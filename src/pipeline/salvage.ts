@@ -4,6 +4,8 @@
  * Invariants: how far a file has been taken in is kept in the spool in the transaction that takes it, so that asking
  * again, after whatever broke it off, adds nothing twice; bytes are believed only as a segment whose checksum holds.
  */
+
+import { emptyBatch } from '../batch.ts'
 import { openSegment } from '../codec/segment.ts'
 import { Failure } from '../errors.ts'
 import type { GapReason, Loss, PointBatch, SeriesTable } from '../model.ts'
@@ -44,15 +46,6 @@ export interface Salvage {
 }
 
 const keyOf = ({ spool, laneId }: SalvageFile) => `salvage/${spool}/${laneId}`
-const none: PointBatch = {
-  count: 0,
-  series: new Uint32Array(0),
-  timeUs: new Float64Array(0),
-  kinds: new Uint8Array(0),
-  qualities: new Uint8Array(0),
-  bits: new BigUint64Array(0),
-  texts: [],
-}
 
 export const createSalvage = (
   spool: Pick<SpoolPort, 'append' | 'kept'>,
@@ -63,7 +56,7 @@ export const createSalvage = (
     return kept === null || kept.length !== 8 ? 0 : Buffer.from(kept).readDoubleLE()
   }
   const pointsOf = ({ segment, series }: SalvageRequest): PointBatch => {
-    if (segment === null) return none
+    if (segment === null) return emptyBatch
     const { points } = openSegment(segment)
     const refs = series.map(({ name, tags, unit }) => table.ref(name, tags, unit))
     const numbers = points.series.map((index) => refs[index] ?? Number.NaN)

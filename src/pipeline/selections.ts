@@ -9,7 +9,7 @@
 import { type BatchBuilder, createBatchBuilder } from '../batch.ts'
 import { openSegment } from '../codec/segment.ts'
 import { Failure, textOf } from '../errors.ts'
-import type { Host } from '../host.ts'
+import { aborted, type Host } from '../host.ts'
 import {
   type EpochId,
   kinds,
@@ -234,7 +234,7 @@ export const createSelections = (parts: SelectionsParts): Selections => {
       while (!signal.aborted) {
         const job = jobs.find(isOpen)
         if (job === undefined) {
-          await either(signal, changed.signal)
+          await aborted(signal, changed.signal)
           continue
         }
         try {
@@ -249,14 +249,3 @@ export const createSelections = (parts: SelectionsParts): Selections => {
     },
   }
 }
-
-/** Resolves when one of the signals fires; leaves no listener behind. */
-const either = (...signals: readonly AbortSignal[]): Promise<void> =>
-  new Promise((resolve) => {
-    if (signals.some((one) => one.aborted)) return resolve()
-    const done = () => {
-      for (const one of signals) one.removeEventListener('abort', done)
-      resolve()
-    }
-    for (const one of signals) one.addEventListener('abort', done, { once: true })
-  })

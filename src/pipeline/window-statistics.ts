@@ -16,39 +16,19 @@ import {
   type SeriesKey,
   windowTags,
 } from '../model.ts'
-import type { Statistic, WindowSpec } from './classes.ts'
+import { type Statistic, statistics, type WindowSpec } from './classes.ts'
 import { addState, marks, type SlotTexts, slot, standing } from './window-slots.ts'
 
 /** Beside what was asked for: which issue of the window this is, and whether it came before the window's end. */
 export type Given = Exclude<Statistic, 'mean'> | 'rev' | 'partial'
 
+const given: readonly Given[] = [...statistics.filter((one) => one !== 'mean'), 'partial', 'rev']
+
 /** What travels for what was asked for, in a fixed order. */
 export const givenFor = (asked: readonly Statistic[]): readonly Given[] => {
-  const all: readonly Given[] = [
-    'count',
-    'good_count',
-    'good_pct',
-    'min',
-    'min_at',
-    'max',
-    'max_at',
-    'first',
-    'last',
-    'sum',
-    'twa',
-    'delta',
-    'range',
-    'stddev',
-    'median',
-    'p95',
-    'changes',
-    'time_in_state',
-    'partial',
-    'rev',
-  ]
   const wanted = new Set<string>([...asked, 'rev', 'partial'])
   if (wanted.has('mean')) wanted.add('sum').add('good_count')
-  return all.filter((one) => wanted.has(one))
+  return given.filter((one) => wanted.has(one))
 }
 
 const without = new Set<string>([

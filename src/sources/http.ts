@@ -16,14 +16,14 @@ import type { AddressInfo } from 'node:net'
 import type { FastifyInstance } from 'fastify'
 import { z } from 'zod'
 import { Failure, textOf } from '../errors.ts'
-import type { Clock } from '../host.ts'
+import { aborted, type Clock } from '../host.ts'
 import { httpConnectionsMax } from '../limits.ts'
 import { mappingShape } from '../pipeline/map.ts'
 import { openTlsFiles, type TlsFiles } from '../tls.ts'
 import { duration } from '../units.ts'
 import { openDoor } from './http-door.ts'
 import { isLoopback, type ListenAddress, parseListen } from './http-guard.ts'
-import { aborted, defineSource } from './source.ts'
+import { defineSource } from './source.ts'
 
 const tlsSchema = z.strictObject({
   cert: z.string().min(1).describe('PEM file'),

@@ -5,11 +5,12 @@
  * that lets it wait makes a hole in the readings, as a plant without a memory would, never a growing debt.
  */
 import { z } from 'zod'
+import { aborted } from '../host.ts'
 import { segmentPointsMax, seriesMax } from '../limits.ts'
 import type { Emit } from '../model.ts'
 import { duration } from '../units.ts'
 import { createPlant } from './simulate-plant.ts'
-import { aborted, defineSource, type SourceDeps } from './source.ts'
+import { defineSource, type SourceDeps } from './source.ts'
 
 const simulateConfig = z.strictObject({
   type: z.literal('simulate'),

@@ -26,10 +26,3 @@ export interface SourceType<Schema extends z.ZodType = z.ZodType> {
 export const defineSource = <Schema extends z.ZodType>(
   source: SourceType<Schema>,
 ): SourceType<Schema> => source
-
-/** Resolves when `signal` fires; a source waits on it while others do its work. */
-export const aborted = (signal: AbortSignal): Promise<void> =>
-  new Promise((resolve) => {
-    if (signal.aborted) return resolve()
-    signal.addEventListener('abort', () => resolve(), { once: true })
-  })

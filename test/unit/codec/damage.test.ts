@@ -2,11 +2,11 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { zstdCompressSync } from 'node:zlib'
 import fc from 'fast-check'
+import { emptyBatch } from '../../../src/batch.ts'
 import { crc32c } from '../../../src/codec/crc32c.ts'
 import { decodeJournal, encodeJournal } from '../../../src/codec/journal.ts'
 import { openSegment, readHeader, sealSegment } from '../../../src/codec/segment.ts'
 import { isFailure } from '../../../src/errors.ts'
-import type { PointBatch } from '../../../src/model.ts'
 import { compressors, header, tameBatch, wildBatch } from './random-points.ts'
 
 const MiB = 1024 * 1024
@@ -121,7 +121,7 @@ const forge = (
   rawBytes: number,
   pointCount: number,
 ): Uint8Array => {
-  const model = sealSegment({ ...header, bootId: '' }, { ...emptyPoints }, 'none')
+  const model = sealSegment({ ...header, bootId: '' }, { ...emptyBatch }, 'none')
   const bytes = new Uint8Array(129 + body.length + 4)
   bytes.set(model.subarray(0, 129))
   bytes.set(body, 129)
@@ -131,15 +131,6 @@ const forge = (
   view.setUint32(12, rawBytes, true)
   view.setUint32(16, pointCount, true)
   return recheck(bytes)
-}
-const emptyPoints: PointBatch = {
-  count: 0,
-  series: new Uint32Array(0),
-  timeUs: new Float64Array(0),
-  kinds: new Uint8Array(0),
-  qualities: new Uint8Array(0),
-  bits: new BigUint64Array(0),
-  texts: [],
 }
 /** Stream `at` has this raw size and these stored bytes, the others are empty. */
 const table = (at: number, raw: number, stored: Uint8Array): Uint8Array =>
@@ -180,7 +171,7 @@ test('a zstd frame that asks for a large window is refused', () => {
   )
 })
 test('another version, frame kind or magic is named as such', () => {
-  const bytes = sealSegment(header, emptyPoints, 'none')
+  const bytes = sealSegment(header, emptyBatch, 'none')
   const changed = (at: number, value: number): Uint8Array => {
     const copy = bytes.slice()
     copy[at] = value
