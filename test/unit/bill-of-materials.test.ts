@@ -6,6 +6,8 @@ import { globSync, readFileSync } from 'node:fs'
 import { isBuiltin } from 'node:module'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { Ajv } from 'ajv'
+import ajvFormats from 'ajv-formats'
 import { billOfMaterials, notices } from '../../build/bill-of-materials.ts'
 import { bundleWithParts } from '../../build/bundle.ts'
 import { architectures, locate, nativeParts, root } from '../../build/package-parts.ts'
@@ -91,6 +93,44 @@ test('Node, the libraries in it, SQLite and every binary are in it, as they are'
   const { path } = nativeParts('amd64')[1] ?? assert.fail()
   const file = readFileSync(locate(nativeParts('amd64')[1] ?? assert.fail()))
   assert.equal(named(path)?.hashes?.[0]?.content, createHash('sha256').update(file).digest('hex'))
+})
+
+/** What the official JSON Schema of CycloneDX 1.5 has against it; [] when nothing. */
+const schemaErrors = (() => {
+  const folder = join(root, 'node_modules/@cyclonedx/cyclonedx-library/res/schema')
+  const read = (name: string) =>
+    JSON.parse(readFileSync(join(folder, `${name}.SNAPSHOT.schema.json`), 'utf8'))
+  // Strict is about how a schema is written; this one has words for readers.
+  const ajv = new Ajv({ allErrors: true, strict: false })
+  ajvFormats.default(ajv)
+  // Not among the formats, and not in our bill: whatever has one is refused.
+  for (const format of ['iri-reference', 'idn-email']) ajv.addFormat(format, () => false)
+  for (const name of ['spdx', 'jsf-0.82'])
+    ajv.addSchema(read(name), `http://cyclonedx.org/schema/${name}.SNAPSHOT.schema.json`)
+  const validate = ajv.compile(read('bom-1.5'))
+  return (value: unknown): readonly string[] => {
+    if (validate(value)) return []
+    return (validate.errors ?? []).map(({ instancePath, message }) => `${instancePath} ${message}`)
+  }
+})()
+
+test('the official schema of CycloneDX has nothing against it, on either architecture', () => {
+  for (const arch of architectures)
+    assert.deepEqual(schemaErrors(JSON.parse(billOfMaterials(arch, '1.2.3', inPackage))), [])
+  const [first, ...others] = bill.components
+  assert.ok(first)
+  for (const [wrong, said] of [
+    [{ ...bill, bomFormat: 'SPDX' }, /bomFormat/],
+    [{ ...bill, componets: [] }, /additional properties/],
+    [{ ...bill, components: [{ ...first, type: 'program' }, ...others] }, /components\/0\/type/],
+    [{ ...bill, components: [first, first] }, /duplicate items/],
+    [
+      { ...bill, components: [{ ...first, hashes: [{ alg: 'SHA-256', content: 'x' }] }] },
+      /hashes\/0\/content/,
+    ],
+    [{ ...bill, components: [{ ...first, version: 24 }] }, /version must be string/],
+  ] as const)
+    assert.match(schemaErrors(wrong).join('\n'), said)
 })
 
 test('it is CycloneDX 1.5, the same from build to build, and each entry stands once', () => {
