@@ -70,6 +70,16 @@ const replayLines = ({ replays, selections }: AgentStatus): string[] => [
       return `${one.destination}:${one.id} ${one.state}   ${sent}${refused}`
     }),
 ]
+/** What rules leave in of a lane; windows are no share of it, they are other points. */
+const reductionLines = ({ lanes }: AgentStatus): string[] =>
+  lanes.flatMap(({ lane, readers }) =>
+    readers
+      .filter(({ stage, delivered, reduced }) => stage && delivered > 0 && reduced > 0)
+      .map(({ reader, delivered, reduced }) => {
+        const share = ((100 * delivered) / (delivered + reduced)).toFixed(1)
+        return `${reader.replace('@', '')} pass on ${share} % of ${lane}: ${countText(delivered)} of ${countText(delivered + reduced)} points`
+      }),
+  )
 const lostPoints = ({ lanes }: AgentStatus) =>
   lanes.reduce(
     (sum, { readers }) => sum + Math.max(0, ...readers.map((one) => one.declaredLost)),
@@ -105,6 +115,7 @@ export const statusLines = (status: AgentStatus): string[] => {
     ),
     ...line('sources', sourceLines(nowUs, status.sources)),
     ...line('spool', [spoolText(status)]),
+    ...line('reduction', reductionLines(status)),
     ...line('destination', destinationLines(status)),
     ...line('replay', replayLines(status)),
     ...(lost > 0

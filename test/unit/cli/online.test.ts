@@ -88,6 +88,19 @@ test('status shows what is wrong in each part', () => {
   assert.doesNotMatch(lines, /region:4/)
 })
 
+test('status shows what rules leave in of a lane, and nothing of windows', () => {
+  const lane = status.lanes[0] as (typeof status.lanes)[0]
+  const reader = lane.readers[0] as (typeof lane.readers)[0]
+  const stage = { ...reader, stage: true, delivered: 93, reduced: 907 }
+  const readers = [
+    { ...stage, reader: '@rules' },
+    { ...stage, reader: '@windows', delivered: 0, reduced: 1_000 },
+  ]
+  const lines = statusLines({ ...status, lanes: [{ ...lane, readers }] }).join('\n')
+  assert.match(lines, /reduction {4}rules pass on 9\.3 % of raw: 93 of 1,?000 points/)
+  assert.doesNotMatch(lines, /windows pass/)
+})
+
 test('tap: so many points, then it ends', async () => {
   const it = await agent()
   const said = await it.ask('tap', '*/a', '-n', '2')
