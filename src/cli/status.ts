@@ -76,8 +76,9 @@ const reductionLines = ({ lanes }: AgentStatus): string[] =>
     readers
       .filter(({ stage, delivered, reduced }) => stage && delivered > 0 && reduced > 0)
       .map(({ reader, delivered, reduced }) => {
-        const share = ((100 * delivered) / (delivered + reduced)).toFixed(1)
-        return `${reader.replace('@', '')} pass on ${share} % of ${lane}: ${countText(delivered)} of ${countText(delivered + reduced)} points`
+        const read = delivered + reduced
+        const share = `${((100 * delivered) / read).toFixed(1)} % of ${lane}`
+        return `${reader.replace('@', '')} pass on ${share}: ${countText(delivered)} of ${countText(read)} points`
       }),
   )
 const lostPoints = ({ lanes }: AgentStatus) =>
