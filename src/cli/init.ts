@@ -1,12 +1,23 @@
 /**
  * `holdfast init`: a commented configuration to start from, by prompts or by flags; on request a development CA too.
- * Invariant: run again it changes nothing that is there: files stay unless --force, keys and
- * certificates always stay.
+ * Invariant: run again it changes nothing that is there: files stay unless --force (the package's own, in which nobody has
+ * configured anything, goes), keys and certificates always stay; no link is followed to write.
  */
 import { randomBytes } from 'node:crypto'
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  writeFileSync,
+} from 'node:fs'
 import { hostname } from 'node:os'
 import { join, relative, resolve } from 'node:path'
+import { isDeepStrictEqual } from 'node:util'
+import { parse } from 'yaml'
 import { exitCodes, Failure } from '../errors.ts'
 import { systemClock } from '../host.ts'
 import type { CliContext } from './context.ts'
@@ -79,15 +90,42 @@ state_dir: ${database}           # embedded database; used while "database" is n
 #   password: \${file:/etc/holdfast/database-password}
 `
 
-/** Writes unless the file is there; answers whether it wrote. */
-const writeNew = (path: string, text: string, mode: number, force: boolean): boolean => {
+/**
+ * Writes unless the file is there; answers whether it wrote. What is replaced is replaced whole, in the rights it had;
+ * a link in its place goes, and where it leads nothing is written.
+ */
+const writeNew = (path: string, text: string, mode: number, replace: boolean): boolean => {
   try {
-    writeFileSync(path, text, { mode, flag: force ? 'w' : 'wx' })
+    if (!replace) writeFileSync(path, text, { mode, flag: 'wx' })
+    else {
+      const there = lstatSync(path, { throwIfNoEntry: false })
+      const partial = `${path}.${randomBytes(4).toString('hex')}`
+      writeFileSync(partial, text, { mode, flag: 'wx', flush: true })
+      if (there?.isFile()) {
+        chownSync(partial, there.uid, there.gid)
+        chmodSync(partial, there.mode & 0o777)
+      }
+      renameSync(partial, path)
+    }
     return true
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
     if (code === 'EEXIST') return false
     throw new Failure('HF-X014', `cannot write ${path} (${code})`, 'choose another --directory')
+  }
+}
+/** What the package's file says; whoever has changed more than its comments has a configuration to keep. */
+const asInstalled = {
+  agent: { name: 'unnamed-gateway' },
+  sources: [],
+  spool: { size_max: '1GiB', keep_sent: '24h' },
+  destinations: [],
+}
+const isAsInstalled = (path: string): boolean => {
+  try {
+    return isDeepStrictEqual(parse(readFileSync(path, 'utf8')), asInstalled)
+  } catch {
+    return false
   }
 }
 const report = (context: CliContext, path: string, wrote: boolean) =>
@@ -196,7 +234,7 @@ export const init = async (context: CliContext, options: InitOptions): Promise<n
     report(context, regionalFile, writeNew(regionalFile, text, 0o640, force))
   }
   const text = agentYaml({ name, region, tls, development: ca !== undefined })
-  const wrote = writeNew(file, text, 0o640, force)
+  const wrote = writeNew(file, text, 0o640, force || isAsInstalled(file))
   report(context, file, wrote)
   if (context.flags.json)
     context.json({ file, wrote, regional: ca === undefined ? null : regionalFile })

@@ -4,6 +4,7 @@
  *
  * Invariant: `synchronous=FULL` is asserted after the first write (better-sqlite3 would lower it in WAL mode).
  */
+import { lstatSync } from 'node:fs'
 import Database from 'better-sqlite3'
 import { Failure, isFailure, textOf } from '../errors.ts'
 import type { Host } from '../host.ts'
@@ -17,6 +18,8 @@ const walBytesMax = 8 * 1024 * 1024
 const full = 2
 
 export const openDatabase = (source: string | Uint8Array): Database.Database => {
+  if (typeof source === 'string' && lstatSync(source, { throwIfNoEntry: false })?.isSymbolicLink())
+    throw new Failure('HF-D006', `${source} is a link, and none is followed`, 'Remove it.')
   const image = typeof source === 'string' ? source : Buffer.from(source)
   // The types know only file names; the library takes an image as well.
   const db = new Database(image as string, { timeout: lockWaitMs })

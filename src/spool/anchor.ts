@@ -101,7 +101,7 @@ export const openAnchor = (file: AnchorFile): Anchor => {
 }
 
 export const openAnchorFile = (path: string): AnchorFile => {
-  const fd = openSync(path, constants.O_RDWR | constants.O_CREAT, 0o600)
+  const fd = openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600)
   // Its blocks are taken now, so that a full disk does not stop it later.
   const { size } = fstatSync(fd)
   if (size < slotBytes * 2) writeSync(fd, Buffer.alloc(slotBytes * 2 - size), 0, undefined, size)

@@ -5,7 +5,15 @@
  * Invariants: synchronous is FULL on every connection and checked after the first write (better-sqlite3 is built with
  * NORMAL for write-ahead logs); nothing is opened twice; a file set aside is renamed, never deleted.
  */
-import { accessSync, constants, existsSync, renameSync, rmSync, statfsSync } from 'node:fs'
+import {
+  accessSync,
+  constants,
+  existsSync,
+  lstatSync,
+  renameSync,
+  rmSync,
+  statfsSync,
+} from 'node:fs'
 import { dirname } from 'node:path'
 import Database from 'better-sqlite3'
 import { Failure, isFailure, textOf } from '../errors.ts'
@@ -292,10 +300,22 @@ const openOnce = (parts: SpoolParts, aside: string | null): SpoolState => {
   }
 }
 
+/** Whoever plants a link in place of one of our files would have us write to where it leads. */
+const refuseLinks = (path: string) => {
+  for (const part of ['', '-wal', '-shm', '-journal', '-anchor', '-ballast', '-damaged'])
+    if (lstatSync(path + part, { throwIfNoEntry: false })?.isSymbolicLink())
+      throw new Failure(
+        'HF-S001',
+        `${path}${part} is a link, and the spool follows none`,
+        'Remove it. A spool on another disk is named by agent.state_dir.',
+      )
+}
+
 /** Opens, repairs, begins an epoch. Throws a Failure HF-S001…S006, HF-S074. */
 export const openState = (parts: SpoolParts): SpoolState => {
   if (!('path' in parts.at)) return openOnce(parts, null)
   const { path } = parts.at
+  refuseLinks(path)
   if (parts.suspect === true && existsSync(path)) {
     // Its anchor goes with it: nothing is lost yet that would have to be declared.
     const aside = setAside(parts, path, suspectMark, ['-anchor'])

@@ -210,7 +210,11 @@ export const prepareBallast = (state: SpoolState): void => {
   const enough = existsSync(path) && statSync(path).size === ballastBytes
   const room = state.diskFreeBytes() > growthFloor(state)
   try {
-    if (!enough && room) writeFileSync(path, Buffer.alloc(ballastBytes), { flush: true })
+    if (!enough && room) {
+      // Made anew, as everything here that is written by its name: a link is replaced, not followed.
+      rmSync(path, { force: true })
+      writeFileSync(path, Buffer.alloc(ballastBytes), { flag: 'wx', flush: true })
+    }
     state.ballast = enough || room
   } catch {
     rmSync(path, { force: true })

@@ -5,7 +5,7 @@
  * changed, so a
  * transaction that fails puts the old ones back; after SQLITE_IOERR* nothing is ever written again (HF-S074).
  */
-import { writeFileSync } from 'node:fs'
+import { rmSync, writeFileSync } from 'node:fs'
 import type Database from 'better-sqlite3'
 import type { Compressor } from '../codec/segment.ts'
 import { Failure, isFailure, textOf } from '../errors.ts'
@@ -229,7 +229,8 @@ export const die = (state: SpoolState, failure: Failure): Failure => {
   state.dead = failure
   if (isFailure(failure, 'HF-S005') && state.path !== '') {
     try {
-      writeFileSync(damageMark(state.path), failure.message)
+      rmSync(damageMark(state.path), { force: true })
+      writeFileSync(damageMark(state.path), failure.message, { flag: 'wx' })
     } catch {
       // The mark only saves a round of restarts.
     }

@@ -4,13 +4,25 @@
  */
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
-import { copyFileSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import {
+  copyFileSync,
+  existsSync,
+  lstatSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import Database from 'better-sqlite3'
-import { isFailure } from '../../src/errors.ts'
+import { Failure, isFailure } from '../../src/errors.ts'
 import { silentLog, systemClock } from '../../src/host.ts'
+import { openAnchorFile } from '../../src/spool/anchor.ts'
+import { ballastPath, prepareBallast } from '../../src/spool/room.ts'
 import { openSpool, type Spool } from '../../src/spool/spool.ts'
+import { damageMark, die, type SpoolState } from '../../src/spool/state.ts'
 import { forgetFolder, temporaryFolder } from '../support/temp.ts'
 import {
   contents,
@@ -174,6 +186,46 @@ test('a file that is no database is set aside; what it held is declared lost', (
   store(spool, floats(series, 900, 1))
   spool.close()
   assert.ok(readdirSync(folder).some((file) => file.startsWith('spool.db.damaged-')))
+  forgetFolder(folder)
+})
+
+test('a link planted in place of a file of the spool: refused, and nothing is written where it leads', () => {
+  for (const content of ['mine', ''])
+    for (const part of ['', '-wal', '-shm', '-journal', '-anchor', '-ballast', '-damaged']) {
+      const folder = filled(150)
+      const outside = join(temporaryFolder('outside'), 'file')
+      writeFileSync(outside, content)
+      rmSync(join(folder, `spool.db${part}`), { force: true })
+      symlinkSync(outside, join(folder, `spool.db${part}`))
+      assert.throws(() => openAt(folder), { code: 'HF-S001', message: /is a link/ }, part)
+      assert.equal(readFileSync(outside, 'utf8'), content, part)
+      // What was kept is kept: without the link it goes on.
+      if (part === '') continue
+      rmSync(join(folder, `spool.db${part}`))
+      const spool = openAt(folder)
+      assertAnswered(spool, 150)
+      spool.close()
+      forgetFolder(folder)
+    }
+})
+
+test('a link planted while the spool is open leads nowhere either', () => {
+  const folder = filled(150)
+  const outside = join(temporaryFolder('outside'), 'file')
+  writeFileSync(outside, 'mine')
+  const path = join(folder, 'spool.db')
+  rmSync(`${path}-anchor`)
+  symlinkSync(outside, `${path}-anchor`)
+  assert.throws(() => openAnchorFile(`${path}-anchor`), { code: 'ELOOP' })
+  const diskFreeBytes = () => Number.MAX_SAFE_INTEGER
+  const state = { path, ballast: false, diskFreeBytes, dead: null, options: spoolOptions() }
+  rmSync(`${path}-ballast`)
+  symlinkSync(outside, `${path}-ballast`)
+  prepareBallast(state as unknown as SpoolState)
+  symlinkSync(outside, damageMark(path))
+  die(state as unknown as SpoolState, new Failure('HF-S005', 'damaged'))
+  assert.equal(readFileSync(outside, 'utf8'), 'mine')
+  for (const one of [ballastPath(path), damageMark(path)]) assert.ok(lstatSync(one).isFile(), one)
   forgetFolder(folder)
 })
 

@@ -1,7 +1,16 @@
 /** Verbs that need no running agent, through the real process. */
 import assert from 'node:assert/strict'
 import { X509Certificate } from 'node:crypto'
-import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { parse } from 'yaml'
@@ -122,6 +131,42 @@ test('init without a CA: a valid file that names what is still missing; --force 
   assert.equal(readFileSync(file, 'utf8'), 'mine')
   await holdfast(['init', '--directory', site, '--name', 'gw-1', '--force'])
   assert.match(readFileSync(file, 'utf8'), /^# Holdfast/)
+})
+
+test('init in the folder of an installed package: its file goes while nobody has changed it, rights stay', async () => {
+  const site = join(folder, 'installed')
+  const file = join(site, 'holdfast.yaml')
+  const shipped = readFileSync(join(import.meta.dirname, '../../../platforms/linux/holdfast.yaml'))
+  mkdirSync(site)
+  writeFileSync(file, shipped, { mode: 0o644 })
+  const flags = ['--region', 'https://region.test:8443', '--no-input']
+  const init = (name: string) => holdfast(['init', '--directory', site, '--name', name, ...flags])
+  assert.match((await init('gw-3')).err, /wrote .*holdfast\.yaml/)
+  assert.match(readFileSync(file, 'utf8'), /name: gw-3/)
+  assert.equal(statSync(file).mode & 0o777, 0o644)
+  assert.match((await init('gw-4')).err, /kept .*holdfast\.yaml/)
+  assert.match(readFileSync(file, 'utf8'), /name: gw-3/)
+  const touched = shipped.toString().replace('size_max: 1GiB', 'size_max: 2GiB')
+  writeFileSync(file, touched)
+  await init('gw-5')
+  assert.equal(readFileSync(file, 'utf8'), touched)
+  assert.deepEqual(readdirSync(site), ['holdfast.yaml'])
+})
+
+test('init writes through no link: neither the configuration nor a key', async () => {
+  const site = join(folder, 'linked')
+  const outside = join(folder, 'outside')
+  mkdirSync(join(site, 'ca'), { recursive: true })
+  const names = ['holdfast.yaml', 'regional.yaml', 'ca/region.pem', 'ca/gw-6-key.pem']
+  for (const name of names) {
+    writeFileSync(outside, 'mine')
+    symlinkSync(outside, join(site, name))
+  }
+  const args = ['init', '--directory', site, '--name', 'gw-6', '--development-ca', '--force']
+  const made = await holdfast(args)
+  assert.equal(made.code, 0, made.err)
+  assert.equal(readFileSync(outside, 'utf8'), 'mine')
+  for (const name of names) assert.ok(lstatSync(join(site, name)).isFile(), name)
 })
 
 test('init refuses a name or an address that cannot be', async () => {
