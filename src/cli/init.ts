@@ -1,7 +1,7 @@
 /**
  * `holdfast init`: a commented configuration to start from, by prompts or by flags; on request a development CA too.
- * Invariant: run again it changes nothing that is there: files stay unless --force (the package's own, in which nobody has
- * configured anything, goes), keys and certificates always stay; no link is followed to write.
+ * Invariant: run again it changes nothing that is there: files stay unless --force (the package's own, in which nobody
+ * has configured anything, goes), keys and certificates always stay; no link is followed to write.
  */
 import { randomBytes } from 'node:crypto'
 import {
