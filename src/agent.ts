@@ -8,10 +8,9 @@ import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { createImporter } from './agent-import.ts'
 import { type AgentSource, createAgentSource } from './agent-sources.ts'
-import type { StagesConfig } from './agent-stages.ts'
+import { laneOptions, spoolOptions, stagesConfig } from './agent-spool.ts'
 import { type AgentDestination, createAgentView } from './agent-view.ts'
 import { seriesIdOf } from './codec/series-id.ts'
-import { derivedLanes } from './config/classes.ts'
 import type { LoadResult } from './config/load.ts'
 import type { Config } from './config/schema.ts'
 import { controlSocketPath, openControlSocket } from './control/socket.ts'
@@ -19,7 +18,6 @@ import type { AgentView, ReloadAnswer } from './control/view.ts'
 import { exitCodes, Failure, isFailure, textOf } from './errors.ts'
 import { createForwarder } from './forward/forwarder.ts'
 import { aborted, type Host } from './host.ts'
-import { segmentPointsMax } from './limits.ts'
 import type { SeriesTable, Service } from './model.ts'
 import type { Meters } from './observability/metrics.ts'
 import { type AgentClock, createAgentClock } from './pipeline/clock.ts'
@@ -33,7 +31,6 @@ import { openSpoolWorker } from './spool/client.ts'
 import type { Lives } from './spool/lives.ts'
 import type { AgentSpoolPort } from './spool/port.ts'
 import { setAsideIn } from './spool/set-aside.ts'
-import type { SpoolOptions } from './spool/state.ts'
 import { supervise } from './supervise.ts'
 
 export interface RunAgentOptions {
@@ -56,31 +53,6 @@ export interface RunAgentOptions {
 const lastSendMs = 2_000
 const clockLookMs = 1_000
 const watchMs = 15_000
-
-const laneOptions = ({ lanes, classes }: Config): SpoolOptions['lanes'] => {
-  const derived = derivedLanes(classes)
-  return lanes.map((lane) => ({
-    name: lane.name,
-    maxDelayMs: lane.max_delay,
-    segmentPointsMax,
-    policy: lane.when_full,
-    derived: derived.has(lane.name) || lane.name === replayLane,
-    copies: lane.name === replayLane,
-  }))
-}
-const stagesConfig = ({ classes, agent }: Config): readonly StagesConfig[] =>
-  classes.map((one) => ({ ...one, timeZone: agent.time_zone, agent: agent.name }))
-const spoolOptions = (config: Config): SpoolOptions => ({
-  agent: config.agent.name,
-  lanes: laneOptions(config),
-  bytesMax: config.spool.size_max,
-  diskFreeBytesMin: config.spool.disk_free_min,
-  keepSentMs: config.spool.keep_sent,
-  compressor: config.spool.compression,
-  configRevision: 0,
-  configDigest: config.digest,
-  clockFloorUs: releasedAtUs,
-})
 
 /** In a bundle (`build/bundle.ts`) this file is no longer one of its own. */
 const spoolWorkerUrl = (): URL =>

@@ -173,6 +173,25 @@ export const valueAt = (batch: PointBatch, at: number): Value => {
   }
 }
 
+/** Two words a point over the same bytes as `bits`. */
+export const wordsOf = ({ bits, count }: PointBatch): Uint32Array =>
+  new Uint32Array(bits.buffer, bits.byteOffset, count * 2)
+
+/** Point `at` of one batch into another; `words` are those of `from`. */
+export const copyPoint = (
+  to: BatchBuilder,
+  from: PointBatch,
+  words: Uint32Array,
+  at: number,
+): void => {
+  const [low, high] = [words[at * 2] as number, words[at * 2 + 1] as number]
+  const kind = from.kinds[at] as Kind
+  const [ref, time] = [from.series[at] as number, from.timeUs[at] as number]
+  const quality = from.qualities[at] as number
+  if (kind === kinds.string) to.addText(ref, time, from.texts[low] as string, quality)
+  else to.addWords(ref, time, kind, quality, low, high)
+}
+
 export function* pointsOf(batch: PointBatch, idOf: (ref: SeriesRef) => SeriesId): Generator<Point> {
   for (let at = 0; at < batch.count; at++) {
     yield {

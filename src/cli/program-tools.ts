@@ -79,6 +79,22 @@ const addDoctorVerbs = (root: Command, act: Act, durationArgument: (text: string
   )
 }
 
+const addPlanVerbs = (root: Command, act: Act) => {
+  act(
+    root
+      .command('plan')
+      .description('what the classes would send of a recording: points, bytes, error, days offline')
+      .option('--against <file>', 'a changed configuration, to see beside this one')
+      .option(
+        '--from <files...>',
+        'line protocol, points files, spool files; else the spool of the agent that is stopped',
+      )
+      .option('--lane <lane>', 'the lane that gets the points', 'raw')
+      .option('--precision <unit>', 'of times in line protocol: ns, us, ms, s', 'ns'),
+    async () => (await import('./plan/plan.ts')).plan,
+  )
+}
+
 export const addToolVerbs = (
   root: Command,
   act: Act,
@@ -86,4 +102,5 @@ export const addToolVerbs = (
 ): void => {
   addDoctorVerbs(root, act, durationArgument)
   addSpoolVerbs(root, act)
+  addPlanVerbs(root, act)
 }

@@ -36,6 +36,7 @@ const floors: Readonly<Record<string, number>> = {
   'agent-import': 4,
   'agent-view': 4,
   'agent-stages': 4,
+  'agent-spool': 4,
   'spool-worker': 4,
   supervise: 4,
   verify: 3,
@@ -60,6 +61,7 @@ const sharedOnFloor = new Set([
   'agent-import',
   'agent-view',
   'agent-stages',
+  'agent-spool',
 ])
 
 test('imports go down, or stay in the room', () => {
