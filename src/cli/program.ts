@@ -269,6 +269,11 @@ const addOtherVerbs = (session: Session, root: Command) => {
     root
       .command('demo')
       .description('sensors, broker, agent, region, faults, and a verdict, on this machine')
+      .addOption(
+        new Option('--scene <scene>', 'plain, or cellular: 64 kbit/s, windows sent, raw on request')
+          .choices(['plain', 'cellular'])
+          .default('plain'),
+      )
       .addOption(new Option('--seconds <seconds>', 'how long').argParser(countArgument))
       .option('--keep', 'leave the files of the demo where they are')
       .addOption(new Option('--part <json>').hideHelp()),

@@ -8,7 +8,7 @@
 import type Database from 'better-sqlite3'
 import type pg from 'pg'
 import { to as copyTo } from 'pg-copy-streams'
-import type { EpochId, Gap, Kind, LaneId, Quality, Seq, SeriesId } from '../model.ts'
+import type { Contract, EpochId, Gap, Kind, LaneId, Quality, Seq, SeriesId } from '../model.ts'
 import { kinds } from '../model.ts'
 import { epoch2000Us } from './postgres-copy.ts'
 import { embeddedAudit } from './schema-embedded.ts'
@@ -37,6 +37,21 @@ export interface AuditRow {
   readonly ord: bigint
   readonly op: 'insert' | 'update' | 'delete'
 }
+/** A row of the view `windows`; a statistic that it lacks is null. */
+export interface WindowRow {
+  readonly series: string
+  readonly everyUs: number
+  readonly startUs: number
+  readonly rev: number
+  readonly partial: boolean
+  readonly numbers: Readonly<Record<(typeof windowNumbers)[number], number | null>>
+  readonly firstText: string | null
+  readonly lastText: string | null
+}
+export const windowNumbers = [
+  ...(['count', 'good_count', 'changes', 'min', 'max', 'first', 'last', 'sum', 'mean'] as const),
+  ...(['twa', 'delta', 'range', 'stddev', 'median', 'p95'] as const),
+] as const
 export interface ReadBack {
   /** From now on every row inserted, overwritten or deleted leaves a row in `points_audit`. Idempotent. */
   readonly installAudit: () => Promise<void>
@@ -45,7 +60,31 @@ export interface ReadBack {
   readonly gapsOf: (agent: string) => Promise<readonly ReadGap[]>
   /** In the order it happened. */
   readonly auditOf: (agent: string) => AsyncIterable<AuditRow>
+  /** As a plant engineer sees them. */
+  readonly windowsOf: (agent: string) => Promise<readonly WindowRow[]>
+  /** By name of the series: how it was thinned. */
+  readonly contractsOf: (agent: string) => Promise<ReadonlyMap<string, Contract>>
 }
+
+const windowColumns = `rev, partial, ${windowNumbers.join(', ')}, first_text, last_text`
+const number = (value: unknown): number | null => (value === null ? null : Number(value))
+const windowOf = (row: Readonly<Record<string, unknown>>): WindowRow => ({
+  series: String(row.series),
+  everyUs: Number(row.every_us),
+  startUs: Number(row.start_us),
+  rev: Number(row.rev),
+  partial: row.partial === true || row.partial === 1,
+  numbers: Object.fromEntries(
+    windowNumbers.map((name) => [name, number(row[name])]),
+  ) as WindowRow['numbers'],
+  firstText: row.first_text as string | null,
+  lastText: row.last_text as string | null,
+})
+const contractOf = (row: Readonly<Record<string, unknown>>): [string, Contract] => [
+  String(row.name),
+  typeof row.contract === 'string' ? JSON.parse(row.contract) : row.contract,
+]
+const contracted = 'select name, contract from series where contract is not null and agent ='
 
 const tagsOf = (text: string): Readonly<Record<string, string>> => JSON.parse(text)
 
@@ -90,6 +129,17 @@ export const createEmbeddedReadBack = (db: Database.Database): ReadBack => {
           op: row.op as AuditRow['op'],
         }
     },
+    windowsOf: async (agent) =>
+      db
+        .prepare<[string], Record<string, unknown>>(
+          `select series, every as every_us, start as start_us, ${windowColumns} from windows where agent = ?`,
+        )
+        .all(agent)
+        .map(windowOf),
+    contractsOf: async (agent) =>
+      new Map(
+        db.prepare<[string], Record<string, unknown>>(`${contracted} ?`).all(agent).map(contractOf),
+      ),
   }
 }
 
@@ -205,5 +255,21 @@ export const createPostgresReadBack = (client: pg.ClientBase): ReadBack => ({
         ord: required(ord).readBigInt64BE(),
         op: required(op).toString('utf8') as AuditRow['op'],
       }
+  },
+  windowsOf: async (agent) => {
+    const microseconds = (of: string) => `(extract(epoch from ${of}) * 1000000)::bigint`
+    const { rows } = await client.query<Record<string, unknown>>({
+      text: `select series, ${microseconds('every')} as every_us, ${microseconds('start')} as start_us,
+        ${windowColumns} from windows where agent = $1`,
+      values: [agent],
+    })
+    return rows.map(windowOf)
+  },
+  contractsOf: async (agent) => {
+    const { rows } = await client.query<Record<string, unknown>>({
+      text: `${contracted} $1`,
+      values: [agent],
+    })
+    return new Map(rows.map(contractOf))
   },
 })

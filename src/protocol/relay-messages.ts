@@ -13,7 +13,7 @@ import {
   seriesTagsMax,
 } from '../limits.ts'
 import type { EpochId, EpochLink, LaneId, Seq, SeriesEntry } from '../model.ts'
-import { fields, isCleanText, messageOf } from './relay.ts'
+import { compressed, fields, isCleanText, messageOf } from './relay.ts'
 
 /** Of one lane; the ranges are closed, ascending, above `contiguous`. */
 export interface LanePositionMessage {
@@ -162,7 +162,7 @@ const contract = z.object({
   interpolation: z.enum(['linear', 'step']),
   heartbeatUs: z.int().min(0).nullable(),
 })
-export const seriesRequest = messageOf<SeriesRequest>(
+const plainSeriesRequest = messageOf<SeriesRequest>(
   z.object({
     epoch: hex32,
     first: index,
@@ -184,6 +184,8 @@ export const seriesRequest = messageOf<SeriesRequest>(
     entries: entries.map((entry) => ({ ...entry, id: String(entry.id) })),
   }),
 )
+/** Compressed on the wire; the region also takes it as it is. */
+export const seriesRequest = compressed(plainSeriesRequest)
 export const seriesAnswer = messageOf<SeriesAnswer>(z.object({ epoch: hex32, known: index }))
 export const segmentsAnswer = messageOf<SegmentsAnswer>(
   z.object({

@@ -9,9 +9,10 @@
  * History: 1 = hello, series, segments over HTTPS; self-contained segments (frame kind 1); JSON
  * answers.
  */
+import { constants, zstdCompressSync, zstdDecompressSync } from 'node:zlib'
 import { z } from 'zod'
 import { Failure } from '../errors.ts'
-import { laneIdMax, relayFramesMax, segmentBytesMax } from '../limits.ts'
+import { laneIdMax, relayBodyBytesMax, relayFramesMax, segmentBytesMax } from '../limits.ts'
 import { type EpochId, type Gap, gapReasons, type LaneId, type Seq } from '../model.ts'
 
 export const protocolVersion = 1
@@ -171,6 +172,27 @@ export interface Message<T> {
   readonly encode: (message: T) => Uint8Array
   readonly decode: (bytes: Uint8Array) => T
 }
+/** First four bytes of a zstd frame; no JSON begins so. */
+const zstdMagic = 0x28b52ffd
+/** No frame of ours needs a larger window than the largest message. */
+const windowLogMax = 31 - Math.clz32(relayBodyBytesMax)
+const uncompressed = (bytes: Uint8Array): Uint8Array => {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  if (bytes.length < 4 || view.getUint32(0) !== zstdMagic) return bytes
+  try {
+    return zstdDecompressSync(bytes, {
+      maxOutputLength: relayBodyBytesMax,
+      params: { [constants.ZSTD_d_windowLogMax]: windowLogMax },
+    })
+  } catch {
+    throw badMessage('does not decompress')
+  }
+}
+/** As it is, or as a zstd frame: keys of series say the same again and again. */
+export const compressed = <T>({ encode, decode }: Message<T>): Message<T> => ({
+  encode: (message) => zstdCompressSync(encode(message)),
+  decode: (bytes) => decode(uncompressed(bytes)),
+})
 export const messageOf = <T>(
   schema: z.ZodType<T>,
   toJson: (message: T) => unknown = (message) => message,

@@ -3,31 +3,37 @@
  * read back in full.
  */
 import type { ReadBack } from '../database/read-back.ts'
+import { windowTags } from '../model.ts'
 import type { Evidence, ExactPoint } from './checker.ts'
 
 const batchMax = 4_096
 
 async function* inBatches<From, To>(
   from: AsyncIterable<From>,
-  turn: (one: From) => To,
+  turn: (one: From) => To | undefined,
 ): AsyncGenerator<To[]> {
   let batch: To[] = []
   for await (const one of from) {
-    if (batch.push(turn(one)) < batchMax) continue
+    const turned = turn(one)
+    if (turned === undefined || batch.push(turned) < batchMax) continue
     yield batch
     batch = []
   }
   yield batch
 }
 
-/** The checker reads rows before writes, so every series of a write has been met by then. */
+/**
+ * The checker reads rows before writes, so every series of a write has been met by then. Statistics of windows are no
+ * points that anybody published: `reduction.ts` judges them.
+ */
 export const readEvidence = async (
   back: ReadBack,
   agent: string,
 ): Promise<Pick<Evidence, 'rows' | 'writes' | 'gaps'>> => {
   const nameById = new Map<bigint, string>()
   return {
-    rows: inBatches(back.readBack(agent), (row): ExactPoint => {
+    rows: inBatches(back.readBack(agent), (row): ExactPoint | undefined => {
+      if (row.tags[windowTags.statistic] !== undefined) return undefined
       nameById.set(row.seriesId, row.name)
       return {
         series: row.name,

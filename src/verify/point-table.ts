@@ -78,6 +78,7 @@ const createValues = () => {
 
 export const createPointTable = () => {
   const seriesNumbers = new Map<string, number>()
+  const names: string[] = []
   const values = createValues()
   let size = 0
   let mask = 4095
@@ -116,7 +117,7 @@ export const createPointTable = () => {
     const known = seriesNumbers.get(name)
     if (known !== undefined) return known
     seriesNumbers.set(name, seriesNumbers.size)
-    return seriesNumbers.size - 1
+    return names.push(name) - 1
   }
   return {
     values,
@@ -162,8 +163,7 @@ export const createPointTable = () => {
           yield { slot, timeUs: times[slot] as number }
       }
     },
-    nameOf: (slot: number): string =>
-      [...seriesNumbers].find(([, number]) => number === series[slot])?.[0] ?? '?',
+    nameOf: (slot: number): string => names[series[slot] as number] ?? '?',
   }
 }
 export type PointTable = ReturnType<typeof createPointTable>

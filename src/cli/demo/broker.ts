@@ -1,5 +1,6 @@
 /** The demo's MQTT broker: aedes behind TLS with client certificates, in a process of its own. */
 import { readFileSync } from 'node:fs'
+import type { Readable } from 'node:stream'
 import { createServer } from 'node:tls'
 import { Aedes } from 'aedes'
 
@@ -9,9 +10,28 @@ export interface BrokerOptions {
   readonly key: string
 }
 
+/** What of aedes its types leave out. */
+interface Sent {
+  readonly messageId?: number
+  dup: boolean
+}
+interface Queues {
+  readonly persistence: { outgoingStream: (client: unknown) => Readable }
+}
+/** aedes sends again without DUP what it sent before; MQTT-3.3.1-1 asks for the mark, and receivers rely on it. */
+const markRedelivered = ({ persistence }: Queues): void => {
+  const streamOf = persistence.outgoingStream.bind(persistence)
+  persistence.outgoingStream = (client) =>
+    streamOf(client).map((packet: Sent) => {
+      if (packet.messageId !== undefined) packet.dup = true
+      return packet
+    })
+}
+
 /** Listens on a free loopback port and says so on stdout as one JSON line; ends with the process. */
 export const runBroker = async (options: BrokerOptions): Promise<void> => {
   const broker = await Aedes.createBroker({ concurrency: 1_000, queueLimit: 1_000_000 })
+  markRedelivered(broker as unknown as Queues)
   const server = createServer(
     {
       ca: readFileSync(options.ca),

@@ -5,9 +5,8 @@
 import type { Clock } from '../../host.ts'
 import type { CliContext } from '../context.ts'
 
-export interface Numbers {
-  readonly accepted: number
-  readonly committed: number
+export interface Shown {
+  readonly text: string
   readonly linkUp: boolean
   readonly agentUp: boolean
 }
@@ -15,7 +14,7 @@ export interface Screen {
   readonly say: (text: string) => void
   /** A turn of the story. */
   readonly turn: (text: string) => void
-  readonly show: (numbers: Numbers) => void
+  readonly show: (shown: Shown) => void
   readonly verdict: (text: string, ok: boolean) => void
 }
 
@@ -36,11 +35,8 @@ export const createScreen = (context: CliContext, clock: Clock): Screen => {
   return {
     say: (text) => line(text),
     turn: (text) => line(`${at()}  ${context.paint('bold', text)}`),
-    show: ({ accepted, committed, linkUp, agentUp }) => {
-      const text =
-        `${at()}  agent ${agentUp ? 'up  ' : 'DOWN'}  link ${linkUp ? 'up ' : 'CUT'}  ` +
-        `${accepted} durable on the gateway, ${committed} committed in the region, ` +
-        `${Math.max(0, accepted - committed)} waiting`
+    show: ({ text: now, linkUp, agentUp }) => {
+      const text = `${at()}  agent ${agentUp ? 'up  ' : 'DOWN'}  link ${linkUp ? 'up ' : 'CUT'}  ${now}`
       if (live) {
         clear()
         process.stderr.write(text)

@@ -17,6 +17,15 @@ export interface SensorOptions {
   readonly pumps: number
   /** Scans of every pump a second. */
   readonly hertz: number
+  /** Digits that the instruments say beyond the usual. */
+  readonly moreDigits?: number
+  /** One pump goes wrong for a while; in seconds since the first scan. */
+  readonly incident?: Incident
+}
+export interface Incident {
+  readonly pump: number
+  readonly fromS: number
+  readonly toS: number
 }
 
 /** Fields of one scan in order; the mapping of the demo's configuration names the same types. */
@@ -42,7 +51,7 @@ const createChance = (seed: number) => {
     return ((word ^ (word >>> 14)) >>> 0) / 2 ** 32
   }
 }
-const createPump = (index: number) => {
+const createPump = (index: number, moreDigits: number) => {
   const chance = createChance(index + 1)
   const level = {
     temperature: 40 + 30 * chance(),
@@ -50,9 +59,9 @@ const createPump = (index: number) => {
     flow: 100 * chance(),
   }
   let starts = Math.floor(chance() * 1000)
-  const round = (value: number, digits: number) => Number(value.toFixed(digits))
-  return (timeUs: number) => {
-    level.temperature += (chance() - 0.5) * 0.2
+  const round = (value: number, digits: number) => Number(value.toFixed(digits + moreDigits))
+  return (timeUs: number, shaking: boolean) => {
+    level.temperature += (chance() - (shaking ? 0.2 : 0.5)) * 0.2
     level.pressure += (chance() - 0.5) * 0.02
     level.flow = Math.max(0, level.flow + (chance() - 0.5) * 2)
     if (chance() < 0.001) starts++
@@ -62,13 +71,15 @@ const createPump = (index: number) => {
       pressure: round(level.pressure, 3),
       flow: round(level.flow, 2),
       power: round(level.flow * level.pressure * 0.03, 2),
-      vibration: round(chance() * 0.4, 4),
+      vibration: round(chance() * (shaking ? 9 : 0.4), 4),
       starts,
       running: level.flow > 1,
       state: states[level.flow > 1 ? 1 : 3] as string,
     }
   }
 }
+
+export const pumpName = (index: number): string => `pump-${String(index).padStart(3, '0')}`
 
 /** Messages handed to the broker and not yet acknowledged; beyond it the plant waits. */
 const unackedMax = 2_000
@@ -80,7 +91,10 @@ const publishScans = async (
   write: (line: string) => void,
   stopping: AbortSignal,
 ) => {
-  const pumps = Array.from({ length: options.pumps }, (_, index) => createPump(index))
+  const pumps = Array.from({ length: options.pumps }, (_, index) =>
+    createPump(index, options.moreDigits ?? 0),
+  )
+  const { incident } = options
   let unacked = 0
   let acked = 0
   let release = () => {}
@@ -97,10 +111,12 @@ const publishScans = async (
     await clock.sleep(startedMs + (scan * 1000) / options.hertz - clock.monotonicMs(), stopping)
     // Each scan has a time of its own, whatever the wall clock does: one point a series and time.
     const timeUs = startedUs + Math.round((scan * 1e6) / options.hertz)
+    const atS = scan / options.hertz
+    const wrong = incident !== undefined && atS >= incident.fromS && atS < incident.toS
     for (const [index, pump] of pumps.entries()) {
       while (unacked >= unackedMax) await new Promise<void>((resolve) => (release = resolve))
-      const topic = `plant/pump-${String(index).padStart(3, '0')}`
-      const body = JSON.stringify(pump(timeUs))
+      const topic = `plant/${pumpName(index)}`
+      const body = JSON.stringify(pump(timeUs, wrong && index === incident.pump))
       unacked++
       client.publish(topic, body, { qos: 1 }, settle(`{"topic":"${topic}","scan":${body}}\n`))
     }

@@ -6,7 +6,7 @@ import type { Host } from '../../host.ts'
 import { createDevelopmentCa, type KeyPairPem } from '../../regional/development-ca.ts'
 import { type Link, openLink } from './link.ts'
 import type { Part, Parts } from './processes.ts'
-import { fieldTypes } from './sensors.ts'
+import { fieldTypes, type Incident } from './sensors.ts'
 import { prepareRegion } from './verdict.ts'
 
 export interface Site {
@@ -19,15 +19,27 @@ export interface Site {
   readonly spoolFile: string
   readonly journal: string
   readonly pointsPerMessage: number
+  readonly pointsPerSecond: number
   readonly controlSocket: string
   readonly startAgent: () => Part
   readonly startSensors: () => Part
 }
 
+/** What of the site a scene makes otherwise. */
+export interface SceneSite {
+  /** Scans of every pump a second. */
+  readonly hertz: number
+  readonly moreDigits?: number
+  readonly incident?: Incident
+  /** Of the link to the region; as fast as the machine without. */
+  readonly bitsPerSecond?: number
+  /** Keys of the agent's configuration, and of its destination. */
+  readonly config?: Readonly<Record<string, unknown>>
+  readonly destination?: Readonly<Record<string, unknown>>
+}
+
 const agent = 'demo-gateway'
-/** 40 pumps × 8 fields × 10 scans a second: 3,200 points a second. */
 const pumps = 40
-const hertz = 10
 
 const writeCertificates = async (host: Host, folder: string) => {
   const ca = await createDevelopmentCa('Holdfast demo', {
@@ -55,7 +67,9 @@ const agentConfig = (
   tls: Awaited<ReturnType<typeof writeCertificates>>,
   brokerPort: number,
   linkPort: number,
+  { config, destination }: SceneSite,
 ) => ({
+  ...config,
   agent: { name: agent, state_dir: join(folder, 'agent') },
   sources: [
     {
@@ -73,11 +87,17 @@ const agentConfig = (
       type: 'relay',
       url: `https://localhost:${linkPort}`,
       tls: { ca: tls.ca, ...tls.agent },
+      ...destination,
     },
   ],
 })
 
-export const buildSite = async (host: Host, folder: string, parts: Parts): Promise<Site> => {
+export const buildSite = async (
+  host: Host,
+  folder: string,
+  parts: Parts,
+  scene: SceneSite,
+): Promise<Site> => {
   const tls = await writeCertificates(host, folder)
   const path = (name: string) => join(folder, name)
   mkdirSync(path('agent'))
@@ -107,10 +127,14 @@ export const buildSite = async (host: Host, folder: string, parts: Parts): Promi
     broker.firstLine,
     regional.firstLine,
   ])
-  const link = await openLink(Number(regionPort))
+  const { bitsPerSecond } = scene
+  const link = await openLink(
+    Number(regionPort),
+    bitsPerSecond === undefined ? undefined : { clock: host.clock, bitsPerSecond },
+  )
   writeFileSync(
     path('holdfast.yaml'),
-    stringify(agentConfig(folder, tls, Number(brokerPort), link.port)),
+    stringify(agentConfig(folder, tls, Number(brokerPort), link.port, scene)),
   )
   const sensors = {
     kind: 'sensors',
@@ -119,7 +143,9 @@ export const buildSite = async (host: Host, folder: string, parts: Parts): Promi
     ...tls.plant,
     journal: path('journal.ndjson'),
     pumps,
-    hertz,
+    hertz: scene.hertz,
+    moreDigits: scene.moreDigits,
+    incident: scene.incident,
   }
   return {
     agent,
@@ -131,6 +157,7 @@ export const buildSite = async (host: Host, folder: string, parts: Parts): Promi
     spoolFile: join(path('agent'), 'spool.db'),
     journal: sensors.journal,
     pointsPerMessage: Object.keys(fieldTypes).length,
+    pointsPerSecond: pumps * scene.hertz * Object.keys(fieldTypes).length,
     controlSocket: join(path('agent'), 'control.sock'),
     startAgent: () => parts.start('agent', ['run', '-c', path('holdfast.yaml')], path('agent.log')),
     startSensors: () =>

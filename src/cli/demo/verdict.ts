@@ -5,13 +5,16 @@
 import { createReadStream } from 'node:fs'
 import { createInterface } from 'node:readline'
 import { extendDictionaryHash } from '../../codec/series-id.ts'
-import { createEmbeddedStore } from '../../database/embedded.ts'
+import { createEmbeddedStore, type EmbeddedStore } from '../../database/embedded.ts'
 import { createEmbeddedReadBack } from '../../database/read-back.ts'
 import { Failure } from '../../errors.ts'
 import type { Host } from '../../host.ts'
 import { kinds } from '../../model.ts'
+import type { LaneStatus } from '../../spool-port.ts'
 import { check, type JournalPoint, type Verdict } from '../../verify/checker.ts'
 import { readEvidence } from '../../verify/evidence.ts'
+import { checkReduced, type ReducedVerdict } from '../../verify/reduction.ts'
+import type { Asked } from './cellular.ts'
 import { fieldTypes } from './sensors.ts'
 
 const batchMax = 4_096
@@ -57,21 +60,74 @@ export const prepareRegion = async (host: Host, path: string): Promise<void> => 
   await createEmbeddedReadBack(store.database).installAudit()
 }
 
-/** Everything has drained by now: nothing may be excused as pending. */
-export const judge = async (
-  host: Host,
-  files: { readonly region: string; readonly journal: string },
-  agent: string,
-): Promise<Verdict> => {
-  await using store = createEmbeddedStore({ path: files.region, host, extendDictionaryHash })
-  const back = createEmbeddedReadBack(store.database)
+export interface Files {
+  readonly region: string
+  readonly journal: string
+}
+/** Points of the region's ledger, each taken in once. */
+const ledgerPoints = async (store: EmbeddedStore, agent: string): Promise<number> => {
   const answer = await store.agents()
   if (answer.kind !== 'ok') throw new Failure('HF-X020', "the region's ledger cannot be read")
+  return answer.agents.find((one) => one.agent === agent)?.points ?? 0
+}
+
+/** Everything has drained by now: nothing may be excused as pending. */
+export const judge = async (host: Host, files: Files, agent: string): Promise<Verdict> => {
+  await using store = createEmbeddedStore({ path: files.region, host, extendDictionaryHash })
   return await check({
-    ...(await readEvidence(back, agent)),
+    ...(await readEvidence(createEmbeddedReadBack(store.database), agent)),
     journal: journalOf(files.journal),
-    delivered: answer.agents.find((one) => one.agent === agent)?.points ?? 0,
+    delivered: await ledgerPoints(store, agent),
     reduced: 0,
     pending: 0,
   })
+}
+
+/** The agent's books must say what was found without them, and the region's ledger what its lanes had to give. */
+const bookTroubles = (
+  books: readonly LaneStatus[],
+  accepted: number,
+  ledger: number,
+): readonly string[] => {
+  const raw = books.find(({ lane }) => lane === 'raw')
+  const open = (raw?.readers ?? []).filter(
+    (one) =>
+      raw?.accepted !== one.delivered + one.reduced + one.pending + one.declaredLost ||
+      one.pending > 0,
+  )
+  const given = books.reduce((sum, lane) => sum + (lane.derived ? lane.accepted : 0), 0)
+  return [
+    ...(raw?.accepted === accepted
+      ? []
+      : [`books: the agent accepted ${raw?.accepted}, the plant has ${accepted} acknowledged`]),
+    ...open.map(({ reader }) => `books: those of ${reader} do not add up to ${raw?.accepted}`),
+    ...(given === ledger ? [] : [`books: ${given} points were to be sent, ${ledger} came in`]),
+  ]
+}
+
+/** As `judge`, of a region that has windows and what its contracts let through. */
+export const judgeReduced = async (
+  host: Host,
+  files: Files,
+  agent: string,
+  { asked, books }: { readonly asked: Asked; readonly books: readonly LaneStatus[] },
+): Promise<ReducedVerdict> => {
+  await using store = createEmbeddedStore({ path: files.region, host, extendDictionaryHash })
+  const back = createEmbeddedReadBack(store.database)
+  const prefix = asked.series.replace(/\*$/, '')
+  const verdict = await checkReduced({
+    ...(await readEvidence(back, agent)),
+    rows: async function* () {
+      yield* (await readEvidence(back, agent)).rows
+    },
+    journal: () => journalOf(files.journal),
+    windows: await back.windowsOf(agent),
+    contracts: await back.contractsOf(agent),
+    asked: (series, timeUs) =>
+      series.startsWith(prefix) && timeUs >= asked.fromUs && timeUs < asked.toUs,
+    pending: 0,
+  })
+  const troubles = bookTroubles(books, verdict.accepted, await ledgerPoints(store, agent))
+  const reasons = [...verdict.reasons, ...troubles]
+  return { ...verdict, reasons, ok: reasons.length === 0 }
 }

@@ -1,6 +1,7 @@
 /** Frames and messages: what encodes decodes to itself, and no bytes make a decoder do anything but refuse. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { zstdCompressSync, zstdDecompressSync } from 'node:zlib'
 import fc from 'fast-check'
 import { isFailure } from '../../../src/errors.ts'
 import { gapReasons } from '../../../src/model.ts'
@@ -219,6 +220,8 @@ const messages = [
 const show = (value: unknown) =>
   JSON.stringify(value, (_, one: unknown) => (typeof one === 'bigint' ? `${one}n` : one))
 
+const jsonOf = (bytes: Uint8Array) =>
+  Buffer.from(bytes[0] === 0x28 ? zstdDecompressSync(bytes) : bytes).toString()
 for (const [at, [message, values]] of messages.entries()) {
   const { encode, decode } = message as {
     encode: (value: unknown) => Uint8Array
@@ -228,7 +231,7 @@ for (const [at, [message, values]] of messages.entries()) {
     fc.assert(
       fc.property(values as fc.Arbitrary<object>, (value) => {
         assert.equal(show(decode(encode(value))), show(value))
-        const more = { ...(JSON.parse(Buffer.from(encode(value)).toString()) as object), more: 1 }
+        const more = { ...(JSON.parse(jsonOf(encode(value))) as object), more: 1 }
         assert.equal(show(decode(Buffer.from(JSON.stringify(more)))), show(value))
       }),
       { numRuns: 50 },
@@ -274,4 +277,24 @@ test('series: no 64-bit id, no NUL, no half surrogate gets in', () => {
   assert.throws(() => seriesRequest.decode(body({ name: 'a\0b' })))
   assert.throws(() => seriesRequest.decode(body({ name: '\ud800' })))
   assert.throws(() => seriesRequest.decode(body({ tags: [['a', '']] })))
+})
+
+test('series travel compressed: a tenth of their JSON, and no frame makes more of itself than a message may be', () => {
+  const statistics = ['count', 'good_count', 'min', 'max', 'sum', 'first', 'last', 'rev']
+  const entries = Array.from({ length: 2_000 }, (_, at) => ({
+    id: (BigInt(at) * 0x9e37_79b9_7f4a_7c15n) & ((1n << 63n) - 1n),
+    name: `plant.pump-${at >> 6}.${statistics[(at >> 3) & 7]}`,
+    tags: [['@every', '60000000'] as const, ['@statistic', statistics[at & 7] as string] as const],
+    unit: '',
+  }))
+  const request = { epoch: '0'.repeat(32), first: 0, entries }
+  const bytes = seriesRequest.encode(request)
+  const json = zstdDecompressSync(bytes)
+  assert.ok(bytes.length * 7 < json.length, `${bytes.length} of ${json.length}`)
+  assert.deepEqual(seriesRequest.decode(bytes), request)
+  assert.deepEqual(seriesRequest.decode(json), request, 'plain as well')
+  const bomb = zstdCompressSync(Buffer.alloc(64 * 1024 * 1024, 0x20))
+  assert.throws(() => seriesRequest.decode(bomb), { code: 'HF-P002' })
+  assert.throws(() => seriesRequest.decode(bytes.subarray(0, 1_000)), { code: 'HF-P002' })
+  assert.throws(() => helloRequest.decode(bytes), { code: 'HF-P002' }, 'series alone')
 })
