@@ -17,6 +17,8 @@ interface Suite {
   readonly tools: readonly (readonly [string, string, string?])[]
   /** Test files at once: heavy suites measure nothing, but share two cores. */
   readonly concurrency: number
+  /** Folders under test/ whose tests it runs beside those of its own. */
+  readonly also?: readonly string[]
   /** Fetches what else it needs, before its tests begin. */
   readonly prepare?: () => void
 }
@@ -38,10 +40,11 @@ const suites: Readonly<Record<string, Suite>> = {
   unit: { about: 'types, style, every room alone', minutes: 1, tools: [mosquitto], concurrency: 2 },
   contract: {
     about:
-      'stores, destinations, alerts, shells: real PostgreSQL, PgBouncer, InfluxDB 1, VictoriaMetrics, Prometheus, zsh, fish',
+      'stores, destinations, alerts, shells: real PostgreSQL, PgBouncer, InfluxDB 1, VictoriaMetrics, Prometheus, zsh, fish; stand-ins for InfluxDB 2 and 3, GreptimeDB, TDengine',
     minutes: 4,
     tools: [postgres, pgbouncer, influxd, victoria, prometheus, promtool, ...shells],
     concurrency: 2,
+    also: ['standins'],
   },
   model: {
     about: 'the spool in lockstep with a naive twin',
@@ -130,7 +133,9 @@ for (const [name, { prepare }] of chosen) {
 let passed = 0
 let failed = 0
 const runSuite = async (name: string, suite: Suite): Promise<void> => {
-  const files = globSync(`test/${name}/**/*.test.ts`).sort()
+  const files = [name, ...(suite.also ?? [])]
+    .flatMap((folder) => globSync(`test/${folder}/**/*.test.ts`))
+    .sort()
   if (files.length === 0) fail(`suite ${name} has no tests`)
   const before = passed
   const events = run({
