@@ -10,6 +10,7 @@
 
 import type { BatchBuilder } from '../batch.ts'
 import { because, kinds, type PointBatch } from '../model.ts'
+import { type RuleListener, type RuleReason, wantedReason } from './rule-reasons.ts'
 import { skip } from './rule-skip.ts'
 import {
   cell,
@@ -28,9 +29,11 @@ export interface RuleStep {
   /** Sends what is held of a series, as the corner of a line or as the value in force from then on. */
   readonly flush: (own: number, marked: boolean) => void
   /** Sends point `i` of any batch as it is. */
-  readonly resend: (own: number, batch: PointBatch, i: number) => void
+  readonly resend: (own: number, batch: PointBatch, i: number, reason: RuleReason) => void
 }
 export interface RuleSinks {
+  /** A step that is listened to takes the long way for each point. */
+  readonly decided?: RuleListener
   /** Where the points of the class with these parameters go. */
   readonly outOf: (params: number) => BatchBuilder
   /** Points of a class came in. */
@@ -55,6 +58,9 @@ export const createRuleStep = (
   sinks: RuleSinks,
 ): RuleStep => {
   const { heldTexts, sentTexts } = table
+  const { decided } = sinks
+  const say = (own: number, timeUs: number, reason: RuleReason, distance = Number.NaN) =>
+    decided?.(own, timeUs, reason, distance)
   let cells = table.cells()
   let words = table.words()
   let points!: PointBatch
@@ -129,10 +135,11 @@ export const createRuleStep = (
     return kind === kinds.string ? 0 : high * highWord + low
   }
   /** Out with what is held; kind and quality are still those of the newest point. */
-  const sendHeld = (own: number, mark: boolean): void => {
+  const sendHeld = (own: number, mark: boolean, reason: RuleReason): void => {
     const row = own * stride
     const time = cells[row + cell.heldTime] as number
     if (Number.isNaN(time)) return
+    say(own, time, reason)
     const meta = words[(row + cell.meta) * 2] as number
     const kind = (meta & 3) as 0 | 1 | 2 | 3
     const quality = mark ? marked(meta >>> 2) : meta >>> 2
@@ -169,6 +176,7 @@ export const createRuleStep = (
     const row = own * stride
     const sentTime = cells[row + cell.sentTime] as number
     const heldTime = cells[row + cell.heldTime] as number
+    let withheld = false
     if (Number.isNaN(heldTime)) openDoor(row, at, timeUs, value)
     else {
       const slope = (value - (cells[row + cell.sentValue] as number)) / (timeUs - sentTime)
@@ -179,14 +187,16 @@ export const createRuleStep = (
         if ((cells[row + cell.upper] as number) > upper) cells[row + cell.upper] = upper
         if ((cells[row + cell.lower] as number) < lower) cells[row + cell.lower] = lower
       } else if (heldTime - sentTime < (params[at + param.minGapUs] as number)) {
+        withheld = true
         sinks.countWithheld(at)
         openDoor(row, at, timeUs, value)
       } else {
-        sendHeld(own, false)
+        sendHeld(own, false, 'corner')
         openDoor(row, at, timeUs, value)
       }
     }
     hold(own, i)
+    say(own, timeUs, withheld ? 'min_gap' : 'corridor')
   }
   /** First of all, late, or behind a gap, a change of quality or type, or no number: it leaves whatever its value. */
   const special = (own: number, i: number, value: number, afterGap: boolean): void => {
@@ -194,8 +204,11 @@ export const createRuleStep = (
     const at = cells[row + cell.params] as number
     const orphan = words[(row + cell.meta) * 2 + 1] === flags.orphan
     const door = params[at + param.method] === methods.swinging_door
-    if (afterGap || orphan || door) sendHeld(own, false)
+    const first = Number.isNaN(cells[row + cell.lastTime] as number)
+    if (afterGap || orphan || door) sendHeld(own, false, afterGap ? 'before_gap' : 'before_change')
     send(own, i, value, points.qualities[i] as number)
+    const plain = value - value === 0 ? 'changed' : 'special'
+    say(own, points.timeUs[i] as number, first ? 'first' : afterGap ? 'after_gap' : plain)
   }
   /** Whether the rule of a stepped line wants point `i`. */
   const wants = (own: number, i: number, at: number, kind: number, value: number): boolean => {
@@ -216,6 +229,14 @@ export const createRuleStep = (
     }
     return differs(own, i, kind)
   }
+  /** What `wants` said of point `i`. */
+  const sayWanted = (own: number, i: number, at: number, value: number, yes: boolean) => {
+    const kind = points.kinds[i] as number
+    const numeric = kind === kinds.float || kind === kinds.int
+    const away = Math.abs(value - (cells[own * stride + cell.sentValue] as number))
+    const reason = wantedReason(params[at + param.method] as number, numeric, yes)
+    say(own, points.timeUs[i] as number, reason, numeric ? away : Number.NaN)
+  }
   /** A point that is neither late nor special. */
   const ordinary = (own: number, i: number, at: number, kind: number, value: number): void => {
     const row = own * stride
@@ -227,20 +248,24 @@ export const createRuleStep = (
       const since = timeUs - (cells[row + cell.sentTime] as number)
       if (since >= (params[at + param.minGapUs] as number)) {
         // A bool or text of a series drawn as a line: the value it leaves is sent too.
-        if (door) sendHeld(own, false)
+        if (door) sendHeld(own, false, 'before_change')
+        if (decided !== undefined) sayWanted(own, i, at, value, true)
         send(own, i, value, points.qualities[i] as number)
         return
       }
       sinks.countWithheld(at)
       hold(own, i)
+      say(own, timeUs, 'min_gap')
       words[(row + cell.meta) * 2 + 1] = flags.withheld
     } else {
       hold(own, i)
+      if (decided !== undefined) sayWanted(own, i, at, value, false)
       words[(row + cell.meta) * 2 + 1] = 0
     }
     const since = timeUs - (cells[row + cell.sentTime] as number)
     if (since >= (params[at + param.heartbeatUs] as number)) {
       send(own, i, value, marked(points.qualities[i] as number))
+      say(own, timeUs, 'heartbeat')
     }
   }
   /** Whether point `i`, between what was sent last and what is held, is drawn well enough without it. */
@@ -280,12 +305,17 @@ export const createRuleStep = (
     const value = numberAt(i, kind)
     const alike = meta === words[(row + cell.meta) * 2]
     sinks.countLate(at)
-    if (timeUs === sent && Number.isNaN(held) && alike && !differs(own, i, kind)) return
+    if (timeUs === sent && Number.isNaN(held) && alike && !differs(own, i, kind)) {
+      say(own, timeUs, 'repetition')
+      return
+    }
     const bounded = (params[at + param.method] as number) >= methods.on_change
     if (bounded && alike && timeUs > sent && covered(own, i, at, kind, value)) {
       if (timeUs === held) hold(own, i)
+      say(own, timeUs, 'late_covered')
       return
     }
+    say(own, timeUs, 'late')
     if (timeUs === held) {
       hold(own, i)
       words[(row + cell.meta) * 2] = meta
@@ -296,7 +326,7 @@ export const createRuleStep = (
       words[(row + cell.sentBits) * 2] = bits[i * 2] as number
       words[(row + cell.sentBits) * 2 + 1] = bits[i * 2 + 1] as number
       if (kind === kinds.string) sentTexts.set(own, textAt(i))
-    } else if (bounded && timeUs >= sent) sendHeld(own, false)
+    } else if (bounded && timeUs >= sent) sendHeld(own, false, 'late')
     if (bounded) sinks.late(own, i, timeUs, timeUs === held)
     else put(own, i, points.qualities[i] as number)
   }
@@ -339,17 +369,19 @@ export const createRuleStep = (
     run: (batch, owns) => {
       face(batch)
       for (let i = 0; i < batch.count; i++) {
-        i = skip(table, params, batch, floats, owns, i, sinks.countIn)
+        if (decided === undefined) i = skip(table, params, batch, floats, owns, i, sinks.countIn)
+        else if ((owns[batch.series[i] as number] as number) < 0) continue
         if (i < batch.count) one(owns[batch.series[i] as number] as number, i)
       }
     },
     flush: (own, mark) => {
       cells = table.cells()
       words = table.words()
-      sendHeld(own, mark)
+      sendHeld(own, mark, 'silence')
     },
-    resend: (own, batch, i) => {
+    resend: (own, batch, i, reason) => {
       if (points !== batch) face(batch)
+      say(own, batch.timeUs[i] as number, reason)
       put(own, i, batch.qualities[i] as number)
     },
   }

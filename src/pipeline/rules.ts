@@ -7,9 +7,10 @@
  * A series outside every class gives nothing: it stays in the lane it is in.
  */
 import { type BatchBuilder, createBatchBuilder } from '../batch.ts'
-import type { Derived, SeriesEntry, Stage, StageInput, StageTotals } from '../model.ts'
+import type { Derived, PointBatch, SeriesEntry, Stage, StageInput, StageTotals } from '../model.ts'
 import { type CompiledClasses, contractOf } from './classes.ts'
 import { type MendJob, mend, rangeAround } from './rule-late.ts'
+import type { RuleListener } from './rule-reasons.ts'
 import { loadRules, saveRules } from './rule-state.ts'
 import { createRuleStep } from './rule-step.ts'
 import {
@@ -27,6 +28,8 @@ import { createStageSeries } from './stage-series.ts'
 
 export interface RulesStageParts {
   readonly classes: CompiledClasses
+  /** Hears why each point left or stayed (`explain`); costs the long way for every point. */
+  readonly decided?: RuleListener
 }
 /** What a rule did beside its points in and out, since the state began. */
 export interface RuleTotals extends StageTotals {
@@ -44,7 +47,7 @@ export interface RulesStage extends Stage {
 /** First size of what a turn gives out; it grows by doubling. */
 const outPoints = 1024
 
-export const createRulesStage = ({ classes: compiled }: RulesStageParts): RulesStage => {
+export const createRulesStage = ({ classes: compiled, decided }: RulesStageParts): RulesStage => {
   const { classes } = compiled
   const params = compileParams(classes)
   const table = createRuleTable()
@@ -64,6 +67,7 @@ export const createRulesStage = ({ classes: compiled }: RulesStageParts): RulesS
   const outs: BatchBuilder[] = classes.map(() => createBatchBuilder(outPoints))
   let late: (MendJob & { readonly i: number; readonly sent: boolean })[] = []
   const step = createRuleStep(table, params, {
+    ...(decided === undefined ? {} : { decided }),
     outOf: (at) => outs[at / paramStride] as BatchBuilder,
     countIn: (at, points) => bump(at / paramStride, 0, points),
     countWithheld: (at) => bump(at / paramStride, 2),
@@ -98,8 +102,10 @@ export const createRulesStage = ({ classes: compiled }: RulesStageParts): RulesS
   }
   /** Points out of order, behind the raw points around them. */
   const mendAll = ({ points, raw }: StageInput): void => {
-    mend(late, raw, series, step.resend)
-    for (const { own, i, sent } of late) if (!sent) step.resend(own, points, i)
+    const resend = (own: number, batch: PointBatch, i: number) =>
+      step.resend(own, batch, i, 'around_late')
+    mend(late, raw, series, resend)
+    for (const { own, i, sent } of late) if (!sent) step.resend(own, points, i, 'late')
     late = []
   }
   /** What the clock alone can send: a corner nothing follows, a value nothing repeats. */

@@ -21,7 +21,7 @@ const rules: readonly Mutant[] = [
   {
     name: 'a corner is the point behind it',
     file: 'pipeline/rule-step.ts',
-    find: `        sendHeld(own, false)
+    find: `        sendHeld(own, false, 'corner')
         openDoor(row, at, timeUs, value)
       }`,
     put: `        send(own, i, value, points.qualities[i] as number)
