@@ -10,6 +10,7 @@ import { isBuiltin } from 'node:module'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { build, type Metafile, type Plugin } from 'esbuild'
+import { builtinsWhenUsed, withoutUnused } from './bundle-parts.ts'
 
 const root = join(import.meta.dirname, '..')
 /** CommonJS among the dependencies asks for Node's own modules by `require`, which a module does not have. */
@@ -30,48 +31,6 @@ const namesOfLazyPackages: Plugin = {
       const own = names.filter((name) => name !== 'default' && name !== 'module.exports')
       return { contents: `export { ${own.join(', ')} } from '${path}'`, resolveDir: root }
     })
-  },
-}
-
-/**
- * Parts of packages that nothing here uses, and that their own entry points load all the same: zod's messages in fifty
- * languages, undici's fetch, mocks, caches and second HTTP parser. Source text is memory, in each thread.
- */
-export const undiciParts = { Agent: 'agent', ProxyAgent: 'proxy-agent' } as const
-const withoutUnused: Plugin = {
-  name: 'without unused',
-  setup: (given) => {
-    given.onLoad({ filter: /\/zod\/v4\/locales\/index\.js$/ }, () => ({
-      contents: `export { default as en } from './en.js'`,
-    }))
-    given.onLoad({ filter: /^undici$/, namespace: 'lazy' }, () => ({
-      contents: [
-        ...Object.entries(undiciParts).map(
-          ([name, file]) => `export { default as ${name} } from 'undici/lib/dispatcher/${file}.js'`,
-        ),
-        // As undici's entry point does, for the one way of asking that is used here.
-        `import Dispatcher from 'undici/lib/dispatcher/dispatcher.js'`,
-        `import request from 'undici/lib/api/api-request.js'`,
-        'Dispatcher.prototype.request = request',
-      ].join('\n'),
-      resolveDir: root,
-    }))
-  },
-}
-
-/**
- * A module that imports `node:http` gets all its names at once, `WebSocket` among them, which loads a second undici:
- * 16 MB and 60 ms for nothing. Required instead, a name is looked up when it is used.
- */
-const httpByName: Plugin = {
-  name: 'http by name',
-  setup: (given) => {
-    given.onResolve({ filter: /^node:https?$/ }, ({ kind, path }) =>
-      kind === 'require-call' ? undefined : { path, namespace: 'required' },
-    )
-    given.onLoad({ filter: /.*/, namespace: 'required' }, ({ path }) => ({
-      contents: `module.exports = require('${path}')`,
-    }))
   },
 }
 
@@ -109,7 +68,7 @@ export const bundleWithParts = async (
     target: 'node24',
     format: 'esm',
     banner: { js: `${banner};` },
-    plugins: [withoutUnused, namesOfLazyPackages, httpByName],
+    plugins: [withoutUnused, namesOfLazyPackages, builtinsWhenUsed],
     external: ['better-sqlite3', 'lz4-napi', 'pg-native'],
     // Names stay, so that a stack says where; the rest is memory.
     minifyWhitespace: true,

@@ -4,7 +4,6 @@
  */
 import { existsSync, readFileSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
-import { createInterface } from 'node:readline/promises'
 import type { ConfigProblem } from '../config/problems.ts'
 import type { Environment } from '../config/secrets.ts'
 import type { ControlClient } from '../control/client.ts'
@@ -107,6 +106,7 @@ export const createContext = (
     paint: (style, text) => (color ? `\x1b[${styles[style]}m${text}\x1b[0m` : text),
     ask: async (question, standard) => {
       if (!interactive) return standard
+      const { createInterface } = await import('node:readline/promises')
       const prompt = createInterface({ input: process.stdin, output: process.stderr })
       try {
         return (await prompt.question(`${question} [${standard}] `, { signal })).trim() || standard

@@ -7,11 +7,14 @@ const slices = 8
 /** `tables[s * 256 + b]`: effect of byte `b` followed by `s` zero bytes. */
 const makeTables = (): Int32Array => {
   const tables = new Int32Array(256 * slices)
-  for (let byte = 0; byte < 256; byte++) {
-    let crc = byte
-    for (let bit = 0; bit < 8; bit++) crc = crc & 1 ? (crc >>> 1) ^ 0x82f63b78 : crc >>> 1
-    tables[byte] = crc
+  // Of single bits first, then of their sums: an eighth of the steps, too few to wake the optimising compiler.
+  for (let bit = 128, crc = 1; bit > 0; bit >>>= 1) {
+    crc = crc & 1 ? (crc >>> 1) ^ 0x82f63b78 : crc >>> 1
+    tables[bit] = crc
   }
+  for (let bit = 2; bit < 256; bit *= 2)
+    for (let rest = 1; rest < bit; rest++)
+      tables[bit + rest] = (tables[bit] as number) ^ (tables[rest] as number)
   for (let at = 256; at < tables.length; at++) {
     const before = tables[at - 256] as number
     tables[at] = (before >>> 8) ^ (tables[before & 255] as number)

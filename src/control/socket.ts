@@ -139,6 +139,14 @@ const someoneAnswers = (path: string): Promise<boolean> =>
     socket.once('error', answer(false))
   })
 
+/** No route has a schema of fastify's: what would compile one, ajv and more, is not even loaded. */
+const noSchemas = (): never => {
+  throw new Error('routes have no schemas')
+}
+const schemaController = {
+  compilersFactory: { buildValidator: noSchemas, buildSerializer: noSchemas },
+}
+
 export const openControlSocket = async (options: ControlSocketOptions): Promise<ControlSocket> => {
   const { path } = options
   if (Buffer.byteLength(path) > socketPathBytesMax)
@@ -155,7 +163,12 @@ export const openControlSocket = async (options: ControlSocketOptions): Promise<
       'stop it, or give this one its own agent.state_dir',
     )
   rmSync(path, { force: true })
-  const app = fastify({ logger: false, bodyLimit: bodyBytesMax, forceCloseConnections: true })
+  const app = fastify({
+    logger: false,
+    bodyLimit: bodyBytesMax,
+    forceCloseConnections: true,
+    schemaController,
+  })
   addRoutes(app, options)
   await app.ready()
   app.server.maxConnections = connectionsMax

@@ -5,7 +5,7 @@
  * nobody in or turns out to be a standby is left for the next one; one operation asks each host at most once.
  */
 import { type ConnectionOptions, checkServerIdentity, type PeerCertificate } from 'node:tls'
-import pg from 'pg'
+import type pg from 'pg'
 import { textOf } from '../errors.ts'
 import type { Host } from '../host.ts'
 import { codeOf, isExpected, isServerAnswer, isStandby, troubleOf } from './postgres-trouble.ts'
@@ -74,12 +74,11 @@ const secureOptions = (tls: PostgresTls | (() => PostgresTls), hostname: string)
   } as ConnectionOptions
 }
 
-const poolFor = (text: string, options: PostgresHostsOptions): pg.Pool => {
-  const url = new URL(text)
+const poolFor = (Pool: typeof pg.Pool, url: URL, options: PostgresHostsOptions): pg.Pool => {
   const { tls, password } = options
   const hostname = decodeURIComponent(url.hostname)
   const statementTimeoutMs = options.statementTimeoutMs ?? statementTimeoutMsDefault
-  const pool = new pg.Pool({
+  const pool = new Pool({
     // A Unix socket's folder comes as ?host=/run/postgresql.
     host: url.searchParams.get('host') ?? hostname,
     port: url.port === '' ? 5432 : Number(url.port),
@@ -130,7 +129,13 @@ const broken = new Set(['57P01', '57P02', '57P03', '25006'])
 
 export const createPostgresHosts = (options: PostgresHostsOptions): PostgresHosts => {
   const { host } = options
-  const pools = options.urls.map((url) => poolFor(url, options))
+  const urls = options.urls.map((text) => new URL(text))
+  /** Made with the first connection: pg is memory that an agent without a database does not need. */
+  let made: Promise<readonly pg.Pool[]> | undefined
+  const makePools = async () => {
+    const { Pool } = await import('pg')
+    return urls.map((url) => poolFor(Pool, url, options))
+  }
   let current = 0
 
   const useOn = async <T>(pool: pg.Pool, work: Work<T>, signal?: AbortSignal): Promise<T> => {
@@ -166,6 +171,8 @@ export const createPostgresHosts = (options: PostgresHostsOptions): PostgresHost
     use: async (work, signal) => {
       let refused: StoreTrouble | undefined
       let silent: StoreTrouble | undefined
+      made ??= makePools()
+      const pools = await made
       let standby: StoreTrouble = { kind: 'later', text: 'no database address is configured' }
       for (let tries = 0; tries < pools.length && !signal?.aborted; tries++) {
         const at = current
@@ -198,7 +205,7 @@ export const createPostgresHosts = (options: PostgresHostsOptions): PostgresHost
       return refused ?? silent ?? standby
     },
     close: async () => {
-      await Promise.all(pools.map((pool) => pool.end()))
+      await Promise.all(((await made) ?? []).map((pool) => pool.end()))
     },
   }
 }

@@ -2,7 +2,6 @@
  * What PostgreSQL, PgBouncer, TLS and the network say, sorted by who must act: nobody (`later`) or a person
  * (`blocked`).
  */
-import pg from 'pg'
 import { Failure, textOf } from '../errors.ts'
 import type { StoreTrouble } from './store.ts'
 
@@ -66,8 +65,12 @@ export const troubleOf = (error: unknown): StoreTrouble => {
   return { kind: 'later', text }
 }
 
-/** The server itself answered, in good order: the connection is fit for a ROLLBACK and for more. */
-export const isServerAnswer = (error: unknown): boolean => error instanceof pg.DatabaseError
+/**
+ * The server itself answered, in good order: the connection is fit for a ROLLBACK and for more. Only its answers have a
+ * severity; pg's class for them is not asked for, since pg is loaded with the first connection.
+ */
+export const isServerAnswer = (error: unknown): boolean =>
+  error instanceof Error && 'severity' in error && typeof error.severity === 'string'
 
 /**
  * Is this something the outside said (an answer), or a bug of ours (to be thrown on)? pg's own messages about

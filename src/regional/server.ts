@@ -181,6 +181,14 @@ const logRefusedTls = (host: Pick<Host, 'log'>) => (error: Error, socket: TLSSoc
   else host.log.debug('tls_failed', { error: error.message, from })
 }
 
+/** No route has a schema of fastify's: what would compile one, ajv and more, is not even loaded. */
+const noSchemas = (): never => {
+  throw new Error('routes have no schemas')
+}
+const schemaController = {
+  compilersFactory: { buildValidator: noSchemas, buildSerializer: noSchemas },
+}
+
 const createApp = (options: RegionalServerOptions): FastifyInstance => {
   const common = {
     bodyLimit: options.regional.limits.bodyBytesMax,
@@ -190,6 +198,7 @@ const createApp = (options: RegionalServerOptions): FastifyInstance => {
     forceCloseConnections: 'idle',
     return503OnClosing: true,
     exposeHeadRoutes: false,
+    schemaController,
   } as const
   const mutual = options.proxy === undefined
   if (mutual && options.tls?.current().ca === undefined)
@@ -244,7 +253,7 @@ export const openRegionalServer = async (
   let monitor: FastifyInstance | undefined
   let monitorPort: number | null = null
   if (options.monitor !== undefined) {
-    monitor = Fastify({ logger: false, forceCloseConnections: true })
+    monitor = Fastify({ logger: false, forceCloseConnections: true, schemaController })
     const { token } = options.monitor
     if (token !== undefined) requireToken(monitor, token)
     addMonitoring(monitor, options)

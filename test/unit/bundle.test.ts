@@ -4,7 +4,8 @@ import { globSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { stringify } from 'yaml'
-import { bundle, undiciParts } from '../../build/bundle.ts'
+import { bundle } from '../../build/bundle.ts'
+import { promClientParts, undiciParts } from '../../build/bundle-parts.ts'
 import { createCertificates } from '../support/certificates.ts'
 import { freePort, start } from '../support/processes.ts'
 import { temporaryFolder } from '../support/temp.ts'
@@ -68,6 +69,19 @@ test('of undici the bundle has what the sources ask for', () => {
   for (const line of values) {
     const [, names = ''] = /const \{ ([\w, ]+) \} = await $/.exec(line) ?? assert.fail(line)
     for (const name of names.split(', ')) assert.ok(name in undiciParts, name)
+  }
+})
+
+test('of prom-client the bundle has what the sources ask for', () => {
+  const asked = globSync('src/**/*.ts', { cwd: root }).flatMap((file) =>
+    [...readFileSync(join(root, file), 'utf8').matchAll(/^import (.*) from 'prom-client'$/gm)].map(
+      ([, names = '']) => names,
+    ),
+  )
+  assert.ok(asked.length > 0)
+  for (const line of asked) {
+    const [, names = ''] = /^\{ ([\w, ]+) \}$/.exec(line) ?? assert.fail(line)
+    for (const name of names.split(', ')) assert.ok(name in promClientParts, name)
   }
 })
 
