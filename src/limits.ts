@@ -32,6 +32,9 @@ export const httpBytesInFlightMax = 64 * MiB
 export const httpConnectionsMax = 512
 export const quarantineSampleBytesMax = 4 * KiB
 export const quarantineRowsMax = 1_000
+/** Copies of points that a destination refused: of one segment, and bytes of all, 4 KiB a row. */
+export const refusedPointsMax = 1_000
+export const refusedBytesMax = 4 * MiB
 
 // ── spool ───────────────────────────────────────────────────────────────────────────────────────
 export const laneIdMax = 511

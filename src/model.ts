@@ -1,10 +1,8 @@
 /**
  * The vocabulary: every type that two rooms share, the system on one page. No behaviour lives here.
  *
- * The way of a point: source -> intake -> spool (open segment, journalled) -> seal -> segment in a
- * lane
- * -> forwarder -> destination. In the hot path points live in columns (`PointBatch`); `Point` is
- * for tests and taps.
+ * The way of a point: source -> intake -> spool (open segment, journalled) -> seal -> segment in a lane -> forwarder ->
+ * destination. In the hot path points live in columns (`PointBatch`); `Point` is for tests and taps.
  */
 
 /** Dense number of a series inside one agent process; meaningless elsewhere. */
@@ -39,10 +37,7 @@ export const because = {
   repeated: 8 << 2,
 } as const
 
-/**
- * float64 as number, int64 as bigint, bool, string (any UTF-16 string; the doors refuse NUL and
- * lone surrogates).
- */
+/** float64 as number, int64 as bigint, bool, string (any UTF-16 string; the doors refuse NUL and lone surrogates). */
 export type Value = number | bigint | boolean | string
 
 export interface SeriesKey {
@@ -79,11 +74,9 @@ export interface Point {
 }
 
 /**
- * Points in columns, in accept order. `bits` holds 64-bit patterns, one per point, whatever the
- * kind:
- * float = IEEE 754, int = two's complement, bool = 0 or 1, string = index into `texts`. Views of
- * other
- * types over `bits.buffer` are the way in and out (see `batch.ts`), so that NaN payloads survive.
+ * Points in columns, in accept order. `bits` holds 64-bit patterns, one per point, whatever the kind: float = IEEE 754,
+ * int = two's complement, bool = 0 or 1, string = index into `texts`. Views of other types over `bits.buffer` are the
+ * way in and out (see `batch.ts`), so that NaN payloads survive.
  */
 export interface PointBatch {
   readonly count: number
@@ -105,10 +98,7 @@ export interface ClockReading {
   readonly trusted: boolean
 }
 
-/**
- * Why points are gone, or never got in: a closed list, part of the relay protocol and of
- * `gaps.reason`.
- */
+/** Why points are gone, or never got in: a closed list, part of the relay protocol and of `gaps.reason`. */
 export const gapReasons = [
   'quota', // drop_oldest made room
   'damaged', // bytes on disk no longer match their checksum
@@ -123,10 +113,7 @@ export type GapReason = (typeof gapReasons)[number]
 /** Why a door did not take something. */
 export type DoorReason = Extract<GapReason, 'malformed' | 'refused'>
 
-/**
- * A recorded loss. It answers its seqs for ever, and is itself delivered. `count` is points
- * (messages where `malformed`).
- */
+/** A recorded loss. It answers its seqs for ever, and is itself delivered. `count` is points (messages where `malformed`). */
 export interface Gap {
   readonly reason: GapReason
   readonly count: number
@@ -160,10 +147,7 @@ export type LaneItem = Segment | Tombstone
 
 // ── into the spool ──────────────────────────────────────────────────────────────────────────────
 
-/**
- * A source's own memory (an MQTT packet-id window, a file offset), committed with the points it
- * stands for.
- */
+/** A source's own memory (an MQTT packet-id window, a file offset), committed with the points it stands for. */
 export interface Kept {
   readonly key: string
   /** `null` deletes. */
@@ -323,16 +307,28 @@ export interface SendBatch {
  */
 export interface PointsLost extends Gap {
   readonly seq: Seq
+  /** Which points, as far as the far side said: copies of them stand in the quarantine. */
+  readonly refused?: readonly RefusedPoints[]
+}
+/**
+ * Why a destination did not take a point: its name, value or time cannot be held there, it is older than what is kept
+ * there, or the far side refused it in its own words.
+ */
+export const refusals = ['name', 'value', 'time', 'retention', 'refused'] as const
+export type Refusal = (typeof refusals)[number]
+export interface RefusedPoints {
+  readonly why: Refusal
+  /** One sentence, the far side's where it has one. */
+  readonly text: string
+  /** Places in the segment's points, as it opens. */
+  readonly at: readonly number[]
 }
 /** A segment the far side will never take, and why. */
 export interface Rejection {
   readonly seq: Seq
   readonly text: string
 }
-/**
- * A destination only classifies; waiting, splitting, rewinding and giving up belong to the
- * forwarder.
- */
+/** A destination only classifies; waiting, splitting, rewinding and giving up belong to the forwarder. */
 export type Outcome =
   /** Committed: all items of the batch. `rejected` ones were refused for good, `lost` points of others likewise. */
   | {

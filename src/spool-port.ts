@@ -15,6 +15,9 @@ import type {
   LaneItem,
   PointsLost,
   Quality,
+  Refusal,
+  RefusedPoints,
+  Segment,
   Seq,
   SeriesEntry,
   Value,
@@ -131,7 +134,23 @@ export interface SpoolPort extends AsyncDisposable {
   readonly stats: () => Promise<SpoolStats>
   readonly gaps: (limit: number) => Promise<readonly GapRow[]>
   readonly quarantined: (limit: number) => Promise<readonly QuarantineRow[]>
-  /** False when there is no such row; its gap record stays. */
+  /** Points that a destination refused; null where the row is none of these. */
+  readonly refused: (id: number) => Promise<RefusedRow | null>
+  /** Those points as a segment of the present epoch, with the lane's seq, to send again; null likewise. */
+  readonly resendable: (id: number) => Promise<Segment | null>
+  /**
+   * The destination stored what `resendable` gave, all but `refused` (places in it): moved from lost to delivered in its
+   * books, in one transaction with what is left of the row.
+   */
+  readonly resent: (
+    id: number,
+    bytes: Uint8Array,
+    refused: readonly RefusedPoints[],
+  ) => Promise<ResentAnswer>
+  /**
+   * False when there is no such row. A sample's gap record stays; points that a destination refused are lost to it for
+   * the reason `discarded` from then on.
+   */
   readonly discardQuarantined: (id: number) => Promise<boolean>
   /** How much a replay of this range would send. */
   readonly estimate: (lane: string, fromUs: number, toUs: number) => Promise<RangeEstimate>
@@ -171,6 +190,19 @@ export interface QuarantineRow {
   readonly text: string
   readonly atUs: number
   readonly sample: Uint8Array
+  /** Which destination refused points; '' where it is a sample of what nobody could take. */
+  readonly destination: string
+  readonly why: Refusal | ''
+  /** Points held here, that could be sent to it again. */
+  readonly points: number
+}
+export interface RefusedRow extends QuarantineRow {
+  readonly refused: readonly TapPoint[]
+}
+export interface ResentAnswer {
+  readonly delivered: number
+  /** Refused again. */
+  readonly refused: number
 }
 export interface RangeEstimate {
   readonly segments: number

@@ -4,7 +4,7 @@
  * Invariant: they describe; nothing is refused or changed by them at run time.
  */
 import { z } from 'zod'
-import { gapReasons } from '../model.ts'
+import { gapReasons, refusals } from '../model.ts'
 import type {
   ClockStatus,
   DestinationStatus,
@@ -187,6 +187,9 @@ export const quarantineRow = both<QuarantineJson>()(
     text,
     atUs: timeUs,
     sample: text.describe('Base64'),
+    destination: text.describe('Which one refused points; empty where it is a sample'),
+    why: z.enum(['', ...refusals]),
+    points: count.describe('Held here, to be sent again'),
   }),
 )
 export const tapLine = z.union([

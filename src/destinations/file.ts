@@ -134,10 +134,10 @@ const create = (deps: DestinationDeps, config: FileConfig): Destination => {
     try {
       const { header, points } = openSegment(segment.bytes)
       const known = await series.of(header.epoch, header.dictionaryLength)
-      const leaveOut = (reason: 'name' | 'value', at: number, from: string) => {
-        const timeUs = points.timeUs[at] as number
-        const text = `line protocol cannot say ${from} at ${timeUs} µs (${reason})`
-        writing.losses.add(reason, text, segment.seq, from, timeUs)
+      const leaveOut = (why: 'name' | 'value', at: number, from: string) => {
+        const text = `line protocol cannot say this ${why}`
+        const place = { seq: segment.seq, at, series: from, timeUs: points.timeUs[at] as number }
+        writing.losses.add({ why, text, ...place })
       }
       if (known !== undefined) yield* segmentBlocks(context, segment, points, known, leaveOut)
       else writing.setback = later(`the spool does not hold the series of epoch ${header.epoch}`)

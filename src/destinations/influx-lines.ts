@@ -96,7 +96,7 @@ export const writeLines = (
   full: () => boolean,
 ): number => {
   for (let at = from; at < points.count; at++) {
-    const { name, start, why: noName } = series[points.series[at] as number] as SeriesLine
+    const { start, why: noName } = series[points.series[at] as number] as SeriesLine
     if (start === undefined) {
       sink.leaveOut('name', at, noName)
       continue
@@ -110,7 +110,7 @@ export const writeLines = (
       if (lineFeed === 'never') why = 'it holds no line breaks in strings'
     }
     if (why !== undefined) {
-      sink.leaveOut('value', at, `${name} at ${timeUs} µs: ${why}`)
+      sink.leaveOut('value', at, why)
       continue
     }
     const column = layout === 'rows' ? kindColumns[points.kinds[at] as Kind] : ''

@@ -5,35 +5,54 @@
  * however often it is sent; a loss of unknown time is stamped when it is sent, its epoch and seq tell it apart.
  */
 import type { Host } from '../host.ts'
-import type { Gap, PointsLost, SendBatch, Seq } from '../model.ts'
+import { refusedPointsMax } from '../limits.ts'
+import type { Gap, PointsLost, Refusal, RefusedPoints, SendBatch, Seq } from '../model.ts'
 import { writeLine } from '../protocol/line-write.ts'
 import type { InfluxDialect } from './influx-dialects.ts'
 
-/** Why a point is not written: a closed list, the label of a counter. */
-export type LeftOutReason = 'name' | 'value' | 'time' | 'retention' | 'refused'
 export interface LeftOut {
   readonly count: number
   /** The first of them, for the log. */
   readonly text: string
 }
+export interface LeftOutPoint {
+  readonly why: Refusal
+  /** The same for all points like it: the far side's words, or ours. */
+  readonly text: string
+  readonly seq: Seq
+  /** Its place in the segment. */
+  readonly at: number
+  readonly series: string
+  readonly timeUs: number
+}
 export interface Losses {
-  readonly add: (
-    reason: LeftOutReason,
-    text: string,
-    seq: Seq,
-    series: string,
-    timeUs: number,
-  ) => void
-  readonly byReason: () => ReadonlyMap<LeftOutReason, LeftOut>
+  readonly add: (point: LeftOutPoint) => void
+  readonly byReason: () => ReadonlyMap<Refusal, LeftOut>
   readonly lost: () => readonly PointsLost[]
 }
+/** Different words of one segment's refusals; then the last one stands for the rest. */
+const textsMax = 16
+type Group = RefusedPoints & { readonly at: number[] }
+
 export const createLosses = (): Losses => {
-  const reasons = new Map<LeftOutReason, LeftOut>()
+  const reasons = new Map<Refusal, LeftOut>()
   const seqs = new Map<Seq, PointsLost>()
+  const groups = new Map<Seq, Group[]>()
+  const note = ({ why, text, seq, at }: LeftOutPoint) => {
+    const known = groups.get(seq) ?? []
+    groups.set(seq, known)
+    const same = known.find((one) => one.why === why && one.text === text)
+    const group = same ?? (known.length < textsMax ? undefined : known.at(-1))
+    if (group === undefined) known.push({ why, text, at: [at] })
+    else if (group.at.length < refusedPointsMax) group.at.push(at)
+  }
   return {
-    add: (reason, text, seq, series, timeUs) => {
-      const before = reasons.get(reason)
-      reasons.set(reason, { count: (before?.count ?? 0) + 1, text: before?.text ?? text })
+    add: (point) => {
+      const { why, text, seq, series, timeUs } = point
+      const before = reasons.get(why)
+      const first = before?.text ?? `${series} at ${timeUs} µs: ${text}`
+      reasons.set(why, { count: (before?.count ?? 0) + 1, text: first })
+      note(point)
       const sum = seqs.get(seq)
       seqs.set(seq, {
         seq,
@@ -45,8 +64,17 @@ export const createLosses = (): Losses => {
       })
     },
     byReason: () => reasons,
-    lost: () => [...seqs.values()],
+    lost: () => [...seqs.values()].map((one) => ({ ...one, refused: groups.get(one.seq) ?? [] })),
   }
+}
+
+/** What a person can do about it, in log and quarantine. */
+export const remedies: Readonly<Record<Refusal, string>> = {
+  name: 'It has no place for such a name: rename the series or tag, or discard.',
+  value: 'It holds no such value: map it to one that it holds, or discard.',
+  time: 'It keeps one of them, or no such time: nothing to mend, discard.',
+  retention: 'Lengthen the retention there, then: holdfast quarantine resend ID. Or discard.',
+  refused: 'Mend there what it says, then: holdfast quarantine resend ID. Or discard.',
 }
 
 const logEveryMs = 60_000
@@ -65,8 +93,10 @@ export const createLossTeller = (
     const nowMs = host.clock.monotonicMs()
     if (reasons.size === 0 || nowMs - loggedMs < logEveryMs) return
     loggedMs = nowMs
-    for (const [reason, { count, text }] of reasons)
-      host.log.error('points_left_out', { destination, lane, reason, count, text })
+    for (const [reason, { count, text }] of reasons) {
+      const said = { destination, lane, reason, count, text, hint: remedies[reason] }
+      host.log.error('points_left_out', said)
+    }
   }
 }
 

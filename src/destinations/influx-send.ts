@@ -44,6 +44,7 @@ const requestsBetweenTries = 256
 
 interface Sending {
   readonly lane: string
+  readonly replay: boolean
   readonly segments: number
   readonly losses: Losses
   taken: number
@@ -91,17 +92,17 @@ export const createInfluxSender = (parts: SenderParts) => {
     const { seq, points, names } = lines.runs.findLast(({ from }) => from <= line) as Run
     const at = lines.at[line] as number
     const series = names[points.series[at] as number] as SeriesLine
-    return { seq, series, kind: points.kinds[at] as Kind, timeUs: points.timeUs[at] as number }
+    return { seq, at, series, kind: points.kinds[at] as Kind, timeUs: points.timeUs[at] as number }
   }
   const lose = (
     { losses }: Sending,
     lines: Lines,
     line: number,
-    reason: 'retention' | 'refused',
+    why: 'retention' | 'refused',
     text: string,
   ) => {
-    const { seq, series, timeUs } = originOf(lines, line)
-    losses.add(reason, text, seq, series.name, timeUs)
+    const { series, ...place } = originOf(lines, line)
+    losses.add({ ...place, why, text, series: series.name })
   }
   const refuse = (
     sending: Sending,
@@ -109,7 +110,7 @@ export const createInfluxSender = (parts: SenderParts) => {
     line: number,
     text: string,
   ): Setback | undefined => {
-    lose(sending, lines, line, 'refused', `${text} (${lines.texts[line]?.slice(0, 200)})`)
+    lose(sending, lines, line, 'refused', text)
     const { series, kind } = originOf(lines, line)
     if (sending.taken > 0) pins.refused(series, kind, text)
     sending.refused++
@@ -118,11 +119,12 @@ export const createInfluxSender = (parts: SenderParts) => {
   }
   /** Without what the server is known to refuse. */
   const unpinned = (sending: Sending, lines: Lines, which: readonly number[]) => {
-    if (pins.none()) return which
+    // Sent again on purpose: the server may have been mended.
+    if (sending.replay || pins.none()) return which
     return which.filter((line) => {
       const { series, kind } = originOf(lines, line)
       if (!pins.has(series, kind)) return true
-      lose(sending, lines, line, 'refused', `${series.name}: of another type there`)
+      lose(sending, lines, line, 'refused', 'the field is of another type there')
       return false
     })
   }
@@ -184,9 +186,9 @@ export const createInfluxSender = (parts: SenderParts) => {
         lines.at.push(at)
         lines.bytes += text.length + 1
       },
-      leaveOut: (reason, at, text) => {
-        const { name } = names[points.series[at] as number] as SeriesLine
-        sending.losses.add(reason, text, seq, name, points.timeUs[at] as number)
+      leaveOut: (why, at, text) => {
+        const { name: series } = names[points.series[at] as number] as SeriesLine
+        sending.losses.add({ why, text, seq, at, series, timeUs: points.timeUs[at] as number })
       },
     }
     const full = () => lines.texts.length >= linesMax || lines.bytes >= bytesMax
@@ -215,7 +217,8 @@ export const createInfluxSender = (parts: SenderParts) => {
   return async (batch: SendBatch, signal: AbortSignal): Promise<Outcome> => {
     const segments = batch.items.filter((item) => item.type === 'segment')
     const losses = createLosses()
-    const sending = { lane: batch.lane, segments: segments.length, losses, taken: 0, refused: 0 }
+    const { lane, replay } = batch
+    const sending = { lane, replay, segments: segments.length, losses, taken: 0, refused: 0 }
     const rejected: Rejection[] = []
     let lines = noLines()
     for (const segment of segments) {

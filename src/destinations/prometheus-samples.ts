@@ -5,9 +5,8 @@
  * samples of a series come in the order of their time, one for each millisecond, the later point standing.
  */
 import { valueAt } from '../batch.ts'
-import type { PointBatch } from '../model.ts'
+import type { PointBatch, Refusal } from '../model.ts'
 import type { Labels, Sample } from '../protocol/remote-write.ts'
-import type { LeftOutReason } from './influx-losses.ts'
 
 export interface SampledSeries {
   readonly name: string
@@ -23,32 +22,36 @@ const numberOf = (points: PointBatch, at: number): number | string => {
   const exact = BigInt(Number(value)) === value
   return exact ? Number(value) : `Prometheus holds no integer as large as ${value}`
 }
+/** With its place in the segment. */
+export interface PlacedSample extends Sample {
+  readonly at: number
+}
 /** Says that a point, at this place in the segment, is not sent. */
-export type LeaveOut = (reason: LeftOutReason, at: number, name: string, text: string) => void
+export type LeaveOut = (why: Refusal, at: number, name: string, text: string) => void
 
 /** Series by series, as they stand in the segment. */
 export const samplesOf = (
   points: PointBatch,
   series: readonly SampledSeries[],
   leaveOut: LeaveOut,
-): readonly Sample[] => {
-  const all: Sample[] = []
+): readonly PlacedSample[] => {
+  const all: PlacedSample[] = []
   for (let at = 0; at < points.count; ) {
     const ref = points.series[at] as number
     const { name, labels } = series[ref] as SampledSeries
-    const run: { readonly sample: Sample; readonly at: number }[] = []
+    const run: PlacedSample[] = []
     for (; at < points.count && points.series[at] === ref; at++) {
       const value = labels === undefined ? 'two of its labels have one name' : numberOf(points, at)
       if (labels !== undefined && typeof value === 'number') {
         const ms = Math.floor((points.timeUs[at] as number) / 1_000)
-        run.push({ sample: { labels, ms, value }, at })
+        run.push({ labels, ms, value, at })
       } else leaveOut(labels === undefined ? 'name' : 'value', at, name, String(value))
     }
     // Stable: of one millisecond, the point accepted last stands last.
-    run.sort((one, other) => one.sample.ms - other.sample.ms)
-    run.forEach(({ sample, at: place }, nth) => {
-      if (run[nth + 1]?.sample.ms !== sample.ms) all.push(sample)
-      else leaveOut('time', place, name, 'a later point has the same millisecond')
+    run.sort((one, other) => one.ms - other.ms)
+    run.forEach((sample, nth) => {
+      if (run[nth + 1]?.ms !== sample.ms) all.push(sample)
+      else leaveOut('time', sample.at, name, 'a later point has the same millisecond')
     })
   }
   return all

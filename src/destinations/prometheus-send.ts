@@ -22,7 +22,7 @@ import {
   type PrometheusSetback,
   prometheusCodes,
 } from './prometheus-outcome.ts'
-import { type SampledSeries, samplesOf } from './prometheus-samples.ts'
+import { type PlacedSample, type SampledSeries, samplesOf } from './prometheus-samples.ts'
 import { blocked, later } from './relay-outcome.ts'
 import { createSeriesCache } from './series-cache.ts'
 
@@ -64,20 +64,19 @@ export const createPrometheusSender = (parts: PrometheusParts) => {
     blocked(prometheusCodes.refusesAll, `the server refuses the samples: ${text}`, lateHint)
   const refuse = (
     sending: Sending,
-    { labels, ms }: Sample,
+    { labels, ms, at }: PlacedSample,
     seq: Seq,
     text: string,
   ): Setback | undefined => {
-    const said = `${text} (${selectorOf(labels)} at ${ms} ms)`
-    const name = labels.find(([label]) => label === 'holdfast_series')?.[1] ?? ''
-    sending.losses.add('refused', said, seq, name, ms * 1_000)
+    const series = labels.find(([label]) => label === 'holdfast_series')?.[1] ?? selectorOf(labels)
+    sending.losses.add({ why: 'refused', text, seq, at, series, timeUs: ms * 1_000 })
     sending.refused++
     const most = sending.taken === 0 ? refusedAtFirstMax : refusedMax
     return sending.refused > most ? refusesAll(text) : undefined
   }
   /** Whether a refused request stands there already: its first, its middle and its last sample do. */
   const isThere = async (
-    samples: readonly Sample[],
+    samples: readonly PlacedSample[],
     signal: AbortSignal,
   ): Promise<boolean | Setback> => {
     const looked = new Set([0, samples.length >> 1, samples.length - 1])
@@ -91,7 +90,7 @@ export const createPrometheusSender = (parts: PrometheusParts) => {
   }
   const halves = async (
     sending: Sending,
-    samples: readonly Sample[],
+    samples: readonly PlacedSample[],
     seq: Seq,
     signal: AbortSignal,
   ): Promise<Setback | undefined> => {
@@ -103,7 +102,7 @@ export const createPrometheusSender = (parts: PrometheusParts) => {
   }
   const write = async (
     sending: Sending,
-    samples: readonly Sample[],
+    samples: readonly PlacedSample[],
     seq: Seq,
     signal: AbortSignal,
   ): Promise<Setback | undefined> => {
@@ -140,9 +139,9 @@ export const createPrometheusSender = (parts: PrometheusParts) => {
     if (names === undefined)
       return later(`the spool does not hold the series of epoch ${header.epoch}`)
     const { seq } = segment
-    const samples = samplesOf(points, names, (reason, at, name, why) => {
+    const samples = samplesOf(points, names, (why, at, name, text) => {
       const timeUs = points.timeUs[at] as number
-      sending.losses.add(reason, `${name} at ${timeUs} µs: ${why}`, seq, name, timeUs)
+      sending.losses.add({ why, text, seq, at, series: name, timeUs })
     })
     for (let at = 0; at < samples.length; at += samplesMax) {
       const setback = await write(sending, samples.slice(at, at + samplesMax), seq, signal)

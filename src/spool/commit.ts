@@ -13,7 +13,7 @@ import { recordLosses } from './gaps.ts'
 import { keepSample } from './quarantine.ts'
 import { type CommitResult, type Room, requireRoom, writeWithRoom } from './room.ts'
 import { pointsMaxOf, sealOpen, segmentTextCostMax } from './seal.ts'
-import { saveSeries } from './series-rows.ts'
+import { saveDictionary } from './series-rows.ts'
 import { keyOf, type LaneState, laneNamed, type SpoolState } from './state.ts'
 import { addWaiting } from './waiting.ts'
 
@@ -38,18 +38,6 @@ export const saveKept = (state: SpoolState, kept: readonly Kept[]): number => {
     state.sql('INSERT OR REPLACE INTO kept VALUES (?, ?)').run(key, value)
   }
   return bytes
-}
-
-/** New entries of the dictionary since `from`, and their series. */
-export const saveDictionary = (state: SpoolState, from: number): number => {
-  const entries = state.dictionary.entries(from)
-  entries.forEach((entry, at) => {
-    saveSeries(state, entry)
-    state
-      .sql('INSERT INTO dictionary VALUES (?, ?)')
-      .run(state.ordinal * 2 ** 24 + from + at, entry.id)
-  })
-  return entries.length * 96
 }
 
 /**

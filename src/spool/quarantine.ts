@@ -4,6 +4,8 @@ import type { GapReason, LaneId, Loss, Seq } from '../model.ts'
 import type { QuarantineRow } from '../spool-port.ts'
 import { catchUp } from './derive.ts'
 import { segmentsToGaps } from './gaps.ts'
+import { nextQuarantineId, shedCopies } from './refused.ts'
+import { discardRefused, listRefused } from './resend.ts'
 import { blob } from './schema.ts'
 import { checkpointBefore } from './stage-output.ts'
 import { keyOf, type LaneState, type SpoolState } from './state.ts'
@@ -21,14 +23,18 @@ const add = (
 ) => {
   const text = row.text.slice(0, 1_000)
   const nowUs = Math.floor(state.host.clock.nowUs())
-  const { lastInsertRowid } = state
-    .sql(
-      `INSERT INTO quarantine (lane, seq, reason, source, text, at_us, sample)
-       VALUES (?, ?, ?, ?, ?, ?, ?)`,
+  state
+    .sql('INSERT INTO quarantine VALUES (?, ?, ?, ?, ?, ?, ?, ?)')
+    .run(
+      ...[nextQuarantineId(state), lane, seq, row.reason, row.source, text],
+      ...[nowUs, row.sample],
     )
-    .run(lane, seq, row.reason, row.source, text, nowUs, row.sample)
-  const id = Number(lastInsertRowid)
-  state.sql('DELETE FROM quarantine WHERE id <= ?').run(id - quarantineRowsMax)
+  state
+    .sql(
+      `DELETE FROM quarantine WHERE id <=
+       (SELECT id FROM quarantine ORDER BY id DESC LIMIT 1 OFFSET ?)`,
+    )
+    .run(quarantineRowsMax)
   if (row.sample.length <= quarantineSampleBytesMax) return
   // Of big samples only the latest few stay whole.
   state
@@ -66,7 +72,7 @@ export const shedSamples = (state: SpoolState, bytes: number): number => {
       freed += size
     }
   }
-  return freed
+  return freed + shedCopies(state, bytes - freed)
 }
 
 /**
@@ -101,14 +107,26 @@ export const quarantined = (state: SpoolState, limit: number): readonly Quaranti
       `SELECT id, lane, seq, reason, source, text, at_us AS atUs, substr(sample, 1, ?) AS sample
        FROM quarantine ORDER BY id DESC LIMIT ?`,
     )
-    .all(listedBytesMax, limit) as (Omit<QuarantineRow, 'lane' | 'sample'> & {
+    .all(listedBytesMax, limit) as (Omit<
+    QuarantineRow,
+    'lane' | 'sample' | 'destination' | 'why' | 'points'
+  > & {
     readonly lane: number
     readonly sample: Uint8Array | null
   })[]
-  return rows.map((row) => ({
+  const samples = rows.map((row) => ({
     ...row,
     lane: names.get(row.lane) ?? '',
     // SQLite cuts an empty blob to NULL.
     sample: row.sample ?? new Uint8Array(0),
+    ...({ destination: '', why: '', points: 0 } as const),
   }))
+  return [...samples, ...listRefused(state, limit)]
+    .sort((one, other) => other.id - one.id)
+    .slice(0, limit)
 }
+
+/** A sample is forgotten, points are given up; false when there is no such row. */
+export const discard = (state: SpoolState, id: number): boolean =>
+  discardRefused(state, id) ||
+  write(state, 'none', () => state.sql('DELETE FROM quarantine WHERE id = ?').run(id).changes > 0)

@@ -6,19 +6,23 @@
  * rows are written in the transaction that writes the cursor; at most `rowsMax` rows a (lane, reader), then neighbours
  * of one reason fold into ranges, never across the place where a live cursor began.
  */
-import type { Gap, PointsLost, Seq } from '../model.ts'
+import type { Gap, GapReason, PointsLost, Seq } from '../model.ts'
 import type { GapRow } from '../spool-port.ts'
+import { type Copy, saveCopies } from './refused.ts'
 import { integer } from './schema.ts'
-import { keyOf, type LaneState, type ReaderState, type SpoolState } from './state.ts'
+import { keyOf, type LaneState, type ReaderState, readerNamed, type SpoolState } from './state.ts'
 
 export interface ReaderGap extends Gap {
   readonly seq: Seq
   readonly seqLast: Seq
 }
 export const noGaps: readonly ReaderGap[] = []
+export const noCopies: readonly Copy[] = []
 
 const rowsMax = 256
 const unsavedMax = 256
+/** Copies of refused points that wait for the next transaction; more are lost without one. */
+const unsavedCopiesMax = 256
 
 const joined = (a: ReaderGap, b: ReaderGap): ReaderGap => ({
   reason: a.reason,
@@ -79,6 +83,11 @@ export const withUnsaved = (
   return all.length > unsavedMax ? folded(all, borderOf(reader)) : all
 }
 
+export const withCopies = (reader: ReaderState, copies: readonly Copy[]): readonly Copy[] =>
+  copies.length === 0
+    ? reader.now.copies
+    : [...reader.now.copies, ...copies].slice(-unsavedCopiesMax)
+
 const columns = `reason, source, ${integer('count')}, ${integer('time_us_min', 'timeUsMin')},
   ${integer('time_us_max', 'timeUsMax')}, ${integer('seq')}, ${integer('seq_last', 'seqLast')}`
 const rowsOf = (
@@ -113,7 +122,11 @@ export const saveReaderGaps = (state: SpoolState, lane: LaneState, reader: Reade
   const { unsaved } = reader.now
   if (unsaved.length === 0) return
   for (const row of unsaved) put(state, lane, reader.name, row)
-  reader.now = { ...reader.now, unsaved: noGaps }
+  saveCopies(state, lane, reader.name, reader.now.copies)
+  reader.now = { ...reader.now, unsaved: noGaps, copies: noCopies }
+  boundRows(state, lane, reader)
+}
+const boundRows = (state: SpoolState, lane: LaneState, reader: ReaderState) => {
   const rows = rowsOf(state, lane, reader.name, -1, Number.MAX_SAFE_INTEGER)
   if (rows.length <= rowsMax) return
   const oldest = rows.slice(0, -rowsMax / 2)
@@ -130,6 +143,9 @@ export const takeBackLost = (
   to: Seq,
 ): number => {
   let points = 0
+  state
+    .sql('DELETE FROM refused WHERE lane = ? AND reader = ? AND seq > ? AND seq <= ?')
+    .run(lane.id, reader, after, to)
   for (const row of rowsOf(state, lane, reader, after, to)) {
     remove(state, lane, reader, row)
     // Only a folded row reaches below: a share of it, as exact as the row is.
@@ -144,7 +160,39 @@ export const takeBackLost = (
 
 /** Inside a transaction: the reader is gone, or begins. */
 export const dropReaderGaps = (state: SpoolState, lane: LaneState, reader: string): void => {
-  state.sql('DELETE FROM reader_gaps WHERE lane = ? AND reader = ?').run(lane.id, reader)
+  for (const table of ['reader_gaps', 'refused'])
+    state.sql(`DELETE FROM ${table} WHERE lane = ? AND reader = ?`).run(lane.id, reader)
+}
+
+/**
+ * Inside a transaction: `count` points of one loss are another's from here on, or nobody's (`to` null). Returns how many
+ * there were to move; the reader's sum of the lost is the caller's.
+ */
+export const moveLost = (
+  state: SpoolState,
+  lane: LaneState,
+  reader: string,
+  { seq, reason }: { readonly seq: Seq; readonly reason: GapReason },
+  count: number,
+  to: GapReason | null,
+): number => {
+  const row = rowsOf(state, lane, reader, seq - 1, seq).find((one) => one.reason === reason)
+  const moved = Math.min(count, row?.count ?? 0)
+  if (row === undefined || moved <= 0) return 0
+  if (moved === row.count) remove(state, lane, reader, row)
+  else put(state, lane, reader, { ...row, count: row.count - moved })
+  if (to === null) return moved
+  const other = rowsOf(state, lane, reader, seq - 1, seq).find((one) => one.reason === to)
+  put(
+    state,
+    lane,
+    reader,
+    other === undefined
+      ? { ...row, seq, seqLast: seq, reason: to, count: moved }
+      : { ...other, count: other.count + moved },
+  )
+  boundRows(state, lane, readerNamed(lane, reader))
+  return moved
 }
 
 export const listReaderGaps = (state: SpoolState, lane: LaneState): readonly GapRow[] =>

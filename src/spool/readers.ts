@@ -6,17 +6,21 @@
  * transaction (one that a crash forgets is only sent again), rewinds at once.
  */
 import { Failure } from '../errors.ts'
-import type { Cursor, Gap, Seq } from '../model.ts'
+import type { Cursor, Gap, PointsLost, Seq } from '../model.ts'
 import type { Acked } from '../spool-port.ts'
 import { putGap, readersPast } from './gaps.ts'
 import {
   acceptLost,
   dropReaderGaps,
+  noCopies,
   noGaps,
+  type ReaderGap,
   saveReaderGaps,
   takeBackLost,
+  withCopies,
   withUnsaved,
 } from './reader-gaps.ts'
+import { copyRefused } from './refused.ts'
 import { stubRows } from './retention.ts'
 import {
   keyOf,
@@ -78,7 +82,7 @@ export const addReader = (
     start: backlog,
     acceptedBefore: lane.now.accepted - held.points - held.lost,
     keepsAfter: Number.POSITIVE_INFINITY,
-    unsaved: noGaps,
+    ...{ unsaved: noGaps, copies: noCopies },
   }
   dropReaderGaps(state, lane, name)
   const reader: ReaderState = { name, now, saved: null, merged: false }
@@ -105,6 +109,9 @@ export const startLive = (lane: LaneState, name: string): Cursor => {
   return cursorOf(reader)
 }
 
+/** Of what an answer said, that which the books took. */
+const booked = (lost: readonly PointsLost[] = [], gaps: readonly ReaderGap[]) =>
+  lost.filter(({ seq, reason }) => gaps.some((one) => one.seq === seq && one.reason === reason))
 /** In memory; written with the next transaction. */
 export const ack = (state: SpoolState, lane: LaneState, name: string, acked: Acked): Cursor => {
   const reader = readerNamed(lane, name)
@@ -122,17 +129,18 @@ export const ack = (state: SpoolState, lane: LaneState, name: string, acked: Ack
   const { points, lost } = book(state, lane, after, to)
   const gaps = acceptLost(state, lane, acked.lost ?? [], after, to)
   const partly = gaps.reduce((sum, { count }) => sum + count, 0)
-  const booked = {
+  const passed = {
     ...now,
     delivered: now.delivered + points - partly,
     lost: now.lost + lost + partly,
     unsaved: withUnsaved(reader, gaps),
+    copies: withCopies(reader, copyRefused(state, lane, booked(acked.lost, gaps))),
   }
-  if (onLive && live !== null) reader.now = { ...booked, live: { start: live.start, upTo: to } }
+  if (onLive && live !== null) reader.now = { ...passed, live: { start: live.start, upTo: to } }
   else if (live !== null && to >= live.start) {
-    reader.now = { ...booked, backlog: live.upTo, live: null }
+    reader.now = { ...passed, backlog: live.upTo, live: null }
     reader.merged = true
-  } else reader.now = { ...booked, backlog: to }
+  } else reader.now = { ...passed, backlog: to }
   return cursorOf(reader)
 }
 

@@ -8,11 +8,11 @@ import { Failure, textOf } from '../errors.ts'
 import { laneIdMax } from '../limits.ts'
 import type { Seq } from '../model.ts'
 import { createOpenColumns } from './columns.ts'
-import { saveDictionary } from './commit.ts'
 import { pruneEpochs, putBase, renumberFrom } from './epochs.ts'
 import { recordGap } from './gaps.ts'
-import { noGaps } from './reader-gaps.ts'
+import { noCopies, noGaps } from './reader-gaps.ts'
 import { blob, rowCrc } from './schema.ts'
+import { saveDictionary } from './series-rows.ts'
 import { keepsAfter, type StageRow, stageRows } from './stage-rows.ts'
 import {
   acceptedOf,
@@ -74,7 +74,7 @@ const readerOf = (row: CursorRow, keepsAfter: Seq): ReaderState => {
     start: row.start,
     acceptedBefore: row.accepted_before,
     keepsAfter,
-    unsaved: noGaps,
+    ...{ unsaved: noGaps, copies: noCopies },
   }
   return { name: row.reader, now, saved: now, merged: false }
 }

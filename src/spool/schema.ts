@@ -18,7 +18,7 @@ const applicationId = 0x48464c44
 
 const tables = `
 CREATE TABLE meta (
-  key TEXT PRIMARY KEY,            -- spoolId, format, agent, configDigest
+  key TEXT PRIMARY KEY,            -- spoolId, format, agent, configDigest, quarantineId
   value TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 
@@ -112,6 +112,21 @@ CREATE TABLE reader_gaps (
   PRIMARY KEY (lane, reader, seq_last, reason)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE refused (
+  id INTEGER PRIMARY KEY,          -- of the quarantine, see there
+  lane INTEGER NOT NULL,
+  reader TEXT NOT NULL,
+  seq INTEGER NOT NULL,            -- the segment that was stored without these points
+  reason TEXT NOT NULL,            -- of their row in reader_gaps
+  why TEXT NOT NULL,               -- a Refusal
+  text TEXT NOT NULL,              -- in words
+  at_us INTEGER NOT NULL,          -- wall clock, for people
+  points INTEGER NOT NULL,
+  series TEXT NOT NULL,            -- JSON: the series that numbers in bytes are places of
+  crc INTEGER NOT NULL,            -- rowCrc of all columns before
+  bytes BLOB NOT NULL              -- the points, sealed
+) STRICT;
+
 CREATE TABLE stages (
   lane INTEGER NOT NULL,           -- the lane it reads
   reader TEXT NOT NULL,
@@ -160,7 +175,7 @@ CREATE TABLE kept (
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE quarantine (
-  id INTEGER PRIMARY KEY,
+  id INTEGER PRIMARY KEY,          -- never used again, nor in refused: the last one stands in meta
   lane INTEGER NOT NULL,
   seq INTEGER NOT NULL,
   reason TEXT NOT NULL,

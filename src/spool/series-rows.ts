@@ -82,3 +82,15 @@ export const entryOfRow = (row: SeriesRow): SeriesEntry | undefined => {
     ...(contract === '' ? {} : { contract: JSON.parse(contract) as Contract }),
   }
 }
+
+/** New entries of the dictionary since `from`, and their series. */
+export const saveDictionary = (state: SpoolState, from: number): number => {
+  const entries = state.dictionary.entries(from)
+  entries.forEach((entry, at) => {
+    saveSeries(state, entry)
+    state
+      .sql('INSERT INTO dictionary VALUES (?, ?)')
+      .run(state.ordinal * 2 ** 24 + from + at, entry.id)
+  })
+  return entries.length * 96
+}

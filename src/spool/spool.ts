@@ -14,6 +14,8 @@ import type {
   GapReason,
   Kept,
   LaneItem,
+  RefusedPoints,
+  Segment,
   Seq,
   SeriesEntry,
 } from '../model.ts'
@@ -23,16 +25,19 @@ import type {
   LaneStatus,
   QuarantineRow,
   RangeEstimate,
+  RefusedRow,
+  ResentAnswer,
   SpoolStats,
 } from '../spool-port.ts'
 import { commitWindows, type Handed, saveKept } from './commit.ts'
 import { checkpointAll, derive, isUnderived, mayTick, type Turn, tick } from './derive.ts'
 import { dictionaryEntries, epochLinks, seriesCount } from './epochs.ts'
 import { openState, type SpoolParts } from './open.ts'
-import { quarantined, quarantineSegment } from './quarantine.ts'
+import { discard, quarantined, quarantineSegment } from './quarantine.ts'
 import { estimate, listGaps, readItems } from './read.ts'
 import { ack, closeReader, type HeldRanges, openReader, rewind, startLive } from './readers.ts'
 import { addLanes } from './recover.ts'
+import { countRefused, lookAtRefused, resendable, resent } from './resend.ts'
 import { bytesUsed, type CommitResult, pagesMax, prepareBallast } from './room.ts'
 import { sealOpen } from './seal.ts'
 import {
@@ -97,6 +102,13 @@ export interface Spool {
   readonly stats: () => Omit<SpoolStats, 'blockedReason'>
   readonly gaps: (limit: number) => readonly GapRow[]
   readonly quarantined: (limit: number) => readonly QuarantineRow[]
+  readonly refused: (id: number) => RefusedRow | null
+  readonly resendable: (id: number) => Segment | null
+  readonly resent: (
+    id: number,
+    bytes: Uint8Array,
+    refused: readonly RefusedPoints[],
+  ) => ResentAnswer
   readonly discardQuarantined: (id: number) => boolean
   readonly estimate: (lane: string, fromUs: number, toUs: number) => RangeEstimate
   /** What the agent knows of the time; points waiting for it are settled. True while more remain to be. */
@@ -143,7 +155,8 @@ const statsOf = (state: SpoolState): Omit<SpoolStats, 'blockedReason'> => {
     bytesWritten: state.bytesWritten,
     seriesCount: seriesCount(state),
     fillBytesPerSecond: state.fill.perSecond,
-    quarantined: state.sql('SELECT count(*) FROM quarantine').pluck().get() as number,
+    quarantined:
+      (state.sql('SELECT count(*) FROM quarantine').pluck().get() as number) + countRefused(state),
     waitingForClock: [...state.lanes.values()].reduce((sum, lane) => sum + lane.now.waiting, 0),
   }
 }
@@ -256,13 +269,16 @@ export const openSpool = (parts: SpoolParts): Spool => {
     },
     stats: () => read(() => statsOf(state)),
     gaps: (limit) => read(() => listGaps(state, limit)),
-    quarantined: (limit) => read(() => quarantined(state, limit)),
-    discardQuarantined: (id) =>
-      write(
-        state,
-        'none',
-        () => state.sql('DELETE FROM quarantine WHERE id = ?').run(id).changes > 0,
-      ),
+    quarantined: (limit) =>
+      read(() => {
+        // Copies wait for a transaction with the cursor of their ack.
+        flush(state)
+        return quarantined(state, limit)
+      }),
+    refused: (id) => read(() => lookAtRefused(state, id)),
+    resendable: (id) => read(() => resendable(state, id)),
+    resent: (id, bytes, refused) => read(() => resent(state, id, bytes, refused)),
+    discardQuarantined: (id) => read(() => discard(state, id)),
     estimate: (name, fromUs, toUs) => read(() => estimate(state, lane(name), fromUs, toUs)),
     setClock: (reading) => {
       setClock(state, reading)

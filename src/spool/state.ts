@@ -16,6 +16,7 @@ import type { Anchor } from './anchor.ts'
 import type { OpenColumns } from './columns.ts'
 import type { Dictionary } from './dictionary.ts'
 import type { ReaderGap } from './reader-gaps.ts'
+import type { Copy } from './refused.ts'
 import type { StageState } from './stages.ts'
 
 export interface LaneOptions {
@@ -69,6 +70,8 @@ export interface ReaderNow {
   readonly keepsAfter: Seq
   /** Gap records of this reader alone that the file does not have yet. */
   readonly unsaved: readonly ReaderGap[]
+  /** And copies of points in them, likewise. */
+  readonly copies: readonly Copy[]
 }
 export interface ReaderState {
   readonly name: string

@@ -141,6 +141,7 @@ export const createView = (answer: Partial<AgentView> = {}): Recorded => {
         text: 'not JSON',
         atUs: nowUs,
         sample: Buffer.from('{"a":\x1b[31m'),
+        ...({ destination: '', why: '', points: 0 } as const),
       },
     ],
     discard: async (id) => {
