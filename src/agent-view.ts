@@ -85,6 +85,8 @@ const destinationStatus = (
     name: config.name,
     type: config.type,
     state,
+    breaker: status.breaker,
+    failures: status.failures,
     code: status.code,
     text: status.text,
     hint: status.hint,
@@ -249,6 +251,21 @@ export const createAgentView = (parts: AgentViewParts): AgentView => {
     host.log.warn('destination_forgotten', { destination: name, points })
     return { destination: name, points }
   }
+  const discard = async (id: number): Promise<boolean> => {
+    const row = await spool.refused(id)
+    if (!(await spool.discardQuarantined(id))) return false
+    if (row !== null) {
+      const { destination, lane, points } = row
+      host.log.warn('refused_discarded', { destination, lane, id, points })
+    }
+    return true
+  }
+  const resend: AgentView['resend'] = async (id) => {
+    const row = await spool.refused(id)
+    if (row === null) return null
+    const found = destinations.find(({ config: one }) => one.name === row.destination)
+    return (await found?.forwarder.resend(id)) ?? null
+  }
   const cancelReplay = async (id: string): Promise<boolean> => {
     let cancelled = false
     for (const one of id.split(',')) {
@@ -264,7 +281,9 @@ export const createAgentView = (parts: AgentViewParts): AgentView => {
     lanes: spool.lanes,
     gaps: spool.gaps,
     quarantined: spool.quarantined,
-    discard: spool.discardQuarantined,
+    refused: spool.refused,
+    resend,
+    discard,
     metrics: parts.metrics,
     tap: spool.tap,
     replay,

@@ -113,7 +113,7 @@ export type GapReason = (typeof gapReasons)[number]
 /** Why a door did not take something. */
 export type DoorReason = Extract<GapReason, 'malformed' | 'refused'>
 
-/** A recorded loss. It answers its seqs for ever, and is itself delivered. `count` is points (messages where `malformed`). */
+/** A recorded loss: answers its seqs for ever, is itself delivered. `count` is points (messages where `malformed`). */
 export interface Gap {
   readonly reason: GapReason
   readonly count: number
@@ -357,6 +357,8 @@ export type Outcome =
 export interface Destination extends AsyncDisposable {
   readonly name: string
   readonly type: string
+  /** Where it sends to, without secrets: what was learned of its limits holds for that place. */
+  readonly endpoint?: string
   /** Largest send it takes, in bytes of segments; a single larger segment still comes alone. */
   readonly bodyBytesMax: number
   /** It must get a lane in its order: one request at a time, no fresh points ahead of a backlog. */

@@ -139,8 +139,8 @@ export interface SpoolPort extends AsyncDisposable {
   /** Those points as a segment of the present epoch, with the lane's seq, to send again; null likewise. */
   readonly resendable: (id: number) => Promise<Segment | null>
   /**
-   * The destination stored what `resendable` gave, all but `refused` (places in it): moved from lost to delivered in its
-   * books, in one transaction with what is left of the row.
+   * The destination stored what `resendable` gave, all but `refused` (places in it): moved from lost to delivered in
+   * its books, in one transaction with what is left of the row.
    */
   readonly resent: (
     id: number,

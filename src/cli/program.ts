@@ -154,9 +154,22 @@ const addLookVerbs = (session: Session, root: Command) => {
   act(session, quarantine, async () => (await import('./quarantine.ts')).quarantine)
   act(
     session,
+    quarantine.command('show <id>').description('one row in full: points, values, reason, remedy'),
+    async () => (await import('./quarantine.ts')).show,
+  )
+  act(
+    session,
+    quarantine
+      .command('resend [ids...]')
+      .description('send refused points once more, after the far side was mended')
+      .option('--destination <name>', 'all of this destination'),
+    async () => (await import('./quarantine.ts')).resend,
+  )
+  act(
+    session,
     quarantine
       .command('discard <id>')
-      .description('forget one sample for good; its gap record stays')
+      .description('forget a sample, or give up refused points; the gap record stays')
       .option('--yes', 'do it without asking'),
     async () => (await import('./quarantine.ts')).discard,
   )

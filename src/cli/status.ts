@@ -43,7 +43,9 @@ const destinationLines = (status: AgentStatus): string[] => {
     const backlog = one.pending > 0 ? `   pending ${countText(one.pending)} points` : ''
     const why = one.state === 'up' ? '' : `   ${one.text}`
     const last = `last ack ${ago(status.nowUs, one.lastAckUs)}`
-    return `${one.name} ${one.state}   ${last}${backlog}${drainText(one, inPerSecond)}${why}`
+    const tries = amountText(one.failures, 'failure')
+    const breaker = one.breaker === 'closed' ? '' : `   breaker ${one.breaker} after ${tries}`
+    return `${one.name} ${one.state}${breaker}   ${last}${backlog}${drainText(one, inPerSecond)}${why}`
   })
 }
 /** What runs or waits, and what was refused on its way; a replay that went well needs no line. */

@@ -13,7 +13,7 @@ import type {
   Verdict,
 } from '../observability/health.ts'
 import type { GapRow, LaneStatus, SpoolStats } from '../spool-port.ts'
-import type { AgentStatus, ImportAnswer, ReloadAnswer, ReplayAnswer } from './view.ts'
+import type { AgentStatus, ImportAnswer, ReloadAnswer, ReplayAnswer, ResendAnswer } from './view.ts'
 import type { QuarantineJson, TapJson } from './wire.ts'
 
 /** `both` fails to compile when a field is missing on either side. */
@@ -61,6 +61,8 @@ const destination = both<DestinationStatus>()(
     name: text,
     type: text,
     state: z.enum(['connecting', 'up', 'retrying', 'blocked']),
+    breaker: z.enum(['closed', 'open', 'half_open']),
+    failures: count.describe('Since the last committed answer'),
     lastAckUs: timeUs,
     pending: count,
     oldestUnackedUs: timeUs,
@@ -190,6 +192,14 @@ export const quarantineRow = both<QuarantineJson>()(
     destination: text.describe('Which one refused points; empty where it is a sample'),
     why: z.enum(['', ...refusals]),
     points: count.describe('Held here, to be sent again'),
+  }),
+)
+export const resendAnswer = both<ResendAnswer>()(
+  z.object({
+    delivered: count,
+    refused: count.describe('Still in the quarantine'),
+    text: text.describe('Why not all of it was taken, empty when it was'),
+    hint: text,
   }),
 )
 export const tapLine = z.union([

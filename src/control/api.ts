@@ -4,7 +4,7 @@
  */
 import { z } from 'zod'
 import { Failure } from '../errors.ts'
-import { laneIdMax, segmentPointsMax } from '../limits.ts'
+import { laneIdMax, quarantineRowsMax, segmentPointsMax } from '../limits.ts'
 import { gapReasons } from '../model.ts'
 import { version } from '../release.ts'
 import {
@@ -15,10 +15,11 @@ import {
   quarantineRow,
   reloadAnswer,
   replayAnswer,
+  resendAnswer,
   tapLine,
 } from './answers.ts'
 import type { AgentView } from './view.ts'
-import { quarantineJson } from './wire.ts'
+import { quarantineJson, tapJson } from './wire.ts'
 
 const text = z.string().min(1).max(512)
 const limitQuery = z.strictObject({
@@ -37,6 +38,7 @@ const importBody = z.strictObject({
   block: z.string().describe('One block of a points file, its header line first'),
   lane: text.nullable().default(null).describe('Null: the lane it comes from'),
 })
+const quarantineParams = z.strictObject({ id: z.coerce.number().int().min(0) })
 const nothing = z.strictObject({})
 const place = z.int().min(0)
 const salvageFile = {
@@ -138,11 +140,40 @@ export const routes: readonly Route[] = [
     }),
   }),
   route({
+    method: 'get',
+    path: '/v1/quarantine/{id}',
+    summary: 'One row of the quarantine, with the points that a destination refused',
+    schema: quarantineRow.extend({ refused: z.array(tapLine) }),
+    params: quarantineParams,
+    work: async (view, { params }) => {
+      const id = Number(params.id)
+      const points = await view.refused(id)
+      if (points !== null)
+        return { ...quarantineJson(points), refused: points.refused.map(tapJson) }
+      const row = (await view.quarantined(2 * quarantineRowsMax)).find((one) => one.id === id)
+      if (row === undefined) throw notFound(`row ${id} in the quarantine`)
+      return { ...quarantineJson(row), refused: [] }
+    },
+  }),
+  route({
+    method: 'post',
+    path: '/v1/quarantine/{id}/resend',
+    summary:
+      'Points that a destination refused once more through it: one try, what is refused stays',
+    schema: resendAnswer,
+    params: quarantineParams,
+    work: async (view, { params }) => {
+      const answer = await view.resend(Number(params.id))
+      if (answer === null) throw notFound(`refused points ${params.id} of a configured destination`)
+      return answer
+    },
+  }),
+  route({
     method: 'post',
     path: '/v1/quarantine/{id}/discard',
-    summary: 'Forget one quarantined sample for good; its gap record stays',
+    summary: 'Forget a sample for good, or give up refused points; the gap record stays',
     schema: z.object({ discarded: z.literal(true) }),
-    params: z.strictObject({ id: z.coerce.number().int().min(0) }),
+    params: quarantineParams,
     work: async (view, { params }) => {
       if (!(await view.discard(Number(params.id))))
         throw notFound(`row ${params.id} in the quarantine`)

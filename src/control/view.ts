@@ -19,6 +19,7 @@ import type {
   LaneStatus,
   QuarantineRow,
   RangeEstimate,
+  RefusedRow,
   SpoolStats,
   TapPoint,
 } from '../spool-port.ts'
@@ -82,12 +83,24 @@ export interface ImportAnswer {
   /** Points that the block declares lost. */
   readonly lost: number
 }
+export interface ResendAnswer {
+  readonly delivered: number
+  /** Still in the quarantine. */
+  readonly refused: number
+  /** Why not all of it was taken, '' when it was. */
+  readonly text: string
+  readonly hint: string
+}
 export interface AgentView {
   readonly status: () => Promise<AgentStatus>
   readonly lanes: () => Promise<readonly LaneStatus[]>
   /** Newest first. */
   readonly gaps: (limit: number) => Promise<readonly GapRow[]>
   readonly quarantined: (limit: number) => Promise<readonly QuarantineRow[]>
+  /** Points that a destination refused; null when the row is none of these. */
+  readonly refused: (id: number) => Promise<RefusedRow | null>
+  /** These once more through it, one try; null likewise. */
+  readonly resend: (id: number) => Promise<ResendAnswer | null>
   /** False when there is no such row. */
   readonly discard: (id: number) => Promise<boolean>
   /** Prometheus text. */

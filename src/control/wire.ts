@@ -41,7 +41,8 @@ export type QuarantineJson = Omit<QuarantineRow, 'sample'> & {
   /** Base64. */
   readonly sample: string
 }
-export const quarantineJson = (row: QuarantineRow): QuarantineJson => ({
+type Row = QuarantineRow & { readonly refused?: unknown }
+export const quarantineJson = ({ refused: _, ...row }: Row): QuarantineJson => ({
   ...row,
   sample: Buffer.from(row.sample).toString('base64'),
 })

@@ -1,10 +1,9 @@
 /**
- * How long to wait after trouble, and the endless retry that waits by the injected clock.
- * Invariants: a wait is never longer than `retryAfterMsMax`; p-retry arms no timer of its own (its delay is 0 and the
- * wait happens inside its hook), so a simulated clock drives it.
+ * Why sessions end, and the endless retry that waits by the injected clock; how long says the breaker.
+ * Invariant: p-retry arms no timer of its own (its delay is 0 and the wait happens inside its hook), so a simulated
+ * clock drives it.
  */
 import pRetry from 'p-retry'
-import { backoffMsMax, backoffMsMin, helloIdleMs, retryAfterMsMax } from '../limits.ts'
 import type { Outcome, Seq } from '../model.ts'
 
 /** Why a session with the far side ended. A value: only p-retry's door makes an exception of it. */
@@ -21,22 +20,6 @@ export const textOfSetback = (setback: Setback): string =>
   setback.kind === 'rewind'
     ? `the far side holds ${setback.lane} only up to ${setback.after}: sending again from there`
     : setback.text
-
-/**
- * Full jitter over a doubling ceiling; what the far side asked for stands (clamped, and a tenth of jitter, so that a
- * fleet does not return as one); a person's matter is looked at once a minute; a rewind that
- * follows progress waits not
- * at all. `failures` counts the setbacks since the last committed answer.
- */
-export const waitMsAfter = (setback: Setback, failures: number, random: () => number): number => {
-  if (setback.kind === 'blocked') return helloIdleMs * (1 + random() / 10)
-  if (setback.kind === 'rewind' && failures === 0) return 0
-  if (setback.kind === 'later' && setback.afterMs !== undefined) {
-    const askedMs = Math.min(Math.max(setback.afterMs, backoffMsMin), retryAfterMsMax)
-    return Math.min(askedMs * (1 + random() / 10), retryAfterMsMax)
-  }
-  return random() * Math.min(backoffMsMax, backoffMsMin * 2 ** Math.min(failures, 30))
-}
 
 /**
  * Runs `session` until `signal` fires, each time after the wait `pause` takes. A session that

@@ -11,12 +11,13 @@
  * setback ends the session:
  * nothing more is sent, what is out has a moment to be answered, the rest is let go.
  * ## waiting / blocked
- * Later: full jitter, or what the far side asked for. Blocked: a person's matter, looked at once a minute, nothing is
- * dropped. Rewind: at once to greeting, where the cursor goes back.
+ * How long, and whether with one request or many afterwards, says the breaker (`breaker.ts`). Nothing is dropped.
+ * Rewind: at once to greeting, where the cursor goes back.
  * ## stopped
  * The signal fired. What was out and not answered is sent again at the next start: harmless.
  */
 import { aborted, type Host } from '../host.ts'
+import { createLearnedLimit } from '../learned-limit.ts'
 import { helloIdleMs } from '../limits.ts'
 import type {
   Destination,
@@ -35,16 +36,17 @@ import {
   sessionsUntil,
   settled,
   textOfSetback,
-  waitMsAfter,
 } from './backoff.ts'
 import { createBandwidth } from './bandwidth.ts'
+import { createBreaker } from './breaker.ts'
 import { createForwardLane, type ForwardLane, type LaneOptions } from './lane.ts'
 import { createReplays, type ReplayStatus, type Replays } from './replay.ts'
+import { createResends, type ResendAnswer } from './resend.ts'
 import { lanesLeft } from './routes.ts'
 import { createProgress, type ForwarderStatus } from './status.ts'
 import { createTurns } from './turns.ts'
 
-export type { ForwarderStatus, ReplayStatus }
+export type { ForwarderStatus, ReplayStatus, ResendAnswer }
 
 export interface ForwarderOptions extends LaneOptions {
   /** Where a destination that was never seen before starts. */
@@ -69,6 +71,8 @@ export interface Forwarder extends Service {
   readonly replay: (lane: string, fromUs: number, toUs: number) => Promise<ReplayStatus>
   readonly replays: () => readonly ReplayStatus[]
   readonly cancelReplay: (id: number) => Promise<boolean>
+  /** Points that it refused, once more; undefined when the quarantine has no such row of this destination. */
+  readonly resend: (id: number) => Promise<ResendAnswer | undefined>
 }
 
 interface LanePlace {
@@ -82,10 +86,18 @@ export const createForwarder = (parts: ForwarderParts): Forwarder => {
   const { spool, destination, host, options } = parts
   const reader = destination.name
   const lanes = new Map<string, ForwardLane>()
-  const progress = createProgress(host, reader)
+  const breaker = createBreaker(host.random)
+  const progress = createProgress(host, reader, breaker)
   const turns = createTurns()
   const bandwidth = createBandwidth(host.clock, options.bandwidthBytesPerSecond)
-  const learned = { bytesMax: options.bodyBytesMax, stored: 0, rejecting: 0 }
+  const limit = createLearnedLimit({
+    ...{ spool, key: `forward/${reader}/limit`, endpoint: destination.endpoint ?? '' },
+    bytesMax: options.bodyBytesMax,
+    onLearned: (bytesMax) => {
+      host.log.info('request_limit_learned', { destination: reader, bytesMax })
+    },
+  })
+  const learned = { limit, rejecting: 0 }
   const replays: Replays = createReplays({
     spool,
     destination,
@@ -93,20 +105,33 @@ export const createForwarder = (parts: ForwarderParts): Forwarder => {
     turns,
     host,
     lane: (name) => lanes.get(name),
-    bytesMax: () => learned.bytesMax,
+    bytesMax: limit.bytesMax,
     share: Math.max(0.01, 1 - options.liveShare),
   })
   /** What an answer said is forgotten; the next hello says more exactly what, where the far side keeps books. */
   const told = new Map<ForwardLane, Seq>()
-  /** Setbacks since the last committed answer. */
-  let failures = 0
+  let running: AbortSignal = AbortSignal.abort()
+  const resend = createResends({
+    ...{ spool, destination, host },
+    lane: (name) => {
+      const lane = lanes.get(name)
+      return lane === undefined ? undefined : { laneId: lane.laneId, acked: lane.cursor().backlog }
+    },
+    trouble: () => {
+      const { phase, text, hint } = progress.status()
+      if (phase === 'sending' && breaker.state() === 'closed') return undefined
+      return { text: text || `${reader} is ${phase}`, hint }
+    },
+  })
 
   const onStored = (lane: string, batch: SendBatch, lost: readonly PointsLost[]) => {
-    failures = 0
+    breaker.stored()
     progress.stored(lane, batch.items, lost)
   }
   const openLanes = async () => {
-    const laneParts = { spool, destination, bandwidth, turns, host, options, learned, onStored }
+    await limit.load()
+    const shared = { spool, destination, bandwidth, turns, host, options }
+    const laneParts = { ...shared, learned, breaker, onStored }
     for (const { lane, priority } of parts.lanes) {
       const cursor = await spool.openReader(lane, reader, options.from)
       const { id: laneId } = await laneNamed(spool, lane)
@@ -222,17 +247,18 @@ export const createForwarder = (parts: ForwarderParts): Forwarder => {
     return setback
   }
   const pause = async (setback: Setback, signal: AbortSignal): Promise<void> => {
-    const waitMs = waitMsAfter(setback, failures, host.random)
-    failures++
+    const waitMs = breaker.failed(setback)
     progress.setback(setback, textOfSetback(setback), waitMs)
     progress.pending(await spool.lanes())
     await host.clock.sleep(waitMs, signal)
+    breaker.trying()
   }
 
   return {
     name: `forwarder ${reader}`,
     run: async (signal) => {
       await openLanes()
+      running = signal
       await sessionsUntil(
         signal,
         () => session(signal),
@@ -244,6 +270,7 @@ export const createForwarder = (parts: ForwarderParts): Forwarder => {
     replay: replays.start,
     replays: replays.list,
     cancelReplay: replays.cancel,
+    resend: (id) => resend(id, running),
   }
 }
 

@@ -7,6 +7,7 @@
  * dropped: what is rejected for good is replaced by a tombstone first, which is then sent in its place.
  */
 import { aborted, type Host } from '../host.ts'
+import type { LearnedLimit } from '../learned-limit.ts'
 import type {
   Cursor,
   Destination,
@@ -20,6 +21,7 @@ import type {
 import type { SpoolPort } from '../spool-port.ts'
 import { firstSetback, follow, type Setback, settled } from './backoff.ts'
 import type { Bandwidth } from './bandwidth.ts'
+import type { Breaker } from './breaker.ts'
 import { pointsIn, runPump, type Stretch, seqLastOf, type Verdict, wireBytesOf } from './pump.ts'
 import type { Turns } from './turns.ts'
 
@@ -30,9 +32,7 @@ export interface LaneOptions {
 }
 /** What one destination's lanes share: what was learned of its limits, and whether it takes anything at all. */
 export interface Learned {
-  bytesMax: number
-  /** Batches stored since the limit last changed. */
-  stored: number
+  readonly limit: LearnedLimit
   /** Batches running that held something rejected for good. */
   rejecting: number
 }
@@ -44,6 +44,7 @@ export interface LaneParts {
   readonly host: Host
   readonly options: LaneOptions
   readonly learned: Learned
+  readonly breaker: Pick<Breaker, 'state'>
   readonly onStored: (lane: string, batch: SendBatch, lost: readonly PointsLost[]) => void
 }
 export interface ForwardLane {
@@ -59,8 +60,6 @@ export interface ForwardLane {
 export const rejectingBatchesMax = 3
 /** A live pump is worth having from so many batches behind. */
 const liveBehindSegments = 16
-/** Batches stored under a learned limit before a request twice as large is tried. */
-const batchesBetweenTries = 256
 
 export interface LaneRoute {
   readonly lane: string
@@ -89,7 +88,7 @@ export const createForwardLane = (parts: LaneParts, route: LaneRoute): ForwardLa
     acking = next.catch(() => undefined)
     return next
   }
-  const bytesMax = () => (learned.rejecting >= rejectingBatchesMax ? 1 : learned.bytesMax)
+  const bytesMax = () => (learned.rejecting >= rejectingBatchesMax ? 1 : learned.limit.bytesMax())
 
   const quarantine = async (
     rejected: readonly { readonly seq: Seq; readonly text: string }[],
@@ -110,21 +109,12 @@ export const createForwardLane = (parts: LaneParts, route: LaneRoute): ForwardLa
     }
     return { kind: 'end', end }
   }
-  const tooBig = (batch: SendBatch, after: Seq, limit: number | undefined, text: string) => {
+  const tooBig = async (batch: SendBatch, after: Seq, limit: number | undefined, text: string) => {
     const [only, second] = batch.items
     if (second === undefined && only?.type === 'segment')
-      return quarantine([{ seq: only.seq, text }], after)
-    const half = Math.floor(wireBytesOf(batch.items) / 2)
-    learned.bytesMax = Math.max(1, Math.min(half, limit ?? half))
-    learned.stored = 0
-    host.log.info('request_limit_learned', { destination: reader, bytesMax: learned.bytesMax })
+      return await quarantine([{ seq: only.seq, text }], after)
+    await learned.limit.tooBig(wireBytesOf(batch.items), limit)
     return { kind: 'again', after } as const
-  }
-  /** A limit may have been somebody's in between who is gone: try a larger request now and then. */
-  const widen = () => {
-    if (learned.bytesMax >= options.bodyBytesMax || ++learned.stored < batchesBetweenTries) return
-    learned.bytesMax = Math.min(options.bodyBytesMax, learned.bytesMax * 2)
-    learned.stored = 0
   }
   const settle =
     (front: boolean) =>
@@ -138,7 +128,7 @@ export const createForwardLane = (parts: LaneParts, route: LaneRoute): ForwardLa
           const lost = outcome.lost ?? []
           await ack(front, seqLastOf(batch.items.at(-1) as LaneItem), lost)
           parts.onStored(lane, batch, lost)
-          widen()
+          await learned.limit.taken()
           return { kind: 'taken' }
         }
         case 'smaller':
@@ -185,7 +175,8 @@ export const createForwardLane = (parts: LaneParts, route: LaneRoute): ForwardLa
       ...(front || live === null ? last : { upTo: live.start }),
       head,
       priority: route.priority,
-      requestsMax: options.requestsInFlight,
+      // A probe is one request: what is half open is not met with all that waits.
+      requestsMax: () => (parts.breaker.state() === 'closed' ? options.requestsInFlight : 1),
       share: () => Math.max(shareNow(), 0.01),
       bytesMax,
       batchOf: (items) => ({

@@ -33,7 +33,7 @@ export interface Stretch<End> {
   /** Last seq of the stretch; without it the pump follows the lane's head for ever. */
   readonly upTo?: Seq
   readonly head: Seq
-  readonly requestsMax: number
+  readonly requestsMax: () => number
   readonly share: () => number
   /** Of its lane: 0 goes first. */
   readonly priority: number
@@ -83,7 +83,8 @@ export const runPump = async <End>(
   let round = follow(cut)
   const turn = parts.turns.take(stretch.priority)
   const exhausted = () => stretch.upTo !== undefined && sent >= stretch.upTo
-  const full = () => closing || stop.aborted || exhausted() || flights.length >= stretch.requestsMax
+  const full = () =>
+    closing || stop.aborted || exhausted() || flights.length >= stretch.requestsMax()
 
   const timed = async (destination: Destination, batch: SendBatch, signal: AbortSignal) => {
     const startMs = parts.host.clock.monotonicMs()

@@ -156,7 +156,7 @@ export const createReplays = (parts: ReplayParts): Replays => {
         after: job.seqDone,
         upTo,
         head: upTo,
-        requestsMax: 1,
+        requestsMax: () => 1,
         share: () => parts.share,
         priority: priorityLast,
         bytesMax: () => 1,

@@ -6,6 +6,7 @@ import type { Host } from '../host.ts'
 import type { LaneItem, PointsLost, Seq } from '../model.ts'
 import type { LaneStatus } from '../spool-port.ts'
 import type { Setback } from './backoff.ts'
+import type { Breaker, BreakerState } from './breaker.ts'
 import { pointsIn, wireBytesOf } from './pump.ts'
 
 export interface ForwarderStatus {
@@ -15,6 +16,9 @@ export interface ForwarderStatus {
   readonly text: string
   readonly code: string
   readonly hint: string
+  readonly breaker: BreakerState
+  /** Setbacks since the last committed answer. */
+  readonly failures: number
   /** Wall clock of the last committed answer, 0 when none yet. */
   readonly lastAckUs: number
   readonly retryInMs: number | null
@@ -35,7 +39,13 @@ export interface ForwarderStatus {
 /** Rate over about this long. */
 const rateWindowMs = 10_000
 
-export const createProgress = (host: Pick<Host, 'clock' | 'log' | 'meter'>, reader: string) => {
+const breakerNumber: Readonly<Record<BreakerState, number>> = { closed: 0, half_open: 1, open: 2 }
+
+export const createProgress = (
+  host: Pick<Host, 'clock' | 'log' | 'meter'>,
+  reader: string,
+  breaker: Breaker,
+) => {
   const { clock, log, meter } = host
   const labels = { destination: reader }
   const lanes = new Map<string, { pendingPoints: number; ackedUs: number; heardMs: number }>()
@@ -63,14 +73,21 @@ export const createProgress = (host: Pick<Host, 'clock' | 'log' | 'meter'>, read
     rate = rate * keep + (points / rateWindowMs) * 1000
     rateAtMs = nowMs
   }
+  const showBreaker = () =>
+    meter.gauge('holdfast_destination_breaker', breakerNumber[breaker.state()], labels)
+  let logged = ''
   const wellAgain = () => {
     if (trouble.text === '') return
-    log.info('destination_reached', labels)
+    breaker.close()
+    showBreaker()
+    logged = ''
+    log.info('destination_reached', { ...labels, breaker: breaker.state() })
     trouble = { text: '', code: '', hint: '' }
   }
   return {
     phase: (next: ForwarderStatus['phase']) => {
       phase = next
+      showBreaker()
       if (next !== 'waiting') retryAtMs = null
     },
     sending: () => {
@@ -124,10 +141,13 @@ export const createProgress = (host: Pick<Host, 'clock' | 'log' | 'meter'>, read
       phase = setback.kind === 'blocked' ? 'blocked' : 'waiting'
       retryAtMs = clock.monotonicMs() + waitMs
       const { code, hint } = setback.kind === 'blocked' ? setback : { code: '', hint: '' }
-      if (text !== trouble.text) {
-        if (setback.kind === 'blocked') log.error('destination_blocked', { ...labels, code, text })
-        else log.warn('destination_waiting', { ...labels, text, waitMs: Math.round(waitMs) })
+      showBreaker()
+      const said = { ...labels, breaker: breaker.state(), text }
+      if (logged !== `${said.breaker} ${text}`) {
+        if (setback.kind === 'blocked') log.error('destination_blocked', { ...said, code, hint })
+        else log.warn('destination_waiting', { ...said, waitMs: Math.round(waitMs) })
       }
+      logged = `${said.breaker} ${text}`
       trouble = { text, code, hint }
       moveRate(0)
     },
@@ -137,6 +157,8 @@ export const createProgress = (host: Pick<Host, 'clock' | 'log' | 'meter'>, read
         destination: reader,
         phase,
         ...trouble,
+        breaker: breaker.state(),
+        failures: breaker.failures(),
         lastAckUs,
         retryInMs: retryAtMs === null ? null : Math.max(0, retryAtMs - clock.monotonicMs()),
         pointsPerSecond: rate,

@@ -26,6 +26,10 @@ export interface DestinationStatus {
   readonly name: string
   readonly type: string
   readonly state: 'connecting' | 'up' | 'retrying' | 'blocked'
+  /** Open: it failed again and again and is left alone for a while; half open: one request tries whether it is well. */
+  readonly breaker: 'closed' | 'open' | 'half_open'
+  /** Setbacks since the last committed answer. */
+  readonly failures: number
   readonly code: string
   readonly text: string
   readonly hint: string

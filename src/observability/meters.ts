@@ -86,6 +86,10 @@ export const meters: Readonly<Record<string, MeterDeclaration>> = {
   holdfast_points_acked_total: counter('Points acked by the far side.', 'destination'),
   holdfast_segments_acked_total: counter('Segments acked by the far side.', 'destination'),
   holdfast_destination_up: gauge('1 when the last exchange succeeded.', 'destination'),
+  holdfast_destination_breaker: gauge(
+    'Circuit breaker: 0 closed, 1 half open (a probe is out), 2 open (waits).',
+    'destination',
+  ),
   holdfast_destination_bytes_sent_total: counter('Bytes of bodies sent.', 'destination'),
   holdfast_destination_sends_total: counter('Sends by outcome.', 'destination', 'outcome'),
   holdfast_destination_send_duration_seconds: seconds('One send and its answer.', 'destination'),

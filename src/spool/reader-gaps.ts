@@ -165,8 +165,8 @@ export const dropReaderGaps = (state: SpoolState, lane: LaneState, reader: strin
 }
 
 /**
- * Inside a transaction: `count` points of one loss are another's from here on, or nobody's (`to` null). Returns how many
- * there were to move; the reader's sum of the lost is the caller's.
+ * Inside a transaction: `count` points of one loss are another's from here on, or nobody's (`to` null). Returns how
+ * many there were to move; the reader's sum of the lost is the caller's.
  */
 export const moveLost = (
   state: SpoolState,

@@ -262,7 +262,9 @@ test('file: what line protocol cannot say is counted in the header, the rest is 
   const { destination, log, folder } = rig
   const values = [1.5, Number.NaN, 'text with\nholdfast', 9_007_199_254_740_993n, true, -0]
   const item = log.add(values.map((value, at) => ({ name: 'm.v', timeUs: at, value })))
-  const lost = [{ seq: 1, reason: 'rejected', count: 1, source: 'm.v', timeUsMin: 1, timeUsMax: 1 }]
+  const refused = [{ why: 'value', text: 'line protocol cannot say this value', at: [1] }]
+  const where = { seq: 1, source: 'm.v', timeUsMin: 1, timeUsMax: 1 }
+  const lost = [{ ...where, reason: 'rejected', count: 1, refused }]
   assert.deepEqual(await destination.send(log.batch([item]), signal), { ...stored, lost })
   // Already written, and lost in this ack as in the one before.
   assert.deepEqual(await destination.send(log.batch([item]), signal), { ...stored, lost })

@@ -91,7 +91,16 @@ test('prometheus: what float64 and milliseconds hold comes back; the rest is lef
   ]
   const said = await rig.destination.send(rig.log.batch([rig.log.add(points)]), signal)
   const times = { timeUsMin: atUs(0), timeUsMax: atUs(7) }
-  const lost = [{ seq: 1, reason: 'rejected', count: 3, source: '', ...times }]
+  const refused = [
+    {
+      why: 'value',
+      text: 'Prometheus holds no integer as large as 9007199254740993',
+      at: [8],
+    },
+    { why: 'value', text: 'Prometheus holds no strings', at: [9] },
+    { why: 'time', text: 'a later point has the same millisecond', at: [10] },
+  ]
+  const lost = [{ seq: 1, reason: 'rejected', count: 3, source: '', ...times, refused }]
   assert.deepEqual(said, { ...stored, lost })
   assert.deepEqual(rig.leftOut, { value: 2, time: 1 })
   const held = new Map((await rig.samples()).map(([name, ms, value]) => [`${name}@${ms}`, value]))
@@ -137,7 +146,8 @@ test('prometheus: 10,000 points, one of them late: found, counted, the others st
   }))
   const item = log.add([...many, { name: 'm.late', timeUs: 500, value: 2 }])
   const times = { timeUsMin: atUs(500), timeUsMax: atUs(500) }
-  const lost = [{ seq: 2, reason: 'rejected', count: 1, source: 'm.late', ...times }]
+  const refused = [{ why: 'refused', text: 'out of order sample', at: [9_999] }]
+  const lost = [{ seq: 2, reason: 'rejected', count: 1, source: 'm.late', ...times, refused }]
   assert.deepEqual(await destination.send(log.batch([item]), signal), { ...stored, lost })
   assert.equal(await rig.arrived(), 10_001)
   assert.deepEqual(leftOut, { refused: 1 })

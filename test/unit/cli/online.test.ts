@@ -143,6 +143,42 @@ test('quarantine discard loses data: not without --yes', async () => {
   assert.equal((await it.ask('quarantine', 'discard', '8', '--yes')).code, exitCodes.failed)
 })
 
+test('quarantine show: each refused point, the reason, the remedy; a sample in full', async () => {
+  const it = await agent()
+  const { out } = await it.ask('quarantine', 'show', '9')
+  const [first, remedy, ...points] = out.trimEnd().split('\n')
+  assert.match(
+    String(first),
+    /^9 {2}\S+Z {2}north refused {2}3 points of raw seq 4 {2}refused: field type conflict$/,
+  )
+  assert.match(String(remedy), /holdfast quarantine resend 9/)
+  assert.match(
+    String(points[0]),
+    /^2026-11-21T00:00:00\.000007Z +plant\/a,line=3 +float +1\.5 +good/,
+  )
+  assert.match(String(points[1]), /"9007199254740993"/)
+  assert.equal(points.length, 3)
+  assert.equal(
+    JSON.parse((await it.ask('quarantine', 'show', '9', '--json')).out).refused.length,
+    3,
+  )
+  assert.match((await it.ask('quarantine', 'show', '7')).out, /\{"a":/)
+  assert.equal((await it.ask('quarantine', 'show', '8')).code, exitCodes.failed)
+})
+
+test('quarantine resend: what was delivered, what stays and why; exit 1 when anything stays', async () => {
+  const it = await agent()
+  const good = await it.ask('quarantine', 'resend', '9')
+  assert.deepEqual([good.code, good.out], [0, '9  3 points delivered\n'])
+  const both = await it.ask('quarantine', 'resend', '9', '10')
+  assert.equal(both.code, exitCodes.failed)
+  assert.match(both.out, /^9 .*\n10 {2}1 point delivered, 2 stay: still\. mend it\n$/)
+  assert.deepEqual(it.acts, ['resend 9', 'resend 9', 'resend 10'])
+  assert.equal((await it.ask('quarantine', 'resend')).code, exitCodes.usage)
+  const none = await it.ask('quarantine', 'resend', '--destination', 'north')
+  assert.match(none.err, /north has refused nothing/)
+})
+
 test('replay: a range, a dry run, a cancel; a wrong time is exit 2 and asks nothing', async () => {
   const it = await agent()
   const range = ['--from', '2026-11-21T02:00:00Z', '--to', '2026-11-21T02:59:59.5+01:00']

@@ -55,9 +55,16 @@ test('acts: replay, cancel, discard, reload, seal', async () => {
   ])
   assert.deepEqual(await it.client.post('/v1/replay/cancel', { id: 'r1' }), { cancelled: true })
   assert.deepEqual(await it.client.post('/v1/quarantine/7/discard'), { discarded: true })
+  const points = await it.client.get<{ refused: { value: unknown }[] }>('/v1/quarantine/9')
+  assert.deepEqual(
+    points.refused.map(({ value }) => value),
+    [1.5, '9007199254740993', 'NaN'],
+  )
+  const sent = { delivered: 3, refused: 0, text: '', hint: '' }
+  assert.deepEqual(await it.client.post('/v1/quarantine/9/resend'), sent)
   assert.deepEqual(await it.client.post('/v1/reload'), { changed: false, text: 'nothing changed' })
   assert.deepEqual(await it.client.post('/v1/seal'), { sealed: true })
-  assert.deepEqual(it.acts, ['discard 7', 'seal'])
+  assert.deepEqual(it.acts, ['discard 7', 'resend 9', 'seal'])
 })
 
 test('wrong questions are refused with a code, and do nothing', async () => {
@@ -76,6 +83,8 @@ test('wrong questions are refused with a code, and do nothing', async () => {
   await assert.rejects(post('/v1/replay/cancel', { id: 'r2' }), refusal('HF-X404'))
   await assert.rejects(post('/v1/quarantine/8/discard'), refusal('HF-X404'))
   await assert.rejects(post('/v1/quarantine/x/discard'), refusal('HF-X006'))
+  await assert.rejects(it.client.get('/v1/quarantine/8'), refusal('HF-X404'))
+  await assert.rejects(post('/v1/quarantine/8/resend'), refusal('HF-X404'))
   await assert.rejects(it.client.get('/v1/gaps?limit=0'), refusal('HF-X006'))
   await assert.rejects(it.client.get('/v1/gaps?limt=1'), refusal('HF-X006'))
   await assert.rejects(it.client.get('/v2/status'), refusal('HF-X404'))

@@ -86,6 +86,7 @@ export const status: AgentStatus = {
       name: 'north',
       type: 'relay',
       state: 'up',
+      ...{ breaker: 'closed', failures: 0 },
       code: '',
       text: '',
       hint: '',
@@ -144,6 +145,19 @@ export const createView = (answer: Partial<AgentView> = {}): Recorded => {
         ...({ destination: '', why: '', points: 0 } as const),
       },
     ],
+    refused: async (id) =>
+      id === 9
+        ? {
+            ...{ id, lane: 'raw', seq: 4, reason: 'rejected', source: '', atUs: nowUs },
+            ...{ text: 'field type conflict', sample: new Uint8Array(0) },
+            ...{ destination: 'north', why: 'refused', points: tapped.length, refused: tapped },
+          }
+        : null,
+    resend: async (id) => {
+      acts.push(`resend ${id}`)
+      if (id === 9 || id === 7) return { delivered: 3, refused: 0, text: '', hint: '' }
+      return id === 10 ? { delivered: 1, refused: 2, text: 'still', hint: 'mend it' } : null
+    },
     discard: async (id) => {
       acts.push(`discard ${id}`)
       return id === 7

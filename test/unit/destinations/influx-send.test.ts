@@ -71,7 +71,12 @@ test('what line protocol cannot say is lost, told here once and there each time 
   const item = log.add(odd)
   const outcome = await send(log.batch([item]), signal)
   const loss = { seq: 1, reason: 'rejected', count: 3, source: '', timeUsMin: 1, timeUsMax: 3 }
-  assert.deepEqual(outcome, { ...stored, lost: [loss] })
+  const refused = [
+    { why: 'value', text: 'NaN is no number it holds', at: [0] },
+    { why: 'value', text: 'Infinity is no number it holds', at: [1] },
+    { why: 'name', text: 'line protocol cannot say the name "bad\\nname.v" or its tags', at: [3] },
+  ]
+  assert.deepEqual(outcome, { ...stored, lost: [{ ...loss, refused }] })
   const fields = `count=3i,seq=1i,seq_last=1i,from_us=1i,to_us=3i,epoch="${item.epoch}"`
   const sent = [
     ['m,plant=north v=2 4'],
@@ -164,7 +169,10 @@ test('whichever lines are refused: the others are written, those are counted', a
       assert.equal(written.size, 401 - bad.length)
       const loss = { seq: 2, reason: 'rejected', count: bad.length, source: 'm.v' }
       const times = { timeUsMin: Math.min(...bad), timeUsMax: Math.max(...bad) }
-      assert.deepEqual(outcome.lost ?? [], bad.length === 0 ? [] : [{ ...loss, ...times }])
+      const at = [...bad].sort((one, other) => one - other)
+      const named = [{ why: 'refused', text: 'conflict', at }]
+      const lost = [{ ...loss, ...times, refused: named }]
+      assert.deepEqual(outcome.lost ?? [], bad.length === 0 ? [] : lost)
       assert.equal(told[0]?.count, bad.length === 0 ? undefined : bad.length)
     }),
     { numRuns: 50 },

@@ -11,6 +11,8 @@ export interface Script {
   send?: (batch: SendBatch, nth: number) => Outcome | 'lost' | undefined
   standing?: (nth: number) => Standing | undefined
   delayMs?: number
+  /** Asked when a forwarder is built. */
+  endpoint?: () => string
 }
 
 export const createTrial = (script: Script = {}, options: Partial<ForwarderOptions> = {}) => {
@@ -77,11 +79,11 @@ export const createTrial = (script: Script = {}, options: Partial<ForwarderOptio
     },
     [Symbol.asyncDispose]: async () => {},
   }
-  const stop = new AbortController()
+  let stop = new AbortController()
   const build = () =>
     createForwarder({
       spool: memory.spool,
-      destination,
+      destination: { ...destination, endpoint: script.endpoint?.() ?? 'https://far' },
       lanes: [{ lane: 'raw', priority: 5 }],
       options: {
         from: 'oldest',
@@ -127,6 +129,7 @@ export const createTrial = (script: Script = {}, options: Partial<ForwarderOptio
     },
     stop: async () => {
       stop.abort()
+      stop = new AbortController()
       return await time.run(() => ended !== undefined, time.nowMs() + 60_000)
     },
     drained: () => memory.cursor('far').backlog,

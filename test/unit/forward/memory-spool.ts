@@ -1,7 +1,7 @@
 /** The part of a spool that forwarding sees, in memory: a model small enough to be right at a glance. */
 import { Failure } from '../../../src/errors.ts'
 import type { Cursor, LaneItem } from '../../../src/model.ts'
-import type { LaneStatus, SpoolPort } from '../../../src/spool-port.ts'
+import type { LaneStatus, RefusedRow, SpoolPort } from '../../../src/spool-port.ts'
 
 export const epoch = '0'.repeat(32)
 export const segmentOf = (seq: number, size = 100, timeUs = seq * 1_000_000): LaneItem => ({
@@ -15,6 +15,8 @@ export const segmentOf = (seq: number, size = 100, timeUs = seq * 1_000_000): La
 })
 
 export const createMemorySpool = (lane = 'raw') => {
+  const refused = new Map<number, RefusedRow>()
+  const resent: { readonly id: number; readonly places: readonly number[] }[] = []
   const items = new Map<number, LaneItem>()
   const kept = new Map<string, Uint8Array>()
   const cursors = new Map<string, Cursor>()
@@ -96,6 +98,20 @@ export const createMemorySpool = (lane = 'raw') => {
       const gap = { reason, count: 10, source: '', timeUsMin: 0, timeUsMax: 0 }
       items.set(seq, { type: 'tombstone', seq, seqLast: seq, epoch, gap })
     },
+    refused: async (id) => refused.get(id) ?? null,
+    resendable: async (id) => {
+      const row = refused.get(id)
+      if (row === undefined) return null
+      const item = segmentOf(row.seq)
+      return item.type === 'segment' ? { ...item, pointCount: row.points } : null
+    },
+    resent: async (id, _, again) => {
+      const places = again.flatMap(({ at }) => at)
+      const points = refused.get(id)?.points ?? 0
+      resent.push({ id, places })
+      refused.delete(id)
+      return { delivered: points - places.length, refused: places.length }
+    },
     lanes: async () => [status()],
     kept: async (key) => kept.get(key) ?? null,
     keep: async (all) => {
@@ -119,6 +135,14 @@ export const createMemorySpool = (lane = 'raw') => {
   }
   return {
     spool: spool as SpoolPort,
+    kept,
+    resent,
+    /** Points of a segment that this destination refused. */
+    refuse: (id: number, destination: string, seq: number, points: number) => {
+      const words = { reason: 'rejected', why: 'refused', text: 'conflict', source: '' } as const
+      const row = { ...words, id, destination, lane, seq, points, atUs: 0, refused: [] }
+      refused.set(id, { ...row, sample: new Uint8Array(0) })
+    },
     item: (seq: number) => items.get(seq),
     cursor: (reader: string) => cursorOf(reader),
     waiting: () => wakers.size,

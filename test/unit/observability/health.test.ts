@@ -29,6 +29,7 @@ const north: DestinationStatus = {
   name: 'north',
   type: 'relay',
   state: 'up',
+  ...{ breaker: 'closed', failures: 0 },
   code: '',
   text: '',
   hint: '',
