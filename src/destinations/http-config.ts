@@ -1,5 +1,6 @@
 /** What the configurations of HTTP destinations share. */
 import { z } from 'zod'
+import { duration } from '../units.ts'
 
 const isHere = (name: string) =>
   name === 'localhost' || name === '[::1]' || /^127(?:\.\d+){3}$/.test(name)
@@ -22,15 +23,32 @@ export const tlsSchema = z
   .prefault({})
   .describe('TLS 1.3; changed files are taken without a restart')
 
+/** Of every HTTP server that is written to. */
+export const httpShape = {
+  url: urlSchema.describe('Address of the server; http only to this machine'),
+  token: textSchema().optional().describe('API token, where the product takes one'),
+  username: textSchema().optional().describe('With password, where the product takes them'),
+  password: textSchema().optional().describe('A reference to a secret'),
+  tls: tlsSchema,
+  request_timeout: duration().prefault('30s').describe('Then a request is sent again'),
+}
+const httpSchema = z.strictObject(httpShape)
+export type HttpConfig = z.output<typeof httpSchema>
+type Login = Pick<HttpConfig, 'token' | 'username' | 'password'>
+
+/** Says which key is wrong, and why. */
+export const checkLogin = (
+  { token, username, password }: Login,
+  miss: (key: string, why: string) => void,
+): void => {
+  if ((username === undefined) !== (password === undefined))
+    miss('username', 'and password belong together')
+  if (token !== undefined && username !== undefined)
+    miss('token', 'cannot be used beside a username: one of them logs in')
+}
+
 /** `Authorization` of user and password, or of a token; nothing of neither. */
-export const authorizationOf = (
-  given: {
-    readonly token?: string | undefined
-    readonly username?: string | undefined
-    readonly password?: string | undefined
-  },
-  scheme = 'Bearer',
-): Record<string, string> => {
+export const authorizationOf = (given: Login, scheme = 'Bearer'): Record<string, string> => {
   const { token, username, password } = given
   if (token !== undefined) return { authorization: `${scheme} ${token}` }
   if (username === undefined) return {}

@@ -2,15 +2,12 @@
  * Segments as lines: dictionary indexes become measurements, tags and fields.
  *
  * Invariants: what a dialect cannot hold is told to the caller, and never written almost right; the lines of a segment
- * come in its own order, so that of two points of one time the later stands; the series held in memory are those of one
- * epoch, and of others as long as all are at most `seriesMax`.
+ * come in its own order, so that of two points of one time the later stands.
  */
 import { valueAt } from '../batch.ts'
 import { openSegment } from '../codec/segment.ts'
-import { dictionaryEntriesPerRequestMax, seriesMax } from '../limits.ts'
 import type { EpochId, Kind, PointBatch, SeriesEntry } from '../model.ts'
 import { lineValue } from '../protocol/line-write.ts'
-import type { DestinationDeps } from './destination.ts'
 import { type InfluxDialect, kindColumns, lineStartOf } from './influx-dialects.ts'
 
 export interface SeriesLine {
@@ -20,55 +17,17 @@ export interface SeriesLine {
   readonly why: string
 }
 
-export interface SeriesLines {
-  /** The first `length` series of an epoch, or undefined when the spool does not hold them. */
-  readonly of: (epoch: EpochId, length: number) => Promise<readonly SeriesLine[] | undefined>
-}
-export const createSeriesLines = (
-  spool: Pick<DestinationDeps['spool'], 'dictionary'>,
+/** What the lines of a series begin with. */
+export const seriesLineOf = (
   dialect: InfluxDialect,
   table: string,
-): SeriesLines => {
-  const seriesLineOf = (entry: SeriesEntry): SeriesLine => {
-    const line = lineStartOf(dialect, table, entry)
-    const { name } = entry
-    return 'start' in line
-      ? { name, start: line.start, why: '' }
-      : { name, start: undefined, ...line }
-  }
-  const epochs = new Map<EpochId, SeriesLine[]>()
-  let tail: Promise<unknown> = Promise.resolve()
-
-  const forgetOthers = (epoch: EpochId) => {
-    let held = 0
-    for (const lines of epochs.values()) held += lines.length
-    for (const [other, lines] of epochs) {
-      if (held <= seriesMax) return
-      if (other === epoch) continue
-      epochs.delete(other)
-      held -= lines.length
-    }
-  }
-  const load = async (epoch: EpochId, length: number) => {
-    const lines = epochs.get(epoch) ?? []
-    epochs.delete(epoch)
-    epochs.set(epoch, lines)
-    while (lines.length < length) {
-      const more = await spool.dictionary(epoch, lines.length, dictionaryEntriesPerRequestMax)
-      if (more.length === 0) return undefined
-      for (const entry of more) lines.push(seriesLineOf(entry))
-    }
-    forgetOthers(epoch)
-    return lines
-  }
-  return {
-    of: (epoch, length) => {
-      // One at a time: two would append the same entries twice.
-      const loaded = tail.then(() => load(epoch, length))
-      tail = loaded.catch(() => undefined)
-      return loaded
-    },
-  }
+  entry: SeriesEntry,
+): SeriesLine => {
+  const line = lineStartOf(dialect, table, entry)
+  const { name } = entry
+  return 'start' in line
+    ? { name, start: line.start, why: '' }
+    : { name, start: undefined, ...line }
 }
 
 export interface OpenedSegment {

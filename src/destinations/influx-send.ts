@@ -8,20 +8,22 @@
  */
 import { isFailure, textOf } from '../errors.ts'
 import type { Host } from '../host.ts'
+import { createLearnedLimit } from '../learned-limit.ts'
 import type { Kind, Outcome, PointBatch, Rejection, Segment, SendBatch, Seq } from '../model.ts'
 import type { DestinationDeps } from './destination.ts'
 import { type InfluxDialect, tableDefault } from './influx-dialects.ts'
 import {
-  createSeriesLines,
   type LineSink,
   openForLines,
   type SeriesLine,
+  seriesLineOf,
   writeLines,
 } from './influx-lines.ts'
 import { createLosses, createLossTeller, gapLines, type Losses } from './influx-losses.ts'
 import { type InfluxReading, influxCodes } from './influx-outcome.ts'
 import { createTypePins } from './influx-pins.ts'
 import { blocked, later } from './relay-outcome.ts'
+import { createSeriesCache } from './series-cache.ts'
 
 type Setback = Extract<Outcome, { kind: 'later' | 'blocked' | 'smaller' }>
 export interface SenderParts {
@@ -31,6 +33,8 @@ export interface SenderParts {
   readonly table?: string
   /** Lines of one request, uncompressed. */
   readonly bytesMax: number
+  /** Where they go: a learned limit holds for that place. */
+  readonly endpoint: string
   /** One write; never rejects for trouble on the way. */
   readonly post: (lines: readonly string[], signal: AbortSignal) => Promise<InfluxReading>
 }
@@ -40,7 +44,6 @@ const linesMax = 10_000
 const refusedMax = 100
 /** A server that took nothing yet and refused so many is itself what is wrong. */
 const refusedAtFirstMax = 10
-const requestsBetweenTries = 256
 
 interface Sending {
   readonly lane: string
@@ -70,18 +73,19 @@ const noLines = (): Lines => ({ texts: [], at: [], runs: [], bytes: 0 })
 export const createInfluxSender = (parts: SenderParts) => {
   const { deps, post } = parts
   const { host, name: destination } = deps
-  const series = createSeriesLines(deps.spool, parts.dialect, parts.table ?? tableDefault)
-  let bytesMax = parts.bytesMax
-  let requests = 0
+  const table = parts.table ?? tableDefault
+  const series = createSeriesCache(deps.spool, (entry) => seriesLineOf(parts.dialect, table, entry))
+  const limit = createLearnedLimit({
+    ...{ spool: deps.spool, key: `destinations/${destination}/limit`, endpoint: parts.endpoint },
+    bytesMax: parts.bytesMax,
+    onLearned: (bytesMax) => {
+      host.log.info('request_limit_learned', { destination, bytesMax })
+    },
+  })
+  let loading: Promise<void> | undefined
   const tell = createLossTeller(host, destination)
   const pins = createTypePins(host.clock)
 
-  /** A limit may have been somebody's in between who is gone. */
-  const widen = () => {
-    if (bytesMax >= parts.bytesMax || ++requests < requestsBetweenTries) return
-    bytesMax = Math.min(parts.bytesMax, bytesMax * 2)
-    requests = 0
-  }
   const refusesAll = (text: string): Setback =>
     blocked(
       influxCodes.refusesAll,
@@ -149,7 +153,7 @@ export const createInfluxSender = (parts: SenderParts) => {
     switch (said.kind) {
       case 'taken':
         sending.taken += which.length
-        widen()
+        await limit.taken()
         return undefined
       case 'too-old':
         for (const line of which) lose(sending, lines, line, 'retention', said.text)
@@ -161,9 +165,7 @@ export const createInfluxSender = (parts: SenderParts) => {
       case 'too-big': {
         if (which.length === 1) return refuse(sending, lines, first, said.text)
         const bytes = texts.reduce((sum, one) => sum + one.length + 1, 0)
-        bytesMax = Math.max(1, Math.min(bytesMax, bytes >> 1))
-        requests = 0
-        host.log.info('request_limit_learned', { destination, bytesMax })
+        await limit.tooBig(bytes)
         // Never "smaller" for a single segment, which would be given up: its lines can be cut.
         return sending.segments > 1 ? { kind: 'smaller', text: said.text } : await halves()
       }
@@ -191,7 +193,7 @@ export const createInfluxSender = (parts: SenderParts) => {
         sending.losses.add({ why, text, seq, at, series, timeUs: points.timeUs[at] as number })
       },
     }
-    const full = () => lines.texts.length >= linesMax || lines.bytes >= bytesMax
+    const full = () => lines.texts.length >= linesMax || lines.bytes >= limit.bytesMax()
     for (let next = 0; next < points.count; ) {
       lines.runs.push({ from: lines.texts.length, seq, points, names })
       next = writeLines(points, names, parts.dialect, next, sink, full)
@@ -215,6 +217,8 @@ export const createInfluxSender = (parts: SenderParts) => {
   }
 
   return async (batch: SendBatch, signal: AbortSignal): Promise<Outcome> => {
+    loading ??= limit.load()
+    await loading
     const segments = batch.items.filter((item) => item.type === 'segment')
     const losses = createLosses()
     const { lane, replay } = batch

@@ -1,6 +1,6 @@
 /**
  * `type: prometheus`: remote write 1.0 to Prometheus or whatever takes it. Only the config and the wiring stand here:
- * `prometheus-send.ts` cuts and searches, `prometheus-outcome.ts` reads answers, `relay-http.ts` carries.
+ * `prometheus-send.ts` cuts and searches, `prometheus-outcome.ts` reads answers, `http-exchange.ts` carries.
  *
  * Invariants: HTTPS, except to this machine itself; certificates are always verified; unless the server takes samples
  * out of order, a lane's samples are sent in order, one request at a time.
@@ -9,22 +9,13 @@ import { z } from 'zod'
 import { snappyCompress } from '../codec/snappy.ts'
 import type { Destination } from '../model.ts'
 import { encodeWriteRequest, type Sample, selectorOf } from '../protocol/remote-write.ts'
-import { openTlsFiles } from '../tls.ts'
 import { duration } from '../units.ts'
 import { type DestinationDeps, defineDestination } from './destination.ts'
-import { authorizationOf, textSchema, tlsSchema, urlSchema } from './http-config.ts'
+import { authorizationOf, checkLogin, httpShape, urlSchema } from './http-config.ts'
+import { createHttpExchange } from './http-exchange.ts'
 import { type LinkTarget, unwell, well } from './link.ts'
-import {
-  type PrometheusReading,
-  type PrometheusSetback,
-  readHeld,
-  readPrometheusReply,
-} from './prometheus-outcome.ts'
+import { type PrometheusReading, readHeld, readPrometheusReply } from './prometheus-outcome.ts'
 import { createPrometheusSender } from './prometheus-send.ts'
-import { createHttpTransport } from './relay-http.ts'
-import { later } from './relay-outcome.ts'
-import type { RelayReply } from './relay-transport.ts'
-import { troubleOf } from './relay-trouble.ts'
 
 /** Segments of one send: about 50,000 points. */
 const segmentBytesOfSend = 64 * 1024
@@ -33,25 +24,18 @@ const writePath = '/api/v1/write'
 const prometheusConfig = z
   .strictObject({
     type: z.literal('prometheus'),
+    ...httpShape,
     url: urlSchema.describe(
       'Address of the server without /api/v1/write; http only to this machine',
     ),
-    token: textSchema().optional().describe('Bearer token'),
-    username: textSchema().optional().describe('Basic authentication'),
-    password: textSchema().optional().describe('A reference to a secret'),
-    tls: tlsSchema,
     out_of_order_window: duration()
       .prefault('0s')
       .describe('What out_of_order_time_window is there; 0s sends strictly in order'),
-    request_timeout: duration().prefault('30s').describe('Then a request is sent again'),
   })
   .superRefine((config, context) => {
-    const miss = (message: string) =>
-      context.addIssue({ code: 'custom', path: ['username'], message })
-    if ((config.username === undefined) !== (config.password === undefined))
-      miss('and password belong together')
-    if (config.token !== undefined && config.username !== undefined)
-      miss('cannot be used beside a token')
+    checkLogin(config, (key, message) => {
+      context.addIssue({ code: 'custom', path: [key], message })
+    })
   })
 type PrometheusConfig = z.output<typeof prometheusConfig>
 
@@ -65,39 +49,13 @@ const bodyOf = (samples: readonly Sample[]) => snappyCompress(encodeWriteRequest
 
 const create = (deps: DestinationDeps, config: PrometheusConfig): Destination => {
   const { host } = deps
-  const { url } = config
-  const tls = openTlsFiles(config.tls, host, { watch: true })
-  const http = createHttpTransport({ url, tls, host, sign: false })
-  let answered = false
-  const exchange = async (
-    path: string,
-    headers: Readonly<Record<string, string>>,
-    body: Uint8Array,
-    signal: AbortSignal,
-  ): Promise<{ readonly reply: RelayReply } | { readonly trouble: PrometheusSetback }> => {
-    try {
-      const request = { path, headers, body, timeoutMs: config.request_timeout }
-      const reply = await http.transport(request, signal)
-      answered = true
-      return { reply }
-    } catch (error) {
-      if (signal.aborted) return { trouble: later('given up') }
-      const trouble = troubleOf(error, {
-        authority: url.host,
-        nowUs: host.clock.nowUs(),
-        certificateExpiresAtUs: tls.expiresAtUs(),
-        answered: answered || tls.expiresAtUs() === null,
-      })
-      // Not every filesystem tells of changes: look for mended files where certificates may be it.
-      if (trouble.kind === 'blocked') tls.reload()
-      return { trouble }
-    }
-  }
+  const http = createHttpExchange(host, config)
   const post = async (
     samples: readonly Sample[],
     signal: AbortSignal,
   ): Promise<PrometheusReading> => {
-    const got = await exchange(writePath, writeHeaders(config), bodyOf(samples), signal)
+    const request = { path: writePath, headers: writeHeaders(config), body: bodyOf(samples) }
+    const got = await http.ask(request, signal)
     if ('trouble' in got) return { kind: 'setback', setback: got.trouble }
     return readPrometheusReply(got.reply, host.clock.nowUs())
   }
@@ -109,20 +67,18 @@ const create = (deps: DestinationDeps, config: PrometheusConfig): Destination =>
       ...authorizationOf(config),
     }
     const body = Buffer.from(form.toString(), 'utf8')
-    const got = await exchange('/api/v1/query', headers, body, signal)
+    const got = await http.ask({ path: '/api/v1/query', headers, body }, signal)
     return 'trouble' in got ? got.trouble : readHeld(got.reply, ms)
   }
   return {
     name: deps.name,
     type: 'prometheus',
+    endpoint: `${config.url.origin}${writePath}`,
     bodyBytesMax: segmentBytesOfSend,
     inOrder: config.out_of_order_window === 0,
     standing: async () => ({ kind: 'unknown' }),
     send: createPrometheusSender({ deps, post, held }),
-    [Symbol.asyncDispose]: async () => {
-      await http.close()
-      tls[Symbol.dispose]()
-    },
+    [Symbol.asyncDispose]: http.close,
   }
 }
 

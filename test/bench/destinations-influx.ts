@@ -29,6 +29,7 @@ const encode = async (compress: boolean) => {
     deps: { name: 'influx', agent: 'bench', spool: log.spool, host: createSystemHost({}) },
     dialect: influxDialects.influxdb1,
     bytesMax: 1024 * 1024,
+    endpoint: 'x',
     post: async (lines) => {
       const body = Buffer.from(`${lines.join('\n')}\n`)
       bytes += compress ? gzipSync(body, { level: 3 }).length : body.length

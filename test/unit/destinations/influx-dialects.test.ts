@@ -83,6 +83,7 @@ const written = async (
     deps: { name: 'influx', agent: 'gw-7', spool: log.spool, host: createSystemHost({}) },
     dialect: influxDialects[dialect],
     bytesMax: 1 << 20,
+    endpoint: 'x',
     post: async (lines) => {
       requests.push(...lines)
       return { kind: 'taken' }

@@ -33,6 +33,7 @@ const setUp = (
     deps: { name: 'influx', agent: 'gw-7', spool: log.spool, host },
     dialect: influxDialects.influxdb1,
     bytesMax,
+    endpoint: 'x',
     post: async (lines) => {
       requests.push(lines)
       return answer(lines)
