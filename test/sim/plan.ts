@@ -154,7 +154,7 @@ export const drawPlan = (seed: number): Plan => {
       segmentPointsMax: chance.pick([4, 10, 40]),
       policy: chance.hit(tight ? 0.6 : 0.3) ? ('drop_oldest' as const) : ('block' as const),
     })),
-    spoolBytesMax: reserve + (tight ? chance.int(170, 260) * 1024 : 64 * reserve),
+    spoolBytesMax: reserve + (tight ? chance.int(174, 264) * 1024 : 64 * reserve),
     keepSentMs: chance.pick([0, 2_000, 3_600_000]),
     commitWindowMs: chance.pick([0, 20, 100]),
     requestsInFlight: chance.int(1, 4),
