@@ -89,6 +89,14 @@ export const openSource = (path: string, environment: Environment): Source | Con
       hint: `chmod 600 ${path}, or refer to it with \${file:/path}, \${env:NAME} or \${cred:NAME}`,
       path: resolved.literal[0] ?? [],
     })
+  for (const one of resolved.inUrl)
+    troubles.push({
+      code: 'HF-C044',
+      text: 'a password stands in the URL',
+      hint: 'write it under "password" beside it, as ${file:/path}, ${env:NAME} or ${cred:NAME}',
+      path: one,
+      on: 'value',
+    })
   return {
     text,
     digest: createHash('sha256').update(bytes).digest('hex'),

@@ -18,6 +18,8 @@ export interface Resolved {
   readonly secrets: readonly string[]
   /** Where secrets stand literally in the file. */
   readonly literal: readonly Path[]
+  /** Addresses with a password written into them. */
+  readonly inUrl: readonly Path[]
   readonly troubles: readonly Trouble[]
 }
 
@@ -32,6 +34,8 @@ export const isSecretPath = (path: Path): boolean => isSecretName(nameOf(path))
 /** `url` and `username` may refer to secrets, but a literal one there is none. */
 const mayRefer = (path: Path) =>
   isSecretPath(path) || /^(url|urls|database|username|user)$/.test(nameOf(path))
+
+const literalPassword = /^[a-z][a-z0-9+.-]{0,15}:\/\/[^\s/@:]{0,256}:(?!\$\{)([^\s/@]{1,256})@/i
 
 const readSecret = (path: string): string => {
   if (statSync(path).size > secretBytesMax) throw new Error(`${path} is larger than 64 KiB`)
@@ -68,6 +72,7 @@ const lookUp = (text: string, environment: Environment): string => {
 export const resolveSecrets = (root: unknown, environment: Environment): Resolved => {
   const secrets: string[] = []
   const literal: Path[] = []
+  const inUrl: Path[] = []
   const troubles: Trouble[] = []
   const orTrouble = (work: () => string, path: Path): string => {
     try {
@@ -79,6 +84,11 @@ export const resolveSecrets = (root: unknown, environment: Environment): Resolve
   }
   const leaf = (text: string, path: Path): string => {
     const name = nameOf(path)
+    const [, password] = mayRefer(path) ? (literalPassword.exec(text) ?? []) : []
+    if (password !== undefined && !isSecretPath(path)) {
+      secrets.push(password)
+      inUrl.push(path)
+    }
     if (!text.includes('${')) {
       if (isSecretPath(path) && text !== '') {
         secrets.push(text)
@@ -116,5 +126,5 @@ export const resolveSecrets = (root: unknown, environment: Environment): Resolve
       Object.entries(value).map(([name, one]) => [name, walk(one, [...path, name])]),
     )
   }
-  return { value: walk(root, []), secrets, literal, troubles }
+  return { value: walk(root, []), secrets, literal, inUrl, troubles }
 }

@@ -1,6 +1,7 @@
 /**
- * What an answer to a remote write means; pure. Invariants: only 204 is an ack; a refusal says neither which sample is
- * meant nor that it is not there already; what is not understood is `later`; what only a person can mend is `blocked`.
+ * What an answer to a remote write means; pure. Invariants: an ack is a 2xx without a page (`isAck`); a refusal says
+ * neither which sample is meant nor that it is not there already; what is not understood is `later`; what only a person
+ * can mend is `blocked`.
  */
 import type { Outcome } from '../model.ts'
 import { blocked, later } from './relay-outcome.ts'
@@ -26,18 +27,31 @@ export const lateHint =
   'It takes samples only in order and near its newest: set storage.tsdb.out_of_order_time_window there to the ' +
   'longest outage, and out_of_order_window here. Nothing was dropped; see docs/operate/destinations.md.'
 
+/** Only a receiver says these: its highest version, and what it has written (remote write 2.0). */
+const receiverHeaders = [
+  'x-prometheus-remote-write-version',
+  'x-prometheus-remote-write-samples-written',
+] as const
+/**
+ * Remote write 1.0: success is any 2xx, and its body should be empty. A captive portal says 200 too, but to show its
+ * page: so a body is believed only beside a receiver's own header, and a page never.
+ */
+const isAck = ({ status, headers, body }: RelayReply, isPage: boolean): boolean =>
+  status >= 200 &&
+  status < 300 &&
+  !isPage &&
+  (body.length === 0 || receiverHeaders.some((name) => headers[name] !== undefined))
+
 const textMax = 300
-export const readPrometheusReply = (
-  { status, headers, body }: RelayReply,
-  nowUs: number,
-): PrometheusReading => {
-  if (status === 204) return { kind: 'taken' }
+export const readPrometheusReply = (reply: RelayReply, nowUs: number): PrometheusReading => {
+  const { status, headers, body } = reply
   const isPage = headers['content-type']?.startsWith('text/html') === true
+  if (isAck(reply, isPage)) return { kind: 'taken' }
   const said = Buffer.from(body).toString('utf8').replace(/\s+/g, ' ').trim().slice(0, textMax)
   const text = `HTTP ${status}: ${isPage ? 'a web page' : said}`
   const setback = (one: PrometheusSetback): PrometheusReading => ({ kind: 'setback', setback: one })
   if (status < 400)
-    return setback(later(`${text}; a write is answered with 204: a captive portal?`))
+    return setback(later(`${text}; a write is answered without a body: a captive portal?`))
   if (status === 413) return { kind: 'too-big', text }
   if (status === 401 || status === 403 || status === 407) {
     const hint = 'Check token, or username and password, and that they may write.'

@@ -159,10 +159,26 @@ const writeConfigs = async (
       listen: `127.0.0.1:${regionPort}`,
       state_dir: join(folder, 'region'),
       tls: { ca: tls.ca, ...tls.server },
-      ...(options.database ? { database: { url: options.database.url, tls: { ca: tls.ca } } } : {}),
+      ...(options.database ? { database: databaseOf(folder, options.database, tls.ca) } : {}),
     }),
   )
   return { config, regional }
+}
+
+/** A password in an address is refused: it goes into a file beside. */
+const databaseOf = (
+  folder: string,
+  { url }: { readonly url: string | readonly string[] },
+  ca: string,
+) => {
+  const urls = [url].flat().map((one) => new URL(one))
+  const password = urls.map((one) => decodeURIComponent(one.password)).find(Boolean)
+  for (const one of urls) one.password = ''
+  const where = { url: urls.map(({ href }) => href), tls: { ca } }
+  if (password === undefined) return where
+  const file = join(folder, 'database-password')
+  writeFileSync(file, password, { mode: 0o600 })
+  return { ...where, password: `\${file:${file}}` }
 }
 
 export const createSite = async (options: SiteOptions = {}): Promise<Site> => {

@@ -61,10 +61,17 @@ test('PostgreSQL: one server or several, a password from outside, TLS in full un
   ])
 })
 
-test('a password in a URL is a secret too', () => {
-  assert.deepEqual(good(`${tls}database: {url: "postgres://w:hunter22@db/d"}\n`).secrets, [
-    'hunter22',
-  ])
+test('a password in a URL is a secret: by reference alone, and shown nowhere', () => {
+  const bad = `${tls}database: {url: "postgres://w:hunter22@db/d"}\n`
+  assert.deepEqual(codes(bad), ['2:17 HF-C044'])
+  const refused = load(bad)
+  assert.ok(!refused.ok)
+  assert.doesNotMatch(JSON.stringify(refused.problems), /hunter22/)
+  assert.match(String(refused.problems[0]?.hint), /"password" beside it, as \$\{file:/)
+  const all = `${tls}database: {url: ["postgres://w@a/d", "postgres://w:hunter22@b/d"]}\n`
+  assert.deepEqual(codes(all), ['2:38 HF-C044'])
+  const referred = `${tls}database: {url: "postgres://w:\${env:PW}@db/d"}\n`
+  assert.deepEqual(good(referred, {}, { PW: 'pass-word' }).secrets, ['pass-word', 'pass-word'])
 })
 
 test('flags alone, and flags over a file; references in flags are resolved', () => {
