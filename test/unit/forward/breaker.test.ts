@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { createBreaker, opensAfterFailures } from '../../../src/forward/breaker.ts'
+import type { ResendAnswer } from '../../../src/forward/forwarder.ts'
 import type { Outcome } from '../../../src/model.ts'
 import { createTrial, type Script } from './far-side.ts'
 
@@ -154,11 +155,14 @@ test('refused points once more: whatever is not stored changes nothing, and dist
     await trial.until(() => trial.drained() === 3)
     trial.refuse(7, 'far', 1, 1)
     script.send = ({ replay }) => (replay ? outcome : undefined)
-    let said: { readonly delivered: number; readonly text: string } | undefined
-    trial.forwarder.resend(7).then((answer) => {
-      said = answer
-    })
-    await trial.until(() => said !== undefined)
+    const answers: (ResendAnswer | undefined)[] = []
+    const resend = async () => {
+      const count = answers.length
+      trial.forwarder.resend(7).then((answer) => answers.push(answer))
+      await trial.until(() => answers.length > count)
+      return answers.at(-1)
+    }
+    const said = await resend()
     assert.equal(said?.delivered, 0)
     assert.notEqual(said?.text, '')
     assert.deepEqual(trial.resent, [])
@@ -173,12 +177,7 @@ test('refused points once more: whatever is not stored changes nothing, and dist
     trial.add(1)
     await trial.until(() => trial.forwarder.status().breaker === 'open')
     const before = trial.sends.length
-    said = undefined
-    trial.forwarder.resend(7).then((answer) => {
-      said = answer
-    })
-    await trial.until(() => said !== undefined)
-    assert.equal(said?.text, 'wrong token')
+    assert.equal((await resend())?.text, 'wrong token')
     assert.equal(trial.sends.length, before)
     await trial.stop()
   }
