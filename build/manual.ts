@@ -40,7 +40,10 @@ const exitStatus: readonly (readonly [string, string])[] = [
   ['74', 'The disk failed; what was acknowledged is safe.'],
   ['75', 'Try later: another agent has the spool, or something is not there yet.'],
   ['77', 'No permission.'],
-  ['78', 'The configuration is wrong; starting again will not help.'],
+  [
+    '78',
+    'The configuration is wrong, or the spool a newer version’s; starting again will not help.',
+  ],
 ]
 const files: readonly (readonly [string, string])[] = [
   ['/etc/holdfast/holdfast.yaml', 'Configuration of the agent.'],

@@ -24,7 +24,14 @@ import { parseArgs } from 'node:util'
 import { version } from '../src/release.ts'
 import { bundleWithParts } from './bundle.ts'
 import { maintainer, stageDocuments } from './package-documents.ts'
-import { type Architecture, architectures, locate, nativeParts, root } from './package-parts.ts'
+import {
+  type Architecture,
+  architectures,
+  locate,
+  nativeArchitecture,
+  nativeParts,
+  root,
+} from './package-parts.ts'
 
 const library = 'usr/lib/holdfast'
 
@@ -174,7 +181,7 @@ export const packageDeb = async (
 const main = async (): Promise<void> => {
   const { values } = parseArgs({
     options: {
-      arch: { type: 'string', default: process.arch === 'arm64' ? 'arm64' : 'amd64' },
+      arch: { type: 'string', default: nativeArchitecture },
       output: { type: 'string', default: join(root, 'release') },
       verify: { type: 'boolean', default: false },
     },

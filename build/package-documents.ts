@@ -16,8 +16,20 @@ import { configManual, manual } from './manual.ts'
 import type { Stage } from './package-deb.ts'
 import { type Architecture, root } from './package-parts.ts'
 
-/** No person: whoever builds packages for others names themselves, by Debian's own variables. */
-export const maintainer = `${process.env.DEBFULLNAME ?? 'Holdfast packagers'} <${process.env.DEBEMAIL ?? 'holdfast@example.org'}>`
+/**
+ * Who answers for a package: the `author` of package.json, an address that by RFC 2606 reaches nobody, unless whoever
+ * builds packages for others names themselves by Debian's own variables.
+ */
+export const maintainerFrom = (
+  environment: Readonly<Record<string, string | undefined>>,
+): string => {
+  const { author } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
+    readonly author: string
+  }
+  const [, name = '', address = ''] = /^(.*) <(.*)>$/.exec(author) ?? []
+  return `${environment.DEBFULLNAME || name} <${environment.DEBEMAIL || address}>`
+}
+export const maintainer = maintainerFrom(process.env)
 const documents = 'usr/share/doc/holdfast'
 const columnsMax = 78
 

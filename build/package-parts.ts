@@ -13,6 +13,8 @@ import { join } from 'node:path'
 export const root = join(import.meta.dirname, '..')
 export const architectures = ['amd64', 'arm64'] as const
 export type Architecture = (typeof architectures)[number]
+/** What this machine installs and runs. */
+export const nativeArchitecture: Architecture = process.arch === 'arm64' ? 'arm64' : 'amd64'
 
 interface Part {
   /** In the package. */

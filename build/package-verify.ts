@@ -20,7 +20,8 @@ import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Architecture } from './package-parts.ts'
+import { maintainer } from './package-documents.ts'
+import { type Architecture, nativeArchitecture } from './package-parts.ts'
 
 const bytesMax = 45e6
 const runMs = 10_000
@@ -49,11 +50,10 @@ const tool = (command: string, args: readonly string[], more: object = {}): stri
   execFileSync(command, args, { encoding: 'utf8', timeout: 120_000, stdio: 'pipe', ...more })
 const hasTool = (name: string): boolean =>
   (process.env.PATH ?? '').split(':').some((folder) => globSync(join(folder, name)).length > 0)
-const native = (arch: Architecture): boolean => (process.arch === 'arm64') === (arch === 'arm64')
 /** The command that runs the packaged program, or why there is none. */
 const runner = ({ arch, root, runner: given }: Trial): readonly string[] | Skipped => {
   const library = join(root, 'usr/lib/holdfast')
-  if (native(arch)) return [join(root, 'usr/bin/holdfast')]
+  if (arch === nativeArchitecture) return [join(root, 'usr/bin/holdfast')]
   return given.length > 0
     ? [...given, join(library, 'bin/node'), join(library, 'agent.mjs')]
     : { skipped: `this machine does not run ${arch}; HOLDFAST_RUNNER is not set` }
@@ -74,7 +74,8 @@ const sameBytes: Check = async ({ file, folder, rebuild }) => {
 }
 const contents: Check = ({ arch, file, root }) => {
   const control = tool('dpkg-deb', ['-I', file])
-  expect(control.includes(`Architecture: ${arch}`), 'wrong architecture in control')
+  for (const line of [`Architecture: ${arch}`, `Maintainer: ${maintainer}`])
+    expect(control.includes(` ${line}\n`), `control does not say ${line}`)
   const lines = tool('dpkg-deb', ['-c', file]).trim().split('\n')
   const odd = lines.filter((line) => !/^(drwxr-xr-x|-rwxr-xr-x|-rw-r--r--) root\/root /.test(line))
   expect(odd.length === 0, `not root's, or odd rights:\n${odd.join('\n')}`)
@@ -163,7 +164,8 @@ const run: Check = async (trial) => {
     expect(code === 0, `exit ${code}\n${said}`)
     expect(!/"level":"(error|fatal)"/.test(said), said)
     const library = join(root, 'usr/lib/holdfast')
-    const node = native(trial.arch) ? [join(library, 'bin/node')] : command.slice(0, -1)
+    const node =
+      trial.arch === nativeArchitecture ? [join(library, 'bin/node')] : command.slice(0, -1)
     const [bin = '', ...before] = node
     const unsent = tool(bin, [...before, join(library, 'unsent.mjs'), join(state, 'spool.db')])
     expect(Number(unsent) === points, `unsent: ${unsent.trim()}, not ${points}`)
@@ -173,7 +175,7 @@ const run: Check = async (trial) => {
   }
 }
 const lifeCycle: Check = async ({ arch, file }) => {
-  if (!native(arch)) return { skipped: `this machine does not install ${arch}` }
+  if (arch !== nativeArchitecture) return { skipped: `this machine does not install ${arch}` }
   if (process.getuid?.() !== 0) return { skipped: 'needs root' }
   const script = join(import.meta.dirname, 'package-life.sh')
   const port = String(await freePort())

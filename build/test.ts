@@ -73,7 +73,8 @@ const suites: Readonly<Record<string, Suite>> = {
     concurrency: 2,
   },
   systemd: {
-    about: 'the Debian package in a real systemd, booted by systemd-nspawn: its whole life (root)',
+    about:
+      'the Debian package in a real systemd, booted by systemd-nspawn: its whole life, a technician, trouble (root)',
     minutes: 4,
     tools: [],
     concurrency: 1,

@@ -36,7 +36,8 @@ const exitCodeOf = (error: unknown): number => {
   if (/^HF-S0(01|04|05|06|74)$/.test(error.code)) return exitCodes.diskTrouble
   if (error.code === 'HF-S002' || error.code === 'HF-X010') return exitCodes.tryLater
   if (/^HF-X00[26]$|^HF-X01[16]$/.test(error.code)) return exitCodes.usage
-  if (error.code.startsWith('HF-C')) return exitCodes.configInvalid
+  // An older program over a newer one's spool: as little use in starting again.
+  if (error.code.startsWith('HF-C') || error.code === 'HF-S003') return exitCodes.configInvalid
   return exitCodes.failed
 }
 const printError = (error: unknown, { redactor, flags, json }: CliContext) => {

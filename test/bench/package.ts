@@ -8,6 +8,7 @@ import { globSync, mkdirSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { packageDeb } from '../../build/package-deb.ts'
+import { architectures, nativeArchitecture } from '../../build/package-parts.ts'
 import { type Running, start } from '../support/processes.ts'
 import { temporaryFolder } from '../support/temp.ts'
 import { countFrom, cpuSecondsOf, percentile, rssMbOf } from './rig.ts'
@@ -83,7 +84,7 @@ export const bench = async (): Promise<Figures> => {
   const folder = temporaryFolder('deb')
   const files = [await packageDeb('amd64', folder), await packageDeb('arm64', folder)]
   const [amd64, arm64] = files.map((file) => statSync(file).size / 1e6)
-  const installed = install(files[process.arch === 'arm64' ? 1 : 0] ?? '')
+  const installed = install(files[architectures.indexOf(nativeArchitecture)] ?? '')
   const cold: number[] = []
   const warm: number[] = []
   for (let at = 0; at < starts; at++) {

@@ -4,9 +4,8 @@
  * Invariant: what is in the cache is complete, and nobody writes to it: machines boot it with an overlay.
  */
 import { execFileSync } from 'node:child_process'
-import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
-import { cacheFolder, unpack } from './debian.ts'
+import { readFileSync } from 'node:fs'
+import { cached, unpack } from './debian.ts'
 
 const contents = {
   /** What the package depends on, and what boots. */
@@ -25,28 +24,18 @@ const codename = (): string => {
 /** The folder of it; made (half a minute, 50 MB from the mirror; lintian twice that) where it is missing. Needs root. */
 export const debianRoot = (kind: keyof typeof contents = 'systemd'): string => {
   const suite = codename()
-  const folder = join(cacheFolder(), `root-${suite}-${kind}`)
-  if (existsSync(join(folder, '.complete'))) return folder
-  const tool = unpack('mmdebstrap')
-  const partial = `${folder}.partial-${process.pid}`
-  process.stderr.write(`tests: making a Debian root in ${folder} (once)\n`)
-  const paths = [`${tool}/usr/bin`, process.env.PATH ?? '', '/usr/sbin', '/sbin']
-  const options = [
-    ...['--mode=root', '--variant=minbase', `--include=${contents[kind].join()}`],
-    '--aptopt=Acquire::Languages "none"',
-    ...leftOut.map((one) => `--dpkgopt=${one}`),
-  ]
-  try {
-    execFileSync('unshare', ['--mount', 'mmdebstrap', ...options, suite, partial], {
+  return cached(`root-${suite}-${kind}`, (folder) => {
+    const tool = unpack('mmdebstrap')
+    const paths = [`${tool}/usr/bin`, process.env.PATH ?? '', '/usr/sbin', '/sbin']
+    const options = [
+      ...['--mode=root', '--variant=minbase', `--include=${contents[kind].join()}`],
+      '--aptopt=Acquire::Languages "none"',
+      ...leftOut.map((one) => `--dpkgopt=${one}`),
+    ]
+    execFileSync('unshare', ['--mount', 'mmdebstrap', ...options, suite, folder], {
       env: { ...process.env, PATH: paths.join(':'), PERL5LIB: `${tool}/usr/share/perl5` },
       stdio: ['ignore', 'ignore', 'pipe'],
       timeout: 300_000,
     })
-    writeFileSync(join(partial, '.complete'), '')
-    rmSync(folder, { recursive: true, force: true })
-    renameSync(partial, folder)
-  } finally {
-    rmSync(partial, { recursive: true, force: true })
-  }
-  return folder
+  })
 }

@@ -74,37 +74,48 @@ const run = (command: string, args: string[], cwd?: string): string =>
     ...(cwd ? { cwd } : {}),
   })
 
-/** Unpacks a package and what it needs beyond this host into one folder of the cache; once per package. */
-export const unpack = (packageName: string): string => {
-  const root = join(cacheFolder(), 'debian', packageName)
-  if (existsSync(join(root, '.complete'))) return root
-  const apt = join(cacheFolder(), 'apt')
-  mkdirSync(join(apt, 'lists', 'partial'), { recursive: true })
-  mkdirSync(join(apt, 'cache', 'archives', 'partial'), { recursive: true })
-  process.stderr.write(`tests: unpacking Debian's ${packageName} into ${root} (once)\n`)
-  const lists = readdirSync(join(apt, 'lists')).length
-  if (lists < 3) run('apt-get', [...aptOptions(apt), '-qq', 'update'])
-  const plan = run('apt-get', [
-    ...aptOptions(apt),
-    'install',
-    '-s',
-    '--no-install-recommends',
-    packageName,
-  ])
-  const names = [...plan.matchAll(/^Inst (\S+)/gm)].map((match) => match[1] as string)
-  // Installed on the host, yet not on the PATH: its own archive is still needed.
-  if (!names.includes(packageName)) names.push(packageName)
-  const partial = `${root}.partial-${process.pid}`
-  const archives = `${partial}/archives`
-  mkdirSync(archives, { recursive: true })
-  run('apt-get', [...aptOptions(apt), 'download', ...names], archives)
-  for (const file of readdirSync(archives)) run('dpkg', ['-x', join(archives, file), partial])
-  rmSync(archives, { recursive: true })
-  writeFileSync(join(partial, '.complete'), names.join('\n'))
-  rmSync(root, { recursive: true, force: true })
-  renameSync(partial, root)
-  return root
+/** A folder of the cache that `fill` makes where it is missing; it is whole, or not there. */
+export const cached = (name: string, fill: (folder: string) => void): string => {
+  const folder = join(cacheFolder(), name)
+  if (existsSync(join(folder, '.complete'))) return folder
+  const partial = `${folder}.partial-${process.pid}`
+  process.stderr.write(`tests: making ${folder} (once)\n`)
+  mkdirSync(dirname(folder), { recursive: true })
+  try {
+    fill(partial)
+    writeFileSync(join(partial, '.complete'), '')
+    rmSync(folder, { recursive: true, force: true })
+    renameSync(partial, folder)
+  } finally {
+    rmSync(partial, { recursive: true, force: true })
+  }
+  return folder
 }
+
+/** Unpacks a package and what it needs beyond this host into one folder of the cache; once per package. */
+export const unpack = (packageName: string): string =>
+  cached(`debian/${packageName}`, (folder) => {
+    const apt = join(cacheFolder(), 'apt')
+    mkdirSync(join(apt, 'lists', 'partial'), { recursive: true })
+    mkdirSync(join(apt, 'cache', 'archives', 'partial'), { recursive: true })
+    const lists = readdirSync(join(apt, 'lists')).length
+    if (lists < 3) run('apt-get', [...aptOptions(apt), '-qq', 'update'])
+    const plan = run('apt-get', [
+      ...aptOptions(apt),
+      'install',
+      '-s',
+      '--no-install-recommends',
+      packageName,
+    ])
+    const names = [...plan.matchAll(/^Inst (\S+)/gm)].map((match) => match[1] as string)
+    // Installed on the host, yet not on the PATH: its own archive is still needed.
+    if (!names.includes(packageName)) names.push(packageName)
+    const archives = `${folder}/archives`
+    mkdirSync(archives, { recursive: true })
+    run('apt-get', [...aptOptions(apt), 'download', ...names], archives)
+    for (const file of readdirSync(archives)) run('dpkg', ['-x', join(archives, file), folder])
+    rmSync(archives, { recursive: true })
+  })
 
 /** Servers run as an unprivileged user, who may not look into root's home: then they run from a copy elsewhere. */
 const reachable = (root: string): string => {

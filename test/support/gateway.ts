@@ -2,9 +2,13 @@
  * A gateway and its region as a technician would set them up, on one test machine: the Debian package installed, keys as
  * credentials of the unit, agent and regional node (embedded store) talking over mutual TLS.
  */
-import { cpSync, mkdirSync, readFileSync, rmSync } from 'node:fs'
+import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { cpSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { stringify } from 'yaml'
+import { packageDeb } from '../../build/package-deb.ts'
+import { nativeArchitecture } from '../../build/package-parts.ts'
 import { extendDictionaryHash } from '../../src/codec/series-id.ts'
 import { createControlClient } from '../../src/control/client.ts'
 import type { AgentStatus } from '../../src/control/view.ts'
@@ -14,7 +18,7 @@ import { createSystemHost } from '../../src/host.ts'
 import { check, type JournalPoint, type Verdict } from '../../src/verify/checker.ts'
 import { readEvidence } from '../../src/verify/evidence.ts'
 import { createCertificates } from './certificates.ts'
-import type { Machine } from './machine.ts'
+import { bootMachine, type Machine } from './machine.ts'
 import { type Published, readPublished } from './machine-publisher.ts'
 import { temporaryFolder } from './temp.ts'
 
@@ -22,6 +26,26 @@ export const agentName = 'gw-1'
 export const door = 'http://127.0.0.1:8086'
 const etc = '/etc/holdfast'
 const regionState = '/var/lib/holdfast-regional'
+
+export const unit = 'holdfast'
+
+/** The same package under a later version, uncompressed. */
+const later = (file: string, folder: string): void => {
+  const tree = join(folder, 'later')
+  execFileSync('dpkg-deb', ['-R', file, tree])
+  const control = join(tree, 'DEBIAN/control')
+  writeFileSync(control, readFileSync(control, 'utf8').replace(/^(Version: .*)$/m, '$1+later'))
+  const out = join(folder, 'later.deb')
+  execFileSync('dpkg-deb', ['--root-owner-group', '-Znone', '-b', tree, out], { stdio: 'ignore' })
+}
+/** A machine that sees the package, not installed, as /drop/holdfast.deb, and under a later version as /drop/later.deb. */
+export const bootWithPackage = async (): Promise<Machine> => {
+  const folder = temporaryFolder('deb')
+  const file = join(folder, 'holdfast.deb')
+  renameSync(await packageDeb(nativeArchitecture, folder, true), file)
+  later(file, folder)
+  return await bootMachine({ '/drop': folder })
+}
 
 const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms))
 /** What systemd says of a unit. */
@@ -50,6 +74,21 @@ export const until = async <T>(
   }
   throw new Error(`not so in ${seconds} s: ${await why()}`)
 }
+
+/** What the journal has, its messages alone unless told otherwise. */
+export const journalOf = (machine: Machine, ...more: readonly string[]): Promise<string> =>
+  machine.run('journalctl', '--no-pager', '-o', 'cat', ...more)
+export const restartsOf = async (machine: Machine): Promise<number> =>
+  Number((await show(machine, unit, 'NRestarts')).NRestarts)
+/** Waits until the unit is active and has been started more than `restarts` times by systemd itself. */
+export const restarted = (machine: Machine, restarts: number): Promise<true> =>
+  until(
+    async () => {
+      const seen = await show(machine, unit, 'ActiveState', 'NRestarts')
+      return seen.ActiveState === 'active' && Number(seen.NRestarts) > restarts ? true : undefined
+    },
+    () => journalOf(machine, '-u', unit, '-n', '30'),
+  )
 
 export const status = (machine: Machine): Promise<AgentStatus> =>
   createControlClient(machine.outside('/run/holdfast/control.sock'), 5_000).get('/v1/status')
@@ -204,4 +243,18 @@ export const verdictOf = async (
   } finally {
     rmSync(folder, { recursive: true, force: true })
   }
+}
+
+/** Everything published is in the region's database, once, bit for bit; the regional unit is stopped for it. */
+export const nothingLost = async (
+  machine: Machine,
+  journal: readonly JournalPoint[],
+): Promise<Verdict> => {
+  await drained(machine)
+  await machine.run('systemctl', 'stop', 'holdfast-regional')
+  const verdict = await verdictOf(machine, journal)
+  assert.deepEqual(verdict.reasons, [])
+  assert.equal(verdict.declared_lost, 0)
+  assert.equal(verdict.accepted, verdict.delivered)
+  return verdict
 }

@@ -3,31 +3,31 @@
  * whatever happens to the unit. Each test goes on where the one before has left the machine.
  */
 import assert from 'node:assert/strict'
-import { execFileSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { readFileSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { readFileSync } from 'node:fs'
 import { after, before, type TestContext, test } from 'node:test'
-import { packageDeb } from '../../build/package-deb.ts'
 import { createControlClient } from '../../src/control/client.ts'
-import type { JournalPoint, Verdict } from '../../src/verify/checker.ts'
+import type { JournalPoint } from '../../src/verify/checker.ts'
 import {
+  bootWithPackage,
   configure,
-  drained,
+  journalOf,
+  nothingLost,
   publish,
   putAgentConfig,
+  restarted,
+  restartsOf,
   show,
   status,
+  unit,
   until,
   verdictOf,
 } from '../support/gateway.ts'
 import { holdThread } from '../support/held-thread.ts'
-import { bootMachine, type Machine, noMachine } from '../support/machine.ts'
+import { type Machine, noMachine } from '../support/machine.ts'
 import { killAll } from '../support/processes.ts'
-import { temporaryFolder } from '../support/temp.ts'
 
 const skip = noMachine()
-const unit = 'holdfast'
 const secrets = {
   token: `canary-${randomBytes(12).toString('hex')}`,
   password: `canary-${randomBytes(12).toString('hex')}`,
@@ -40,29 +40,13 @@ const readySinceMs = async (): Promise<number> =>
   Number(
     (await show(machine, unit, 'ActiveEnterTimestampMonotonic')).ActiveEnterTimestampMonotonic,
   ) / 1000
-const journalOf = (...more: readonly string[]) =>
-  machine.run('journalctl', '--no-pager', '-o', 'cat', ...more)
 
 let machine: Machine
 let flow: Awaited<ReturnType<typeof publish>>
 let journal: readonly JournalPoint[] = []
 
-/** The same package under a later version, uncompressed. */
-const later = (file: string, folder: string): void => {
-  const tree = join(folder, 'later')
-  execFileSync('dpkg-deb', ['-R', file, tree])
-  const control = join(tree, 'DEBIAN/control')
-  writeFileSync(control, readFileSync(control, 'utf8').replace(/^(Version: .*)$/m, '$1+later'))
-  const out = join(folder, 'later.deb')
-  execFileSync('dpkg-deb', ['--root-owner-group', '-Znone', '-b', tree, out], { stdio: 'ignore' })
-}
 before(async () => {
-  if (skip) return
-  const folder = temporaryFolder('deb')
-  const file = await packageDeb(process.arch === 'arm64' ? 'arm64' : 'amd64', folder, true)
-  execFileSync('cp', [file, join(folder, 'holdfast.deb')])
-  later(file, folder)
-  machine = await bootMachine({ '/drop': folder })
+  if (!skip) machine = await bootWithPackage()
 })
 after(async () => {
   await machine?.powerOff()
@@ -71,16 +55,9 @@ after(async () => {
 
 /** Waits until the unit has started again after `sinceMs`, and says how long that took. */
 const startedAgain = async (sinceMs: number, restarts: number): Promise<number> => {
-  await until(
-    async () => {
-      const seen = await show(machine, unit, 'ActiveState', 'NRestarts')
-      return seen.ActiveState === 'active' && Number(seen.NRestarts) > restarts ? true : undefined
-    },
-    () => journalOf('-u', unit, '-n', '30'),
-  )
+  await restarted(machine, restarts)
   return (await readySinceMs()) - sinceMs
 }
-const restartsOf = async () => Number((await show(machine, unit, 'NRestarts')).NRestarts)
 const say = (t: TestContext, text: string) => t.diagnostic(text)
 
 test('installed: enabled, started, ready, and said how it is', { skip }, async (t) => {
@@ -107,6 +84,7 @@ test('installed: enabled, started, ready, and said how it is', { skip }, async (
 test('the journal has priorities and fields', { skip }, async () => {
   const read = (...match: readonly string[]) =>
     journalOf(
+      machine,
       '-u',
       unit,
       '--output-fields=MESSAGE,HOLDFAST_AGENT,SYSLOG_IDENTIFIER',
@@ -138,36 +116,36 @@ test('points flow to a regional node, keys are credentials of the unit', { skip 
       const now = await status(machine)
       return (now.destinations[0]?.points ?? 0) > 500 ? now : undefined
     },
-    () => journalOf('-u', unit, '-n', '30'),
+    () => journalOf(machine, '-u', unit, '-n', '30'),
   )
   assert.equal(seen.destinations[0]?.state, 'up')
 })
 
 test('SIGKILL: back by itself', { skip }, async (t) => {
-  const restarts = await restartsOf()
+  const restarts = await restartsOf(machine)
   const killedMs = nowMs()
   await machine.run('systemctl', 'kill', '--signal=KILL', unit)
   say(t, `ready again ${Math.round(await startedAgain(killedMs, restarts))} ms after SIGKILL`)
 })
 
 test('a stopped event loop trips the watchdog', { skip }, async (t) => {
-  const restarts = await restartsOf()
+  const restarts = await restartsOf(machine)
   const stoppedMs = nowMs()
   await machine.run('systemctl', 'kill', '--kill-whom=main', '--signal=STOP', unit)
   const took = Math.round(await startedAgain(stoppedMs, restarts))
-  assert.match(await journalOf('-u', unit), /Watchdog timeout/)
+  assert.match(await journalOf(machine, '-u', unit), /Watchdog timeout/)
   say(t, `ready again ${took} ms after SIGSTOP, of which WatchdogSec is 4 s (90 s as shipped)`)
 })
 
 test('a spool thread that does not answer trips the watchdog, though the event loop runs', {
   skip,
 }, async (t) => {
-  const restarts = await restartsOf()
+  const restarts = await restartsOf(machine)
   const heldMs = nowMs()
   const holder = await holdThread(machine.hostPid(unit), /^spool/)
   const took = Math.round(await startedAgain(heldMs, restarts))
   await holder.kill()
-  const killed = (await journalOf('-u', unit)).match(/Watchdog timeout/g)
+  const killed = (await journalOf(machine, '-u', unit)).match(/Watchdog timeout/g)
   assert.equal(killed?.length, 2)
   say(t, `ready again ${took} ms after the thread was held`)
 })
@@ -177,8 +155,8 @@ test('SIGHUP: reloaded, the process stays; what is wrong is refused', { skip }, 
   const reload = async (says: string) => {
     await machine.run('systemctl', 'reload', unit)
     await until(
-      async () => (await journalOf('-u', unit, '-n', '50')).includes(says) || undefined,
-      () => journalOf('-u', unit, '-n', '30'),
+      async () => (await journalOf(machine, '-u', unit, '-n', '50')).includes(says) || undefined,
+      () => journalOf(machine, '-u', unit, '-n', '30'),
     )
   }
   await reload('the configuration is unchanged')
@@ -226,19 +204,8 @@ test('upgraded over a running backlog', { skip }, async (t) => {
   )
 })
 
-/** Everything published so far is in the region's database, once, bit for bit; the regional node is stopped for it. */
-const nothingLost = async (): Promise<Verdict> => {
-  await drained(machine)
-  await machine.run('systemctl', 'stop', 'holdfast-regional')
-  const verdict = await verdictOf(machine, journal)
-  assert.deepEqual(verdict.reasons, [])
-  assert.equal(verdict.declared_lost, 0)
-  assert.equal(verdict.accepted, verdict.delivered)
-  return verdict
-}
-
 test('nothing is lost, doubled or altered', { skip }, async (t) => {
-  const verdict = await nothingLost()
+  const verdict = await nothingLost(machine, journal)
   assert.ok(verdict.accepted > 5_000)
   say(t, `${verdict.accepted} points accepted, ${verdict.delivered} delivered`)
   // The checker is awake: one point more than the region has, and it says so.
@@ -292,27 +259,6 @@ test('as small as said: exposure at most 1.5, limits, restarts', { skip }, async
       ['64', '78', 'holdfast'],
     )
   }
-})
-
-test('with the drop-in for serial ports a port can be opened, without it not', {
-  skip,
-}, async () => {
-  // A port made of /dev/null: what counts is who may open it.
-  await machine.sh('mknod -m 660 /dev/ttyS9 c 1 3; chgrp dialout /dev/ttyS9')
-  const folder = `/etc/systemd/system/${unit}.service.d`
-  machine.put(`${folder}/try.conf`, "[Service]\nExecStartPre=/bin/sh -c 'exec 3<>/dev/ttyS9'\n")
-  await machine.run('systemctl', 'daemon-reload')
-  assert.notEqual((await machine.attempt('systemctl', 'restart', unit)).code, 0)
-  const example = '/usr/share/doc/holdfast/examples/serial-can.conf'
-  const source = join(import.meta.dirname, '../../platforms/linux/serial-can.conf')
-  // The root of the tests leaves /usr/share/doc out.
-  machine.put(example, readFileSync(source))
-  await machine.sh(
-    `cp ${example} ${folder}/serial-can.conf; systemctl daemon-reload; systemctl restart ${unit}`,
-  )
-  await machine.sh(
-    `rm ${folder}/try.conf ${folder}/serial-can.conf; systemctl daemon-reload; systemctl restart ${unit}`,
-  )
 })
 
 const precious = '/precious'
@@ -370,7 +316,7 @@ test('installed again: what was kept arrives, and nothing is lost', { skip }, as
   putAgentConfig(machine)
   await machine.run('dpkg', '--force-confold', '-i', '/drop/later.deb')
   await machine.run('systemctl', 'start', 'holdfast-regional')
-  await nothingLost()
+  await nothingLost(machine, journal)
 })
 
 test('purged with everything sent: the spool goes, a region stays unless told; links lead nowhere', {
