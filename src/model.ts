@@ -218,14 +218,22 @@ export interface StagePoints {
 export interface Derived extends StagePoints {
   readonly lane: string
 }
-export interface StageInput extends StagePoints {
-  /** Of the sealed segment that these points are. */
-  readonly seq: Seq
+/** Reads again what a stage has read. */
+export interface StageRaw {
   /**
    * Points of the lane it reads with `fromUs <= time < toUs` in segments up to this one, in accept order, segment by
-   * segment, numbered as in `points`; what was trimmed is missing.
+   * segment, numbered as in `points`; what is no longer there is missing.
    */
-  readonly raw: (fromUs: number, toUs: number) => Iterable<PointBatch>
+  (fromUs: number, toUs: number): Iterable<PointBatch>
+  /** Whether points of that time may be missing there: trimmed, dropped or damaged. Absent where nothing ever is. */
+  readonly lacks?: (fromUs: number, toUs: number) => boolean
+  /** Whether points of that time may be gone that the stage never read. */
+  readonly missed?: (fromUs: number, toUs: number) => boolean
+}
+export interface StageInput extends StagePoints {
+  /** Of the sealed segment that these points are; of the last one read where there are none. */
+  readonly seq: Seq
+  readonly raw: StageRaw
 }
 /**
  * A reader of a lane that writes lanes of its own: rules, windows. Pure and deterministic: the same state and the same
@@ -235,6 +243,10 @@ export interface Stage {
   readonly name: string
   /** It gives out points it read (rules), which the books then call delivered, not points made of them (windows). */
   readonly passesPoints: boolean
+  /**
+   * Without points once in each life, where what was given out before it ends: what the state owes may leave, and what
+   * a state of other rules, or one begun anew, cannot know of that is made good.
+   */
   readonly step: (input: StageInput) => readonly Derived[]
   /**
    * Closes what the clock alone can close (no point came); the spool saves the state in the same transaction, also when

@@ -52,12 +52,16 @@ export const rangeAround = (
   return toUs - fromUs > mendSpanUsMax ? null : { fromUs, toUs }
 }
 
-/** Calls `send` with every raw point inside a job's range, but for those at its own time. */
+/**
+ * Calls `send` with every raw point inside a job's range, but for those at its own time, and `lacking` with each
+ * job some of whose raw points may be gone.
+ */
 export const mend = (
   jobs: readonly MendJob[],
   raw: StageInput['raw'],
   series: StageSeries,
   send: (own: number, batch: PointBatch, i: number) => void,
+  lacking: (job: MendJob) => void,
 ): void => {
   const sorted = jobs
     .filter(({ fromUs, toUs }) => toUs > fromUs)
@@ -85,4 +89,6 @@ export const mend = (
     }
     first = next
   }
+  // What is damaged is known once it was read.
+  for (const job of sorted) if (raw.lacks?.(job.fromUs + 1, job.toUs) === true) lacking(job)
 }

@@ -1,8 +1,8 @@
 /**
  * The rules' state as bytes and back: one record a series, its entry, how its class treated it, its row.
  *
- * Invariants: saved and loaded rows are equal bit for bit, in the same order; a record whose class now treats its
- * series otherwise gives only the point it still owed; bytes that are no state throw RangeError.
+ * Invariants: saved and loaded rows are equal bit for bit, in the same order; whoever loads a state of other classes
+ * hears so; bytes that are no state throw RangeError.
  */
 import { seriesMax } from '../limits.ts'
 import type { SeriesEntry } from '../model.ts'
@@ -10,7 +10,7 @@ import type { SeriesClass } from './classes.ts'
 import {
   cell,
   countsOfClass,
-  flags,
+  knotsMax,
   paramStride,
   type RuleTable,
   signatureOf,
@@ -33,14 +33,17 @@ export interface RuleState {
   readonly series: StageSeries
   readonly table: RuleTable
   readonly counts: Float64Array
+  /** What was given out while it read the last points may not be what these rules would have given. */
+  readonly unsure: boolean
 }
 
-export const saveRules = ({ classes, series, table, counts }: RuleState): Uint8Array => {
+export const saveRules = ({ classes, series, table, counts, unsure }: RuleState): Uint8Array => {
   const to = createStateWriter(kind, version)
   to.uint(classes.length)
   classes.forEach((one, at) => {
     to.text(one.name)
-    to.text(signatureOf(one))
+    // No class is like this one: whoever loads it is as unsure.
+    to.text(unsure && series.count() > 0 ? '' : signatureOf(one))
     for (let i = 0; i < countsOfClass; i++) to.float(counts[at * countsOfClass + i] as number)
   })
   const cells = new Uint8Array(table.cells().buffer)
@@ -60,10 +63,12 @@ interface SavedClass {
   readonly name: string
   readonly signature: string
 }
-const takeSeries = (from: StateReader, saved: readonly SavedClass[], state: RuleState): void => {
-  const { classes, series, table } = state
+const takeSeries = (
+  from: StateReader,
+  { series, table }: Pick<RuleState, 'series' | 'table'>,
+): void => {
   const entry: SeriesEntry = takeEntry(from)
-  const was = saved[from.uint()]
+  from.uint()
   const row = from.raw(stride * 8)
   const bits = from.byte()
   const held = bits & 1 ? from.text() : undefined
@@ -77,16 +82,29 @@ const takeSeries = (from: StateReader, saved: readonly SavedClass[], state: Rule
   cells[at + cell.params] = classNumber * paramStride
   if (held !== undefined) table.heldTexts.set(own, held)
   if (sent !== undefined) table.sentTexts.set(own, sent)
-  if (was?.signature === signatureOf(classes[classNumber] as SeriesClass)) return
-  // Another rule: what the old one owed leaves by the next turn, and the next point is a first one.
-  const owed = cells[at + cell.heldTime] as number
-  const meta = (at + cell.meta) * 2
-  for (const one of [cell.lastTime, cell.usual, cell.sentTime, cell.sentValue])
-    cells[at + one] = Number.NaN
-  table.words()[meta + 1] = Number.isNaN(owed) ? 0 : flags.orphan
 }
 
-export const loadRules = (bytes: Uint8Array, state: RuleState): void => {
+/** Its newest point is held, whether or not it was sent before; knots that others may not have sent are forgotten. */
+export const holdNewest = (table: RuleTable, own: number, forget: boolean): void => {
+  const cells = table.cells()
+  const words = table.words()
+  const at = own * stride
+  if (forget) {
+    cells.fill(Number.NaN, at + cell.knots, at + cell.knots + knotsMax)
+    // As many as no ring remembers: what lies before the next one is not the beginning.
+    cells[at + cell.knotCount] = knotsMax
+    cells[at + cell.beside] = 0
+  }
+  if (!Number.isNaN(cells[at + cell.heldTime])) return
+  cells[at + cell.heldTime] = cells[at + cell.sentTime] as number
+  for (const word of [0, 1])
+    words[(at + cell.heldBits) * 2 + word] = words[(at + cell.sentBits) * 2 + word] as number
+  const text = table.sentTexts.get(own)
+  if (text !== undefined) table.heldTexts.set(own, text)
+}
+
+/** True when the rules are no longer those of the state. */
+export const loadRules = (bytes: Uint8Array, state: Omit<RuleState, 'unsure'>): boolean => {
   const from = openState(bytes, kind, version)
   const { classes, counts } = state
   const saved: SavedClass[] = []
@@ -100,5 +118,7 @@ export const loadRules = (bytes: Uint8Array, state: RuleState): void => {
     }
   }
   const count = Math.min(from.uint(), seriesMax)
-  for (let i = 0; i < count; i++) takeSeries(from, saved, state)
+  for (let i = 0; i < count; i++) takeSeries(from, state)
+  const now = classes.map((one) => ({ name: one.name, signature: signatureOf(one) }))
+  return JSON.stringify(now) !== JSON.stringify(saved)
 }

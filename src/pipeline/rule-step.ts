@@ -27,7 +27,7 @@ import {
 export interface RuleStep {
   readonly run: (points: PointBatch, owns: Int32Array) => void
   /** Sends what is held of a series, as the corner of a line or as the value in force from then on. */
-  readonly flush: (own: number, marked: boolean) => void
+  readonly flush: (own: number, marked: boolean, reason?: RuleReason) => void
   /** Sends point `i` of any batch as it is. */
   readonly resend: (own: number, batch: PointBatch, i: number, reason: RuleReason) => void
 }
@@ -202,10 +202,9 @@ export const createRuleStep = (
   const special = (own: number, i: number, value: number, afterGap: boolean): void => {
     const row = own * stride
     const at = cells[row + cell.params] as number
-    const orphan = words[(row + cell.meta) * 2 + 1] === flags.orphan
     const door = params[at + param.method] === methods.swinging_door
     const first = Number.isNaN(cells[row + cell.lastTime] as number)
-    if (afterGap || orphan || door) sendHeld(own, false, afterGap ? 'before_gap' : 'before_change')
+    if (afterGap || door) sendHeld(own, false, afterGap ? 'before_gap' : 'before_change')
     send(own, i, value, points.qualities[i] as number)
     const plain = value - value === 0 ? 'changed' : 'special'
     say(own, points.timeUs[i] as number, first ? 'first' : afterGap ? 'after_gap' : plain)
@@ -374,10 +373,10 @@ export const createRuleStep = (
         if (i < batch.count) one(owns[batch.series[i] as number] as number, i)
       }
     },
-    flush: (own, mark) => {
+    flush: (own, mark, reason = 'silence') => {
       cells = table.cells()
       words = table.words()
-      sendHeld(own, mark, 'silence')
+      sendHeld(own, mark, reason)
     },
     resend: (own, batch, i, reason) => {
       if (points !== batch) face(batch)

@@ -39,8 +39,6 @@ export const stride = cell.knots + knotsMax
 export const flags = {
   /** `min_gap` held it back: it leaves by `tick` if nothing follows. */
   withheld: 1,
-  /** Its rule is another than the one that held it: it leaves at the next turn. */
-  orphan: 2,
 } as const
 
 export const methods = { every: 0, sample: 1, on_change: 2, deadband: 3, swinging_door: 4 } as const

@@ -3,7 +3,7 @@
  *
  * Invariants: deterministic: rows of the table, and with them the points given out, follow from the steps alone; what
  * `tick` decides by the clock it gives out, so the spool saves it; a point in order is given out at most once, and
- * never after a later one of its series; a state of another class keeps only the point it still owed.
+ * never after a later one of its series; where other rules begin, each series gives its newest point.
  * A series outside every class gives nothing: it stays in the lane it is in.
  */
 import { type BatchBuilder, createBatchBuilder } from '../batch.ts'
@@ -11,7 +11,7 @@ import type { Derived, PointBatch, SeriesEntry, Stage, StageInput, StageTotals }
 import { type CompiledClasses, contractOf } from './classes.ts'
 import { type MendJob, mend, rangeAround } from './rule-late.ts'
 import type { RuleListener } from './rule-reasons.ts'
-import { loadRules, saveRules } from './rule-state.ts'
+import { holdNewest, loadRules, saveRules } from './rule-state.ts'
 import { createRuleStep } from './rule-step.ts'
 import {
   cell,
@@ -37,7 +37,7 @@ export interface RuleTotals extends StageTotals {
   readonly withheld: number
   /** Points not later than the newest of their series. */
   readonly late: number
-  /** Of these, those too far back to mend the line around them. */
+  /** Of these, those too far back to mend the line around them, or whose raw points may be gone. */
   readonly lateUnmended: number
 }
 export interface RulesStage extends Stage {
@@ -65,6 +65,13 @@ export const createRulesStage = ({ classes: compiled, decided }: RulesStageParts
     (own) => table.add(own, series.classes[own] as number),
   )
   const outs: BatchBuilder[] = classes.map(() => createBatchBuilder(outPoints))
+  /**
+   * Begun anew, or by other rules than its state: points read until now may have been given out by what stood before.
+   * Once it has read as far as that, each series gives its newest point, where both agree, and goes on from there.
+   */
+  let unsure = false
+  /** Likewise, and since then it has read what others gave out. */
+  let readUnsure = false
   let late: (MendJob & { readonly i: number; readonly sent: boolean })[] = []
   const step = createRuleStep(table, params, {
     ...(decided === undefined ? {} : { decided }),
@@ -104,7 +111,8 @@ export const createRulesStage = ({ classes: compiled, decided }: RulesStageParts
   const mendAll = ({ points, raw }: StageInput): void => {
     const resend = (own: number, batch: PointBatch, i: number) =>
       step.resend(own, batch, i, 'around_late')
-    mend(late, raw, series, resend)
+    const lacking = ({ own }: MendJob) => bump(series.classes[own] as number, 4)
+    mend(late, raw, series, resend, lacking)
     for (const { own, i, sent } of late) if (!sent) step.resend(own, points, i, 'late')
     late = []
   }
@@ -115,8 +123,8 @@ export const createRulesStage = ({ classes: compiled, decided }: RulesStageParts
     const held = cells[row + cell.heldTime] as number
     if (Number.isNaN(held)) return 'no'
     const flag = table.words()[(row + cell.meta) * 2 + 1] as number
-    if ((flag & flags.orphan) !== 0) return 'plain'
-    if (seenTimes[own] !== held) {
+    // A clock that was set back says nothing of how long it waited.
+    if (seenTimes[own] !== held || nowUs < (seenSince[own] as number)) {
       seenTimes[own] = held
       seenSince[own] = nowUs
       return 'no'
@@ -128,7 +136,18 @@ export const createRulesStage = ({ classes: compiled, decided }: RulesStageParts
     if (waited < (params[at + param.maxHoldUs] as number)) return 'no'
     return params[at + param.method] === methods.swinging_door ? 'plain' : 'marked'
   }
+  const awake = (): Derived[] => {
+    if (!unsure) return []
+    unsure = false
+    for (let own = 0; own < series.count(); own++) {
+      holdNewest(table, own, readUnsure)
+      step.flush(own, false, 'first')
+    }
+    return takeAll()
+  }
   const clear = (): void => {
+    unsure = true
+    readUnsure = false
     series.clear()
     table.clear()
     outEntries.length = 0
@@ -140,6 +159,8 @@ export const createRulesStage = ({ classes: compiled, decided }: RulesStageParts
     name: 'rules',
     passesPoints: true,
     step: (input) => {
+      if (input.points.count === 0) return awake()
+      readUnsure = unsure
       series.meet(input.points, input.entry)
       step.run(input.points, series.owns())
       if (late.length > 0) mendAll(input)
@@ -163,12 +184,12 @@ export const createRulesStage = ({ classes: compiled, decided }: RulesStageParts
       }
       return takeAll()
     },
-    save: () => saveRules({ classes, series, table, counts }),
+    save: () => saveRules({ classes, series, table, counts, unsure }),
     load: (state) => {
       clear()
       if (state === null) return
       try {
-        loadRules(state, { classes, series, table, counts })
+        unsure = loadRules(state, { classes, series, table, counts })
       } catch (error) {
         clear()
         throw error

@@ -87,15 +87,18 @@ const addWithStates = (
   }
   if (state !== undefined && text) {
     endForce(cells, row, time)
-    if (cells[row + slot.good] === 0) texts.first = state
-    texts.last = state
+    const first = cells[row + slot.good] === 0
+    // As of numbers: from the last used value, whatever unused points came in between.
+    const previous = first ? texts.carry : texts.last
+    if (first) texts.first = state
     cells[row + slot.good] = (cells[row + slot.good] as number) + 1
     words[(row + slot.meta) * 2] = (words[(row + slot.meta) * 2] as number) | marks.text
-    if (texts.force !== undefined && texts.force !== state) {
+    if (previous !== undefined && previous !== state) {
       cells[row + slot.changes] = (cells[row + slot.changes] as number) + 1
     }
   } else if (state === undefined) endForce(cells, row, time)
   else addNumber(cells, row, time, usedNumber(faces, i), window.modulus)
+  if (state !== undefined) texts.last = state
   texts.force = state
 }
 

@@ -49,9 +49,18 @@ export const makeDue = (table: WindowTable, at: number, more = 0): void => {
   if ((flags & standing.due) === 0) table.due.push(at)
   setFlags(table, at, flags | standing.due)
 }
+/** From where on it may read: a window to be made again asks for what was in force at its start, too. */
+export const readsFromUs = (table: WindowTable, at: number): number => {
+  const cells = table.slots.cells()
+  const row = at * slotStride
+  const startUs = cells[row + slot.start] as number
+  if ((flagsOf(table, at) & standing.dirty) === 0) return startUs
+  return table.windowOf(cells[row + slot.owner] as number).spans.startOf(startUs - 1)
+}
 const makeDirty = (table: WindowTable, at: number): void => {
   const flags = flagsOf(table, at) | standing.dirty
   setFlags(table, at, flags)
+  table.holdFromUs = Math.min(table.holdFromUs, readsFromUs(table, at))
   if ((flags & standing.issued) !== 0) makeDue(table, at)
 }
 

@@ -20,6 +20,8 @@ export interface WindowIssue {
   readonly run: (raw: StageInput['raw']) => void
   /** Gives a window out before its end, up to `untilUs`. */
   readonly early: (at: number, untilUs: number, raw: StageInput['raw']) => void
+  /** Makes a window again now, whether or not it is due: it asks for nothing before its start any more. */
+  readonly settle: (at: number, raw: StageInput['raw']) => void
   /** What was given out since; with an empty batch at least where `changed`. */
   readonly take: (changed: boolean) => Derived[]
   readonly clear: () => void
@@ -59,7 +61,8 @@ export const createWindowIssue = (
     cells[row + slot.rev] = (cells[row + slot.rev] as number) + 1
     const whole = untilUs === cells[row + slot.end]
     const gone = standing.dirty | standing.due | standing.issued
-    const now = whole ? standing.issued : standing.partial
+    const lacking = (flagsOf(table, at) & standing.lacking) !== 0
+    const now = (whole ? standing.issued : standing.partial) | (lacking ? standing.partial : 0)
     setFlags(table, at, (flagsOf(table, at) & ~gone) | now)
     const before = out.count()
     const first = firstOf(owner, window)
@@ -90,6 +93,18 @@ export const createWindowIssue = (
       if (!Number.isNaN(value)) values[used++] = value
     }
     return values.subarray(0, used).sort()
+  }
+  /** Notes that points may be gone which it was never given, or which it has just been made again without. */
+  const noteLacking = (at: number, raw: StageInput['raw'], again: boolean): void => {
+    const cells = slots.cells()
+    const row = at * slotStride
+    const [startUs, endUs] = [cells[row + slot.start] as number, cells[row + slot.end] as number]
+    const { spans } = table.windowOf(cells[row + slot.owner] as number)
+    const beforeUs = spans.startOf(startUs - 1)
+    const carried = !Number.isNaN(cells[row + slot.carryTime])
+    const lacks = again && raw.lacks?.(carried ? startUs : beforeUs, endUs) === true
+    if (lacks || raw.missed?.(beforeUs, endUs) === true)
+      setFlags(table, at, flagsOf(table, at) | standing.lacking)
   }
   /** The row from its points where it is dirty, and its values in order where the window asks for quantiles. */
   const make = (at: number, gathered: Gathered): Float64Array | undefined => {
@@ -156,25 +171,40 @@ export const createWindowIssue = (
       if (table.due.length === 0) return
       const due = table.due.sort(byStart)
       const making = due.filter(mustMake)
-      for (const at of due) if (!mustMake(at)) issue(at, endOf(at), undefined)
+      for (const at of due) {
+        if (mustMake(at)) continue
+        noteLacking(at, raw, false)
+        issue(at, endOf(at), undefined)
+      }
       const jobs = making.map(jobOf)
       const taken = series.known() ? jobsOfOneTurn(jobs) : 0
       table.due = making.slice(taken)
       makeAgain(jobs.slice(0, taken), raw, series, ({ at }, gathered) => {
+        // Before it is made: what was known to be in force at its start need not be read.
+        noteLacking(at, raw, true)
         const values = make(at, gathered)
         issue(at, endOf(at), values)
       })
     },
     early: (at, untilUs, raw) => {
       let values: Float64Array | undefined
-      if (mustMake(at) && series.known()) {
+      if (!mustMake(at)) noteLacking(at, raw, false)
+      else if (series.known()) {
         makeAgain([jobOf(at)], raw, series, (_, gathered) => {
+          noteLacking(at, raw, true)
           values = make(at, gathered)
         })
       }
       table.due = table.due.filter((one) => one !== at)
       setFlags(table, at, flagsOf(table, at) | standing.cut)
       issue(at, untilUs, values)
+    },
+    settle: (at, raw) => {
+      makeAgain([jobOf(at)], raw, series, (_, gathered) => {
+        noteLacking(at, raw, true)
+        make(at, gathered)
+      })
+      setFlags(table, at, flagsOf(table, at) & ~standing.dirty)
     },
     take: (changed) => {
       const derived: Derived[] = []

@@ -69,6 +69,8 @@ export const standing = {
   partial: 16,
   /** Its raw points may be gone: it cannot be made again. */
   cut: 32,
+  /** Made without points that may have been in it. */
+  lacking: 64,
 } as const
 
 /** States of one window told apart, by so many characters; the rest is `other`. */

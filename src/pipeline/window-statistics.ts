@@ -19,7 +19,7 @@ import {
 import { type Statistic, statistics, type WindowSpec } from './classes.ts'
 import { addState, marks, type SlotTexts, slot, standing } from './window-slots.ts'
 
-/** Beside what was asked for: which issue of the window this is, and whether it came before the window's end. */
+/** Beside what was asked for: which issue of the window this is, and whether points of the window may be missing. */
 export type Given = Exclude<Statistic, 'mean'> | 'rev' | 'partial'
 
 const given: readonly Given[] = [...statistics.filter((one) => one !== 'mean'), 'partial', 'rev']
@@ -175,11 +175,12 @@ export const putStatistic = (
   const timeUs = cells[row + slot.start] as number
   const mark = words[(row + slot.meta) * 2] as number
   const state = words[(row + slot.meta) * 2 + 1] as number
-  const doubt = (mark & marks.doubt) !== 0 || issue.untilUs < (cells[row + slot.end] as number)
+  const early = issue.untilUs < (cells[row + slot.end] as number)
+  const partial = early || (state & standing.lacking) !== 0
+  const doubt = (mark & marks.doubt) !== 0 || partial
   const to = { out, series, timeUs, quality: doubt ? quality.uncertain : quality.good }
   if (statistic === 'partial') {
-    const early = issue.untilUs < (cells[row + slot.end] as number)
-    if ((state & standing.partial) !== 0) out.addBool(series, timeUs, early, quality.good)
+    if ((state & standing.partial) !== 0) out.addBool(series, timeUs, partial, quality.good)
     return
   }
   if (statistic === 'time_in_state') {

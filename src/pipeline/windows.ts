@@ -16,6 +16,7 @@ import {
   flagsOf,
   isDone,
   makeDue,
+  readsFromUs,
   release,
   setFlags,
   sweep,
@@ -106,7 +107,7 @@ const findHold = (table: WindowTable): void => {
     if ((flagsOf(table, at) & standing.cut) !== 0) return
     const newestUs = table.newestCells()[own * newestStride + newest.time] as number
     if (isDone(table, at, newestUs)) return
-    least = Math.min(least, table.slots.cells()[at * slotStride + slot.start] as number)
+    least = Math.min(least, readsFromUs(table, at))
   })
   table.holdFromUs = least
 }
@@ -181,12 +182,16 @@ export const createWindowsStage = (parts: WindowsStageParts): Stage => {
       let changed = false
       each(table, (at, own) => {
         const cells = table.slots.cells()
-        const startUs = cells[at * slotStride + slot.start] as number
         const flags = flagsOf(table, at)
-        if (startUs >= beforeUs || (flags & standing.cut) !== 0) return
+        if (readsFromUs(table, at) >= beforeUs || (flags & standing.cut) !== 0) return
         // What it must be made from cannot be read yet.
         if ((flags & standing.dirty) !== 0 && !table.series.known()) return
         changed = true
+        if ((cells[at * slotStride + slot.start] as number) >= beforeUs) {
+          // It asks only for what was in force at its start.
+          issue.settle(at, raw)
+          return
+        }
         const settled = (flags & (standing.issued | standing.dirty)) === standing.issued
         const newestUs = table.newestCells()[own * newestStride + newest.time] as number
         const endUs = cells[at * slotStride + slot.end] as number

@@ -5,6 +5,7 @@
  * nothing out twice; a segment is decoded once a turn for all stages of its lane; a stage that throws rests, and holds
  * up nobody else.
  */
+import { emptyBatch } from '../batch.ts'
 import { isFailure, textOf } from '../errors.ts'
 import { spoolReserveBytes } from '../limits.ts'
 import type { Derived, LaneItem, PointBatch, Seq, StageInput } from '../model.ts'
@@ -33,7 +34,9 @@ export const stagesOf = (state: SpoolState, lane: LaneState): readonly StageStat
 
 /** A stage has something to read here, or something to store. */
 export const isUnderived = (state: SpoolState, lane: LaneState): boolean =>
-  stagesOf(state, lane).some((one) => one.position < lane.now.head || one.now.ready.length > 0)
+  stagesOf(state, lane).some(
+    (one) => one.fresh || one.position < lane.now.head || one.now.ready.length > 0,
+  )
 /** All that is sealed is read: what is left is for the clock. */
 export const mayTick = (state: SpoolState, lane: LaneState): boolean =>
   stagesOf(state, lane).length > 0 && !isUnderived(state, lane)
@@ -56,10 +59,14 @@ const asked = <T>(state: SpoolState, one: StageState, work: () => T): T | undefi
 }
 const withPoints = (derived: readonly Derived[]) => derived.filter(({ points }) => points.count > 0)
 
-const rawFor =
-  (one: StageState, through: Seq): StageInput['raw'] =>
-  (fromUs, toUs) =>
-    one.feed.raw(one.lane, one.hold.firstFor(fromUs), through, fromUs, toUs)
+const rawFor = ({ feed, hold, lane, reader }: StageState, through: Seq): StageInput['raw'] =>
+  Object.assign(
+    (fromUs: number, toUs: number) => feed.raw(lane, hold.firstFor(fromUs), through, fromUs, toUs),
+    {
+      lacks: (fromUs: number, toUs: number) => feed.lacks(lane, through, fromUs, toUs),
+      missed: (fromUs: number, toUs: number) => feed.missed(lane, reader, through, fromUs, toUs),
+    },
+  )
 
 const step = (state: SpoolState, one: StageState, seq: Seq, points: PointBatch) => {
   const { feed, stage } = one
@@ -73,6 +80,20 @@ const step = (state: SpoolState, one: StageState, seq: Seq, points: PointBatch) 
     segments: one.now.segments + 1,
     points: one.now.points + points.count,
   }
+}
+
+/**
+ * A state from before a restart may owe what must be read again from the lane: it is asked once, as soon as all is
+ * stepped again that was given out before.
+ */
+const wake = (state: SpoolState, one: StageState) => {
+  if (!one.fresh || one.failed || catchesUp(one)) return
+  one.fresh = false
+  const { feed, position: seq } = one
+  const input = { points: emptyBatch, entry: feed.entry, seq, raw: rawFor(one, seq) }
+  const derived = asked(state, one, () => one.stage.step(input)) ?? []
+  if (withPoints(derived).length > 0)
+    one.now = { ...one.now, ready: [...one.now.ready, ...withPoints(derived)], due: true }
 }
 
 /** Null when the bytes or their dictionary are damaged: their place is then a tombstone. */
@@ -99,6 +120,7 @@ const readOn = (state: SpoolState, lane: LaneState, stages: readonly StageState[
     for (const one of here) {
       if (batch !== null) step(state, one, item.seq, batch)
       if (!one.failed) one.position = seqLast
+      wake(state, one)
     }
     points += batch?.count ?? 0
     if (points >= turnPointsMax) return
@@ -157,6 +179,7 @@ export const derive = (state: SpoolState): Turn => {
   for (const lane of new Set(state.stages.map((one) => one.lane))) {
     const stages = stagesOf(state, lane)
     if (!isUnderived(state, lane)) continue
+    for (const one of stages) wake(state, one)
     if (!stages.some(({ now }) => now.ready.length > 0)) readOn(state, lane, stages)
     const result = store(state, stages)
     if (result === 'full') turn = 'full'

@@ -162,8 +162,15 @@ export const createIngest = (
       return []
     }
     if (windows.length === 1) {
-      fullReason = result.reason
-      return taken
+      if (taken.length === 1) {
+        fullReason = result.reason
+        return taken
+      }
+      // What gathered while there was no room may be more than there ever is.
+      const half = Math.ceil(taken.length / 2)
+      const first = await commitOnce(taken.slice(0, half))
+      const second = taken.slice(half)
+      return first.length > 0 ? [...first, ...second] : await commitOnce(second)
     }
     // Each lane by its own policy: one that blocks must not hold up one that drops.
     const left: Waiting[] = []

@@ -11,6 +11,7 @@ import { readPointsMax } from '../limits.ts'
 import type { PointBatch, Segment, Seq, SeriesEntry, SeriesId } from '../model.ts'
 import { entryIn } from './epochs.ts'
 import { blob, integer } from './schema.ts'
+import { createLosses } from './stage-losses.ts'
 import { keyOf, type LaneState, type SpoolState, seqOf, throwFatal } from './state.ts'
 
 export interface Feed {
@@ -25,6 +26,16 @@ export interface Feed {
     fromUs: number,
     toUs: number,
   ) => Generator<PointBatch>
+  /** Whether points of that time may be missing in `raw`. */
+  readonly lacks: (lane: LaneState, through: Seq, fromUs: number, toUs: number) => boolean
+  /** Whether points of that time may be gone that this reader of the lane never read. */
+  readonly missed: (
+    lane: LaneState,
+    reader: string,
+    through: Seq,
+    fromUs: number,
+    toUs: number,
+  ) => boolean
 }
 
 const none = 0xffff_ffff
@@ -34,6 +45,7 @@ export const createFeed = (state: SpoolState): Feed => {
   const numbers = new Map<SeriesId, number>()
   /** By ordinal: dictionary index to number. */
   const known = new Map<number, Uint32Array>()
+  const losses = createLosses(state)
   /** Segments that `raw` decoded, newest last, by key. */
   const decoded = new Map<number, PointBatch>()
   let decodedPoints = 0
@@ -94,6 +106,7 @@ export const createFeed = (state: SpoolState): Feed => {
       throwFatal(state, error)
       const facts = { lane: lane.name, seq: seqOf(row.key), text: textOf(error) }
       state.host.log.warn('segment is damaged', facts)
+      losses.damaged(lane, row)
       return undefined
     }
   }
@@ -101,7 +114,8 @@ export const createFeed = (state: SpoolState): Feed => {
     for (let after = first - 1; ; ) {
       const row = state
         .sql(
-          `SELECT key, ${integer('epoch')}, ${blob('bytes')} FROM segments
+          `SELECT key, ${integer('epoch')}, ${integer('time_us_min', 'min')},
+             ${integer('time_us_max', 'max')}, ${blob('bytes')} FROM segments
            WHERE key > ? AND key <= ? AND time_us_max >= ? AND time_us_min < ?
            ORDER BY key LIMIT 1`,
         )
@@ -117,12 +131,16 @@ export const createFeed = (state: SpoolState): Feed => {
     entry: (series) => entries[series] as SeriesEntry,
     open: ({ epoch, bytes }) => decode(ordinalOf(epoch), bytes),
     raw,
+    lacks: losses.lacks,
+    missed: losses.missed,
   }
 }
 
 interface RawRow {
   readonly key: number
   readonly epoch: number
+  readonly min: number
+  readonly max: number
   readonly bytes: Uint8Array
 }
 

@@ -46,6 +46,8 @@ export interface StageState {
   /** By lane it writes: its own numbers to the epoch's dictionary. Empty after a transaction that failed. */
   readonly numbers: Map<string, Uint32Array>
   position: Seq
+  /** Not asked yet, in this life, for what its state owes. */
+  fresh: boolean
   now: StageNow
   /** It threw: it rests until the next opening, and its lane keeps what it has not read. */
   failed: boolean
@@ -134,6 +136,7 @@ const attach = (
     hold: createHold(state, lane, places),
     numbers: new Map(),
     position: begin,
+    fresh: true,
     now: {
       ready: [],
       due: false,
@@ -145,7 +148,8 @@ const attach = (
     },
     failed: false,
   }
-  if (loaded) keep(attached)
+  // A damaged state stays where it is until all is stepped again: a crash before that begins anew once more.
+  if (loaded || (row !== undefined && begin < cursor.backlog)) keep(attached)
   else saveCheckpoint(state, attached)
   return attached
 }

@@ -67,6 +67,10 @@ export const drive = (
     }
   }
   const given: Given[] = []
+  const wake = () => {
+    given.push(...givenOf(stage.step({ points: emptyBatch, entry, seq, raw })))
+  }
+  wake()
   for (const turn of turns) {
     if (turn.kind === 'restart') {
       // As a database gives it back: a Buffer that begins anywhere.
@@ -74,7 +78,7 @@ export const drive = (
       stage = create()
       stage.load(state)
       shift++
-      given.push(...givenOf(stage.step({ points: emptyBatch, entry, seq, raw })))
+      wake()
     } else if (turn.kind === 'tick') given.push(...givenOf(stage.tick(turn.nowUs, raw)))
     else if (turn.kind === 'letGo') given.push(...givenOf(stage.letGo(turn.beforeUs, raw)))
     else {

@@ -37,8 +37,8 @@ const rules: readonly Mutant[] = [
   {
     name: 'the last point before a gap stays behind',
     file: 'pipeline/rule-step.ts',
-    find: 'if (afterGap || orphan || door) sendHeld',
-    put: 'if (orphan || door) sendHeld',
+    find: 'if (afterGap || door) sendHeld',
+    put: 'if (door) sendHeld',
   },
   {
     name: 'a point out of order leaves what is around it as it was',

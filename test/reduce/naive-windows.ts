@@ -10,11 +10,19 @@ export interface NaiveWindow {
   readonly series: number
   readonly startUs: number
   readonly statistics: ReadonlyMap<string, Value>
+  /** Its series came to its end, or the clock closed it: it must have been given out. */
+  readonly due: boolean
+  /** Its first point came behind a later one of its series: what it asks for may have been let go of by then. */
+  readonly late: boolean
 }
+/** Points of one segment; or the clock said that the series' time has come so far. */
+export type NaiveStep = readonly Sample[] | { readonly reachedUs: number }
 export interface NaiveSpec {
   readonly everyUs: number
   readonly latenessUs: number
   readonly modulus?: number | null
+  /** All unless given. */
+  readonly statistics?: readonly Statistic[]
 }
 const spanOf = (timeUs: number, everyUs: number) => Math.floor(timeUs / everyUs)
 const isUsed = ({ value, quality: given }: Sample) =>
@@ -111,50 +119,105 @@ const statisticsOf = (
   return out
 }
 
+/** A point, and what was over when its step began. */
+interface Seen {
+  readonly point: Sample
+  readonly beforeUs: number
+  readonly closedUs: number
+  readonly inOrder: boolean
+}
 /**
  * Of one series, step by step in accept order. A point counts for a window unless the series was beyond its lateness
- * before the step.
+ * before the step, or the clock had closed the window.
  */
 export const naiveWindows = (
-  steps: readonly (readonly Sample[])[],
+  steps: readonly NaiveStep[],
   spec: NaiveSpec,
 ): { readonly windows: NaiveWindow[]; readonly tooLate: number } => {
   const { everyUs, latenessUs } = spec
   let newestUs = Number.NEGATIVE_INFINITY
+  let closedUs = Number.NEGATIVE_INFINITY
   let tooLate = 0
-  const seen: { readonly point: Sample; readonly beforeUs: number }[] = []
-  let beforeUs = newestUs
-  for (const [at, point] of steps.flatMap((points) => [...points.entries()])) {
-    if (at === 0) beforeUs = newestUs
-    const again = seen.findLast(({ point: one }) => one.timeUs === newestUs)?.point
-    const same =
-      again?.timeUs === point.timeUs &&
-      Object.is(again.value, point.value) &&
-      again.quality === point.quality
-    const endUs = (spanOf(point.timeUs, everyUs) + 1) * everyUs
-    if (!same && endUs + latenessUs <= beforeUs) tooLate++
-    seen.push({ point, beforeUs })
-    newestUs = Math.max(newestUs, point.timeUs)
-  }
+  const seen: Seen[] = []
+  const endOf = (span: number) => (span + 1) * everyUs
   const timely = (span: number, of: number) =>
     standing(
       seen
         .filter((one) => spanOf(one.point.timeUs, everyUs) === span)
-        .filter((one) => (of + 1) * everyUs + latenessUs > one.beforeUs)
+        .filter((one) => endOf(of) + latenessUs > one.beforeUs && endOf(of) > one.closedUs)
         .map(({ point }) => point),
     )
-  const accepted = steps.flat()
-  const spans = [...new Set(accepted.map(({ timeUs }) => spanOf(timeUs, everyUs)))].sort(
+  const close = (reachedUs: number) => {
+    for (const { point } of seen) {
+      const span = spanOf(point.timeUs, everyUs)
+      const over = endOf(span) + latenessUs <= reachedUs && endOf(span) > closedUs
+      if (over && timely(span, span).length > 0) closedUs = endOf(span)
+    }
+  }
+  for (const step of steps) {
+    if (!('length' in step)) {
+      close(step.reachedUs)
+      continue
+    }
+    const beforeUs = newestUs
+    for (const point of step) {
+      const again = seen.findLast(({ point: one }) => one.timeUs === newestUs)?.point
+      const same =
+        again?.timeUs === point.timeUs &&
+        Object.is(again.value, point.value) &&
+        again.quality === point.quality
+      const endUs = endOf(spanOf(point.timeUs, everyUs))
+      if (!same && (endUs + latenessUs <= beforeUs || endUs <= closedUs)) tooLate++
+      seen.push({ point, beforeUs, closedUs, inOrder: point.timeUs > newestUs })
+      newestUs = Math.max(newestUs, point.timeUs)
+    }
+  }
+  const spans = [...new Set(seen.map(({ point }) => spanOf(point.timeUs, everyUs)))].sort(
     (a, b) => a - b,
   )
   const windows = spans.flatMap((span) => {
     const inside = timely(span, span)
     if (inside.length === 0) return []
     const before = timely(span - 1, span).at(-1)
-    const statistics = statisticsOf(before, inside, span * everyUs, spec)
-    return [{ series: accepted[0]?.series ?? 0, startUs: span * everyUs, statistics }]
+    const all = [...statisticsOf(before, inside, span * everyUs, spec)]
+    const asked = (name: string) => spec.statistics?.includes(name as Statistic) ?? true
+    const statistics = new Map(all.filter(([name]) => asked(name)))
+    const due = endOf(span) <= newestUs || endOf(span) <= closedUs
+    const first = seen.find(({ point }) => spanOf(point.timeUs, everyUs) === span)
+    const late = first?.inOrder === false
+    return [{ series: inside[0]?.series ?? 0, startUs: span * everyUs, statistics, due, late }]
   })
   return { windows, tooLate }
+}
+
+const near = (a: number, b: number, scale: number): boolean =>
+  Math.abs(a - b) <= 1e-9 * Math.max(Math.abs(a), Math.abs(b), scale) || Object.is(a, b)
+
+/** What differs between a window's statistics as they were given out and as they should be; null for nothing. */
+export const windowDiffers = (
+  found: ReadonlyMap<string, Value>,
+  { statistics }: NaiveWindow,
+): string | null => {
+  const scale = Math.max(
+    ...['min', 'max'].map((name) => Math.abs(Number(statistics.get(name) ?? 0))),
+  )
+  for (const [name, wanted] of statistics) {
+    const value = found.get(name)
+    const loose = ['twa', 'stddev', 'median', 'p95'].includes(name)
+    const exact = typeof wanted === 'number' ? Number(value) === wanted : value === wanted
+    // Squares leave the range of doubles long before values do.
+    const overflown =
+      (typeof wanted === 'number' && !Number.isFinite(wanted)) ||
+      (name === 'stddev' && (scale > 1e100 || Number(wanted) < 1e-100))
+    const same = loose ? near(Number(value), Number(wanted), name === 'stddev' ? scale : 0) : exact
+    if (!same && !overflown) return `${name} is ${String(value)}, not ${String(wanted)}`
+  }
+  for (const [name, value] of found) {
+    const known = statistics.has(name) || name === 'rev' || name === 'partial' || name === 'changes'
+    const nothing = Number.isNaN(value) || value === 0
+    if (!known && !nothing) return `${name} is ${String(value)}, there should be none`
+  }
+  return null
 }
 
 export const allStatistics: readonly Statistic[] = [

@@ -22,6 +22,7 @@ import { createVirtualClock, type VirtualTime } from './clock.ts'
 import type { SimNetwork } from './network.ts'
 import type { Plan, Totals } from './plan.ts'
 import type { Chance } from './random.ts'
+import { type Archive, emptyArchive, type RecordedStage, recordedStages } from './recorded.ts'
 
 export const agentName = 'gateway-1'
 /** Before this nobody believes the wall clock. */
@@ -43,18 +44,22 @@ export interface Disk {
   anchorFlushed: Uint8Array
   /** What the stage was given, by seq: not on the disk, but it tells what should be. */
   record: Map<number, Recorded>
+  /** Histories of the states of rules and windows: likewise. */
+  archive: Archive
 }
 export const emptyDisk = (): Disk => ({
   image: null,
   anchor: new Uint8Array(0),
   anchorFlushed: new Uint8Array(0),
   record: new Map(),
+  archive: emptyArchive(),
 })
 export const copyDisk = (disk: Disk): Disk => ({
   image: disk.image?.slice() ?? null,
   anchor: disk.anchor.slice(),
   anchorFlushed: disk.anchorFlushed.slice(),
   record: new Map(disk.record),
+  archive: disk.archive,
 })
 
 export interface AgentProcess {
@@ -70,6 +75,8 @@ export interface AgentProcess {
   readonly snapshot: () => Disk
   readonly spool: Spool
   readonly stage: TestStage
+  /** Rules and windows, where the seed has them. */
+  readonly real: readonly RecordedStage[]
 }
 export interface Machine {
   readonly name: string
@@ -87,6 +94,8 @@ export interface AgentParts {
   readonly machine: Machine
   /** No failpoint may strike now. */
   readonly spared: () => boolean
+  /** Which of the plan's classes stand. */
+  readonly config: number
   /** A failpoint killed it, or it gave up on its disk. */
   readonly onDeath: (why: string) => void
   /** The production code threw what it must not throw. */
@@ -156,6 +165,9 @@ export const startAgent = (parts: AgentParts): AgentProcess => {
     windowUs: plan.windowUs,
     record: disk.record,
   })
+  const raw = plan.lanes[0]?.name ?? ''
+  const ofClasses = { lane: raw, agent: agentName, prefix: derivedPrefix, configs: plan.classes }
+  const real = plan.stages === 'real' ? recordedStages(ofClasses, disk.archive, parts.config) : []
   const spool = openSpool({
     at: { image: disk.image },
     host,
@@ -172,10 +184,7 @@ export const startAgent = (parts: AgentParts): AgentProcess => {
     },
     anchorFile: anchorOn(disk),
     failpoint,
-    stages:
-      plan.derivedLanes.length > 0
-        ? [{ reader: 'stage', lane: plan.lanes[0]?.name ?? '', stage }]
-        : [],
+    stages: plan.stages === 'test' ? [{ reader: 'stage', lane: raw, stage }] : real,
   })
   opened = true
   totals.epochs++
@@ -246,6 +255,7 @@ export const startAgent = (parts: AgentParts): AgentProcess => {
     forwarder,
     spool,
     stage,
+    real: real.map((one) => one.stage),
     alive,
     clock: agentClock.reading,
     drained: async () => {
@@ -267,6 +277,7 @@ export const startAgent = (parts: AgentParts): AgentProcess => {
         anchor: disk.anchor,
         anchorFlushed: disk.anchor,
         record: disk.record,
+        archive: disk.archive,
       }),
   }
 }

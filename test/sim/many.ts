@@ -85,7 +85,7 @@ export interface MutantResult {
 
 /** Reasons that the checker or an invariant gives, not a crash of the mutated code. */
 const byVerdict =
-  /^(?:missing|altered|duplicate|too many|not drained|ahead|unexplained|derived|\d+ forks)/
+  /^(?:missing|altered|duplicate|too many|not drained|ahead|unexplained|derived|rules|windows|\d+ forks)/
 
 /** Runs seeds over a copy of `src` with one wrong change. */
 export const runMutant = async (
@@ -93,8 +93,10 @@ export const runMutant = async (
   many: Pick<Many, 'seeds' | 'workers'>,
 ): Promise<MutantResult> => {
   const { name } = mutant
-  const ran = await inMutatedCopy(mutant, ['test/sim', 'test/support', 'test/unit/spool'], (root) =>
-    runMany({ ...many, from: 1, root, stopAtRed: true }),
+  const ran = await inMutatedCopy(
+    mutant,
+    ['test/sim', 'test/support', 'test/reduce', 'test/unit/spool'],
+    (root) => runMany({ ...many, from: 1, root, stopAtRed: true }),
   )
   if (typeof ran === 'number')
     return { name, end: 'no longer applies', seed: 0, text: `${ran} places` }

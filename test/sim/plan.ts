@@ -2,6 +2,8 @@
  * What one seed goes through: every seed draws its own mix of faults (a swarm), so that rare combinations meet.
  * Times are milliseconds of virtual time.
  */
+import type { SeriesClass } from '../../src/pipeline/classes.ts'
+import { drawClasses } from './classes.ts'
 import { type Chance, createChance } from './random.ts'
 
 export interface Plan {
@@ -14,7 +16,12 @@ export interface Plan {
     readonly segmentPointsMax: number
     readonly policy: 'block' | 'drop_oldest'
   }[]
-  /** A stage reads the first lane; these are its own, with their settings. Empty: there is none. */
+  /** Stages read the first lane: none, the test's own, or rules and windows of these classes, before and after a change. */
+  readonly stages: 'none' | 'test' | 'real'
+  readonly classes: readonly (readonly SeriesClass[])[]
+  /** Share of points that come later than others of their series with a later time. */
+  readonly lateShare: number
+  /** The lanes of the stages, with their settings. */
   readonly derivedLanes: readonly {
     readonly name: string
     readonly maxDelayMs: number
@@ -71,6 +78,7 @@ export const eventKinds = [
   'wall-jump',
   'damage',
   'replay',
+  'reclass',
 ] as const
 export type EventKind = (typeof eventKinds)[number]
 export interface PlannedEvent {
@@ -94,6 +102,8 @@ const faults: Readonly<Record<EventKind, readonly [share: number, most: number]>
   'wall-jump': [0.3, 3],
   damage: [0.15, 2],
   replay: [0.3, 2],
+  // Of a seed with rules and windows alone.
+  reclass: [0, 1],
 }
 
 const drawEvents = (chance: Chance, faultsMs: number, tight: boolean): PlannedEvent[] => {
@@ -191,12 +201,33 @@ export const drawPlan = (seed: number): Plan => {
   // Of a copied spool, or of a stage whose raw points damage or a refusal took, nobody can say what it should give.
   const taken = plan.poisonShare > 0 || events.some(({ kind }) => kind === 'damage')
   const sound = !copied && !taken
-  const derivedLanes = sound && chance.hit(0.5) ? drawDerived(chance, tight) : []
-  // Long ones hold raw until the quota asks for it.
-  return { ...plan, derivedLanes, windowUs: chance.pick([20_000, 1_000_000, 30_000_000]) }
+  const drawn = chance.pick(['none', 'none', 'test', 'real'] as const)
+  const stages = sound ? drawn : 'none'
+  const lanes = { none: [], test: ['thin', 'windows'], real: ['thin', 'rollup'] }[stages]
+  const reclass: PlannedEvent = {
+    kind: 'reclass',
+    atMs: chance.between(500, faultsMs),
+    forMs: chance.between(100, 4_000),
+    draw: 0,
+  }
+  const real = stages === 'real' && chance.hit(0.3) ? [reclass] : []
+  return {
+    ...plan,
+    stages,
+    classes: drawClasses(chance, lanes),
+    lateShare: sometimes(0.7, 0.01, 0.2),
+    derivedLanes: drawDerived(chance, tight, lanes),
+    events: [...plan.events, ...real].sort((a, b) => a.atMs - b.atMs),
+    // Long ones hold raw until the quota asks for it.
+    windowUs: chance.pick([20_000, 1_000_000, 30_000_000]),
+  }
 }
-const drawDerived = (chance: Chance, tight: boolean): Plan['derivedLanes'] =>
-  ['thin', 'windows'].map((name) => ({
+const drawDerived = (
+  chance: Chance,
+  tight: boolean,
+  names: readonly string[],
+): Plan['derivedLanes'] =>
+  names.map((name) => ({
     name,
     maxDelayMs: chance.pick([50, 200, 1_000]),
     segmentPointsMax: chance.pick([4, 40]),
@@ -230,6 +261,13 @@ export const totalNames = [
   'derived',
   'ticks',
   'windowsCut',
+  'reclassed',
+  'realWindows',
+  'realRevs',
+  'realPartial',
+  'realLate',
+  'realBounds',
+  'realTicks',
 ] as const
 export type Totals = Record<(typeof totalNames)[number], number>
 export const noTotals = (): Totals =>

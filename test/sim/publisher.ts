@@ -85,7 +85,47 @@ export const createPublisher = (
     // Letters without a pattern: compression must not make the quota a matter of luck.
     return Buffer.from(chance.bytes(length)).toString('latin1').replaceAll('\0', '~')
   }
+  /** Of a seed with rules and windows: signals such as plants have, one a series; the last is bulk, for the quota. */
+  const levels = [0, 0, 0]
+  const signal = (number: number): Pick<Mutable, 'kind' | 'bits' | 'text'> => {
+    const level = (at: number, by: number) => (levels[at] = (levels[at] as number) + by)
+    const float = (value: number) => {
+      words.setFloat64(0, value)
+      return { kind: kinds.float, bits: words.getBigUint64(0), text: null }
+    }
+    const odd = chance.hit(0.03)
+    if (number <= 2 && odd) return { kind: kinds.float, bits: chance.pick(oddFloats), text: null }
+    if (number === 1) return float(Math.round(level(0, chance.between(-1, 1)) * 10) / 10)
+    if (number === 2) return float(level(1, 0.3) + chance.between(-0.2, 0.2))
+    if (number === 3) {
+      const value = level(2, odd ? -(levels[2] as number) : chance.int(0, 40))
+      return { kind: kinds.int, bits: BigInt(value), text: null }
+    }
+    if (number === 4) return { kind: kinds.bool, bits: BigInt(chance.int(0, 1)), text: null }
+    const kind = number === 6 ? chance.pick([0, 0, 0, 1, 2, 3] as const) : kinds.string
+    if (kind !== kinds.string) return { kind, bits: bitsFor(kind), text: null }
+    const text = number === 5 ? chance.pick(['run', 'stop', 'idle', '']) : textFor()
+    return { kind, bits: 0n, text }
+  }
+  const drawSignal = (lane: string): Mutable => {
+    lastUs += chance.hit(0.003) ? chance.int(21, 90) * 1_000_000 : chance.int(1, 100_000)
+    const recent = attempts.slice(-4)
+    const known = recent.length > 0 && chance.hit(plan.correctionShare)
+    const old = known ? chance.pick(chance.pick(recent).points) : undefined
+    const corrects = old !== undefined && !untimed(old.series) && old.series.startsWith(lane)
+    if (corrects) totals.corrections++
+    const number = corrects ? Number(old.series.slice(lane.length + 1)) : chance.int(1, 7)
+    const lateUs = chance.hit(plan.lateShare) ? chance.int(1, 12_000_000) : 0
+    return {
+      series: `${lane}/${number}`,
+      timeUs: corrects ? old.timeUs : lastUs - lateUs,
+      ...signal(number),
+      quality: chance.hit(0.9) ? 0 : chance.pick([1, 2, 6, 17]),
+      acked: false,
+    }
+  }
   const drawPoint = (lane: string): Mutable => {
+    if (plan.stages === 'real') return drawSignal(lane)
     const kind = chance.pick([0, 0, 0, 1, 2, 3] as const)
     const known = attempts.length > 0 && chance.hit(plan.correctionShare)
     const old = known ? chance.pick(chance.pick(attempts).points) : undefined

@@ -4,24 +4,22 @@
  */
 import { createHash } from 'node:crypto'
 import Database from 'better-sqlite3'
-import { createEmbeddedReadBack } from '../../src/database/read-back.ts'
 import { type Host, silentLog, silentMeter } from '../../src/host.ts'
-import { check, type ExactPoint, type GapFound, type Verdict } from '../../src/verify/checker.ts'
-import { type Recorded, replayed } from '../unit/spool/stage-support.ts'
+import type { Verdict } from '../../src/verify/checker.ts'
 import {
   type AgentProcess,
-  agentName,
   copyDisk,
   type Disk,
-  derivedPrefix,
   emptyDisk,
   type Machine,
   startAgent,
 } from './agent.ts'
 import { createVirtualClock, createVirtualTime } from './clock.ts'
+import { judge, judgeDerived } from './judge.ts'
+import { judgeReal } from './judge-real.ts'
 import { createSimNetwork } from './network.ts'
 import { cloneMs, drawPlan, noTotals, type Plan, type PlannedEvent, type Totals } from './plan.ts'
-import { createPublisher, untimed } from './publisher.ts'
+import { createPublisher } from './publisher.ts'
 import { createChance } from './random.ts'
 import { createSimRegion, type SimRegion } from './region.ts'
 
@@ -82,6 +80,7 @@ export const runSeed = async (
 
   let agent: AgentProcess | undefined
   let boots = 0
+  let config = 0
   let restored = false
   const spared = { untilMs: 0 }
   const startOn = (machine: Machine, stream: string, onDeath: (why: string) => void) =>
@@ -95,6 +94,7 @@ export const runSeed = async (
       onDeath,
       onBug: bug,
       spared: () => time.nowMs() < spared.untilMs,
+      config,
       ...(trace === undefined ? {} : { trace: note }),
     })
   const start = () => {
@@ -127,6 +127,10 @@ export const runSeed = async (
       die,
       restored: () => {
         restored = true
+      },
+      reclass: () => {
+        config = 1
+        totals.reclassed++
       },
       mark: publisher.mark,
       twins: publisher.twins,
@@ -183,8 +187,10 @@ export const runSeed = async (
   }
   const verdict = await judge(region, publisher, agent, totals)
   reasons.push(...verdict.reasons)
-  if (plan.derivedLanes.length > 0 && agent?.alive() && drained)
+  if (plan.stages === 'test' && agent?.alive() && drained)
     reasons.push(...(await judgeDerived(plan, region, agent, gateway.disk.record, totals)))
+  if (plan.stages === 'real' && agent?.alive() && drained)
+    reasons.push(...(await judgeReal(plan, region, agent, gateway.disk.archive, totals)))
   if (region.forks() > 0 && !restored && spared.untilMs === 0)
     reasons.push(`${region.forks()} forks: a seq with two contents`)
   if (trace !== undefined) {
@@ -238,6 +244,7 @@ interface Acts {
   readonly agent: () => AgentProcess | undefined
   readonly die: (how: 'kill' | 'power-cut', backMs: number) => void
   readonly restored: () => void
+  readonly reclass: () => void
   readonly mark: () => () => void
   readonly twins: () => void
   readonly clone: (disk: Disk) => void
@@ -255,6 +262,10 @@ const strikes = (setting: Setting, acts: Acts) => {
       case 'kill':
       case 'power-cut':
         acts.die(kind, forMs)
+        return
+      case 'reclass':
+        acts.reclass()
+        acts.die('kill', forMs)
         return
       case 'partition':
         network.cut(forMs)
@@ -325,99 +336,4 @@ const damage = (disk: Disk, draw: number) => {
     disk.image = db.serialize()
   }
   db.close()
-}
-
-/** Lanes of the stage, and what they took in: what an uninterrupted stage would have given, as `judgeDerived` sees to. */
-const derivedOf = (agent: AgentProcess | undefined) => {
-  const lanes = agent?.spool.lanes().filter((lane) => lane.derived) ?? []
-  return {
-    ids: new Set(lanes.map(({ id }) => id)),
-    accepted: lanes.reduce((sum, lane) => sum + lane.accepted, 0),
-  }
-}
-/** The stage's lanes are what it gives when nothing interrupts it: in its books, and in the region where none was lost. */
-const judgeDerived = async (
-  { windowUs }: Plan,
-  region: SimRegion,
-  agent: AgentProcess,
-  record: ReadonlyMap<number, Recorded>,
-  totals: Totals,
-): Promise<readonly string[]> => {
-  const history = agent.stage.history()
-  totals.ticks += history.filter(([kind]) => kind === 'tick').length
-  totals.windowsCut += history.filter(([kind]) => kind === 'letGo').length
-  const { accepted, ids } = derivedOf(agent)
-  const back = createEmbeddedReadBack(region.store().database)
-  const { told, count } = replayed(history, record, { prefix: derivedPrefix, windowUs })
-  if (accepted !== count) return [`derived: ${accepted} points in its lanes, not ${count}`]
-  if ((await back.gapsOf(agentName)).some(({ lane }) => ids.has(lane))) return []
-  const left = new Map(told)
-  for await (const row of back.readBack(agentName)) {
-    if (!row.name.startsWith(derivedPrefix)) continue
-    totals.derived++
-    const key = `${JSON.stringify([row.name, Object.entries(row.tags)])} ${row.timeUs}`
-    const expected = left.get(key)
-    left.delete(key)
-    const found = `${row.bits}:${row.quality}`
-    if (found !== expected) return [`derived: ${key} is ${found}, not ${expected}`]
-  }
-  const [missing] = left.keys()
-  return missing === undefined ? [] : [`derived: ${left.size} missing, as ${missing}`]
-}
-
-const floatBits = new DataView(new ArrayBuffer(8))
-const judge = async (
-  region: SimRegion,
-  publisher: ReturnType<typeof createPublisher>,
-  agent: AgentProcess | undefined,
-  totals: Totals,
-): Promise<Verdict> => {
-  const store = region.store()
-  const back = createEmbeddedReadBack(store.database)
-  const rows: ExactPoint[] = []
-  const names = new Map<bigint, string>()
-  for await (const { seriesId, name, timeUs, kind, bits, quality } of back.readBack(agentName)) {
-    names.set(seriesId, name)
-    if (name.startsWith(derivedPrefix)) continue
-    const isText = typeof bits === 'string'
-    const row = { series: name, kind, bits: isText ? 0n : bits, text: isText ? bits : null }
-    if (!untimed(name)) rows.push({ ...row, timeUs, quality })
-    else {
-      // The agent gave it its time: its value says which one it is.
-      floatBits.setBigUint64(0, row.bits)
-      rows.push({ ...row, timeUs: floatBits.getFloat64(0), quality: 0 })
-    }
-  }
-  const writes: { series: string; timeUs: number }[] = []
-  for await (const { seriesId, timeUs, op } of back.auditOf(agentName)) {
-    const series = names.get(seriesId) ?? '?'
-    if (series.startsWith(derivedPrefix)) continue
-    if (op === 'update') totals.merges++
-    if (op !== 'delete' && !untimed(series)) writes.push({ series, timeUs })
-  }
-  const derived = derivedOf(agent)
-  const all = await back.gapsOf(agentName)
-  const found = all.filter(({ lane }) => !derived.ids.has(lane))
-  // Sums of epochs folded long ago no longer say of which lane they were.
-  const lostDerived = all
-    .filter(({ lane }) => derived.ids.has(lane))
-    .reduce((sum, { count }) => sum + count, 0)
-  totals.gaps += found.length
-  totals.forgotten += found.filter(({ reason }) => reason === 'forgotten').length
-  totals.quotaHits += found.filter(({ reason }) => reason === 'quota').length
-  const whole = totals.untimed > 0
-  const gaps = found.map((gap): GapFound => (whole ? { ...gap, timeUsMin: 0, timeUsMax: 0 } : gap))
-  const listed = await store.agents()
-  const mine =
-    listed.kind === 'ok' ? listed.agents.find((one) => one.agent === agentName) : undefined
-  return await check({
-    journal: [publisher.journal()],
-    losses: publisher.losses(),
-    rows: [rows],
-    writes: [writes],
-    gaps,
-    delivered: (mine?.points ?? 0) - (derived.accepted - lostDerived),
-    reduced: 0,
-    pending: 0,
-  })
 }

@@ -1,0 +1,393 @@
+/**
+ * Rules and windows against what they read: exactly what the same stages give when nothing interrupts them, and what a
+ * naive recomputation says of the raw points alone.
+ */
+import { emptyBatch, pointsOf } from '../../src/batch.ts'
+import { createEmbeddedReadBack } from '../../src/database/read-back.ts'
+import {
+  type Derived,
+  kinds,
+  type PointBatch,
+  type SeriesEntry,
+  type Value,
+} from '../../src/model.ts'
+import {
+  type CompiledClasses,
+  compileClasses,
+  contractOf,
+  type WindowSpec,
+} from '../../src/pipeline/classes.ts'
+import type { RuleTotals } from '../../src/pipeline/rules.ts'
+import type { Sample } from '../reduce/harness.ts'
+import { beyondBound, notSent } from '../reduce/naive-rules.ts'
+import {
+  type NaiveSpec,
+  type NaiveStep,
+  naiveWindows,
+  windowDiffers,
+} from '../reduce/naive-windows.ts'
+import { type AgentProcess, agentName, derivedPrefix } from './agent.ts'
+import { gapAfterUs, settlesUs } from './classes.ts'
+import { derivedOf } from './judge.ts'
+import type { Plan, Totals } from './plan.ts'
+import { type Archive, emptyArchive, recordedStages, type StageEvent } from './recorded.ts'
+import type { SimRegion } from './region.ts'
+
+type Told = ReadonlyMap<string, string>
+const keyOf = (name: string, tags: unknown, timeUs: number) =>
+  `${JSON.stringify([name, tags])} ${timeUs}`
+
+const textOf = (points: PointBatch, at: number): string => {
+  const kind = points.kinds[at] as number
+  const bits = points.bits[at] as bigint
+  const value = kind === kinds.string ? points.texts[Number(bits)] : bits
+  return `${kind}:${value}:${points.qualities[at]}`
+}
+const within = (points: PointBatch, fromUs: number, toUs: number): PointBatch => {
+  const kept = [...points.timeUs.keys()].filter((at) => {
+    const time = points.timeUs[at] as number
+    return time >= fromUs && time < toUs
+  })
+  const part = <T extends { [at: number]: number | bigint }>(of: T) => kept.map((at) => of[at])
+  return {
+    count: kept.length,
+    series: Uint32Array.from(part(points.series) as number[]),
+    timeUs: Float64Array.from(part(points.timeUs) as number[]),
+    kinds: Uint8Array.from(part(points.kinds) as number[]),
+    qualities: Uint8Array.from(part(points.qualities) as number[]),
+    bits: BigUint64Array.from(part(points.bits) as bigint[]),
+    texts: points.texts,
+  }
+}
+/** Numbers that mean the same in every life. */
+const createNumbering = () => {
+  const entries: SeriesEntry[] = []
+  const numbers = new Map<string, number>()
+  const numberOf = (entry: SeriesEntry): number => {
+    const key = JSON.stringify([entry.name, entry.tags])
+    const number = numbers.get(key) ?? entries.push(entry) - 1
+    numbers.set(key, number)
+    return number
+  }
+  return {
+    entry: (series: number) => entries[series] as SeriesEntry,
+    renumbered: (points: PointBatch, entry: (series: number) => SeriesEntry): PointBatch => ({
+      ...points,
+      series: points.series.map((series) => numberOf(entry(series))),
+    }),
+  }
+}
+
+/** What one stage of this history gives: how many points, the last of each (series, time), and each window's revs. */
+const replay = (plan: Plan, which: number, history: readonly StageEvent[]) => {
+  const told = new Map<string, string>()
+  const wrong: string[] = []
+  const revs = new Map<string, number>()
+  const { entry, renumbered } = createNumbering()
+  const seen: PointBatch[] = []
+  const make = (config: number) => {
+    const configs = plan.classes
+    const parts = { lane: 'raw', agent: agentName, prefix: derivedPrefix, configs }
+    return recordedStages(parts, emptyArchive(), config)[which]?.stage as never as ReturnType<
+      typeof recordedStages
+    >[number]['stage']
+  }
+  let stage: ReturnType<typeof make> | undefined
+  let count = 0
+  const take = (given: readonly Derived[]) => {
+    for (const { points, entry: own } of given) {
+      count += points.count
+      for (let at = 0; at < points.count; at++) {
+        const { name, tags } = own(points.series[at] as number)
+        const key = keyOf(name, tags, points.timeUs[at] as number)
+        told.set(key, textOf(points, at))
+        if (!tags.some(([tag, value]) => tag === '@statistic' && value === 'rev')) continue
+        const rev = Number(points.bits[at])
+        if (rev !== (revs.get(key) ?? 0) + 1) wrong.push(`windows: rev ${rev} of ${key}`)
+        revs.set(key, rev)
+      }
+    }
+  }
+  function* raw(fromUs: number, toUs: number) {
+    for (const points of seen) {
+      const part = within(points, fromUs, toUs)
+      if (part.count > 0) yield part
+    }
+  }
+  for (const event of history) {
+    if (event.kind === 'open') {
+      const state = stage?.save() ?? null
+      stage = make(event.config)
+      stage.load(state === null ? null : Buffer.from(state))
+    } else if (stage === undefined) wrong.push('windows: a history without a beginning')
+    else if (event.kind === 'step') {
+      const points = event.points.count === 0 ? emptyBatch : renumbered(event.points, event.entry)
+      seen.push(points)
+      take(stage.step({ points, entry, seq: event.seq, raw }))
+    } else if (event.kind === 'tick') take(stage.tick(event.nowUs, raw))
+    else take(stage.letGo(event.beforeUs, raw))
+  }
+  return { told, count, wrong, stage }
+}
+
+const samplesOf = (points: PointBatch): readonly Omit<Sample, 'series'>[] =>
+  [...pointsOf(points, BigInt)].map(({ timeUs, value, quality }) => ({ timeUs, value, quality }))
+
+interface OfSeries {
+  readonly steps: NaiveStep[]
+  /** How many of the steps were before the change of the configuration. */
+  before: number
+  newestUs: number
+  /** What the last ticks saw, as `createWindowsStage` tells silence. */
+  quietUs: number
+  sinceUs: number
+}
+/** Of each series (by name): what the stage read, step by step, and how far the clock said its time had come. */
+const seriesOf = (history: readonly StageEvent[], changedAfter = Number.POSITIVE_INFINITY) => {
+  const found = new Map<string, OfSeries>()
+  let changed = false
+  history.forEach((event) => {
+    if (event.kind === 'open')
+      for (const one of found.values()) {
+        one.quietUs = Number.NaN
+      }
+    // Until then the second classes only stepped again what the first had given out.
+    if (event.kind === 'step' && !changed && event.seq >= changedAfter) {
+      changed = event.seq > changedAfter || event.points.count === 0
+      if (changed) for (const one of found.values()) one.before = one.steps.length
+    }
+    if (event.kind === 'tick')
+      for (const one of found.values()) {
+        if (one.quietUs !== one.newestUs || event.nowUs < one.sinceUs) {
+          one.quietUs = one.newestUs
+          one.sinceUs = event.nowUs
+        }
+        one.steps.push({ reachedUs: one.newestUs + event.nowUs - one.sinceUs })
+      }
+    if (event.kind !== 'step') return
+    const bySeries = new Map<string, Sample[]>()
+    samplesOf(event.points).forEach((sample, at) => {
+      const { name } = event.entry(event.points.series[at] as number)
+      const list = bySeries.get(name) ?? []
+      bySeries.set(name, list)
+      list.push({ ...sample, series: 0 })
+    })
+    for (const [name, points] of bySeries) {
+      const none = {
+        steps: [],
+        newestUs: Number.NEGATIVE_INFINITY,
+        quietUs: Number.NaN,
+        sinceUs: 0,
+      }
+      const one = found.get(name) ?? {
+        ...none,
+        before: changed ? 0 : Number.POSITIVE_INFINITY,
+      }
+      found.set(name, one)
+      one.steps.push(points)
+      for (const { timeUs } of points) one.newestUs = Math.max(one.newestUs, timeUs)
+    }
+  })
+  return found
+}
+const pointsIn = (steps: readonly NaiveStep[]): readonly Sample[] =>
+  steps.flatMap((step) => ('length' in step ? step : []))
+
+/** What the region has: points by series, and statistics by series, length and start. */
+interface Found {
+  readonly exact: Told
+  readonly points: ReadonlyMap<string, readonly Sample[]>
+  readonly windows: ReadonlyMap<string, ReadonlyMap<string, Value>>
+}
+const floats = new DataView(new ArrayBuffer(8))
+const decoded = (kind: number, bits: bigint | string): Value => {
+  if (typeof bits === 'string') return bits
+  if (kind === kinds.bool) return bits === 1n
+  if (kind === kinds.int) return BigInt.asIntN(64, bits)
+  floats.setBigUint64(0, bits)
+  return floats.getFloat64(0)
+}
+const foundIn = async (region: SimRegion): Promise<Found> => {
+  const exact = new Map<string, string>()
+  const points = new Map<string, Sample[]>()
+  const windows = new Map<string, Map<string, Value>>()
+  const back = createEmbeddedReadBack(region.store().database)
+  for await (const row of back.readBack(agentName)) {
+    if (!row.name.startsWith(derivedPrefix)) continue
+    const { timeUs, kind, bits, quality, tags } = row
+    const bare = kind === kinds.string ? bits : BigInt.asUintN(64, bits as bigint)
+    exact.set(keyOf(row.name, Object.entries(tags), timeUs), `${kind}:${bare}:${quality}`)
+    const name = row.name.slice(derivedPrefix.length)
+    const statistic = tags['@statistic']
+    const value = decoded(kind, bits)
+    if (statistic === undefined) {
+      const list = points.get(name) ?? []
+      points.set(name, list)
+      list.push({ series: 0, timeUs, value, quality })
+    } else {
+      const key = `${name} ${tags['@every']} ${timeUs}`
+      const row = windows.get(key) ?? new Map<string, Value>()
+      windows.set(key, row.set(statistic, value))
+    }
+  }
+  return { exact, points, windows }
+}
+
+const compiled = (plan: Plan): readonly CompiledClasses[] => plan.classes.map(compileClasses)
+const entryNamed = (name: string): SeriesEntry => ({ id: 0n, name, tags: [], unit: '' })
+
+/** One length of windows of one series: what it was made of, and from when on all of its windows are owed. */
+interface Length {
+  readonly name: string
+  readonly spec: NaiveSpec
+  readonly steps: readonly NaiveStep[]
+  readonly fromUs: number
+}
+function* lengthsOf(
+  plan: Plan,
+  history: readonly StageEvent[],
+  { changedAfter }: Archive,
+): Generator<Length> {
+  const [before, after] = compiled(plan) as [CompiledClasses, CompiledClasses]
+  const specsOf = (of: CompiledClasses, name: string) =>
+    of.classes[of.classOf(entryNamed(name))]?.windows ?? []
+  for (const [name, one] of seriesOf(history, changedAfter.get('windows'))) {
+    const changed = Math.min(one.before, one.steps.length)
+    const [first, second] = [specsOf(before, name), specsOf(after, name)]
+    const isIn = (specs: readonly WindowSpec[], { everyUs }: WindowSpec) =>
+      specs.some((other) => other.everyUs === everyUs)
+    const naive = ({ everyUs, latenessUs, statistics, counter }: WindowSpec): NaiveSpec => ({
+      everyUs,
+      latenessUs,
+      statistics,
+      ...(counter === undefined ? {} : { modulus: counter.modulus }),
+    })
+    const ever = Number.NEGATIVE_INFINITY
+    for (const spec of first) {
+      // A length that is gone is judged by what came before.
+      const steps = isIn(second, spec) ? one.steps : one.steps.slice(0, changed)
+      yield { name, spec: naive(spec), steps, fromUs: ever }
+    }
+    if (one.before === Number.POSITIVE_INFINITY) continue
+    const times = pointsIn(one.steps.slice(0, changed)).map(({ timeUs }) => timeUs)
+    const fromUs = Math.max(ever, ...times)
+    for (const spec of second.filter((other) => !isIn(first, other)))
+      yield { name, spec: naive(spec), steps: one.steps, fromUs }
+  }
+}
+
+/** Windows as they stand in the region, against those of the raw points. */
+const judgeWindows = (
+  plan: Plan,
+  history: readonly StageEvent[],
+  { windows: found }: Found,
+  /** Whether raw points were let go of under pressure, and whether any were trimmed at all. */
+  { cut, gone }: { readonly cut: boolean; readonly gone: boolean },
+  archive: Archive,
+  totals: Totals,
+): readonly string[] => {
+  const cutUs = Math.max(
+    Number.NEGATIVE_INFINITY,
+    ...history.flatMap((event) => (event.kind === 'letGo' ? [event.beforeUs] : [])),
+  )
+  const left = new Set(found.keys())
+  for (const { name, spec, steps, fromUs } of lengthsOf(plan, history, archive)) {
+    const naive = naiveWindows(steps, spec)
+    totals.realLate += naive.tooLate
+    for (const window of naive.windows) {
+      const key = `${name} ${spec.everyUs} ${window.startUs}`
+      const row = found.get(key)
+      left.delete(key)
+      const partial = row?.get('partial')
+      const began = window.late || window.startUs < fromUs
+      if (partial !== undefined && !cut && !(began && gone))
+        return [`windows: ${key} is called partial`]
+      if (partial !== undefined) totals.realPartial++
+      if (partial === true || window.startUs < Math.max(cutUs, fromUs)) continue
+      if (row === undefined && window.due) return [`windows: ${key} is missing`]
+      if (row === undefined) continue
+      if (!window.due) return [`windows: ${key} is there before its end`]
+      const differs = windowDiffers(row, window)
+      if (differs !== null) return [`windows: ${key}: ${differs}`]
+      totals.realWindows++
+      if (Number(row.get('rev')) > 1) totals.realRevs++
+    }
+  }
+  const [extra] = left
+  return extra === undefined ? [] : [`windows: ${extra} is one too many`]
+}
+
+/** The clock had its time to send what nothing followed: ticks come only while the wall clock is trusted. */
+const settled = (history: readonly StageEvent[]): boolean => {
+  const after = history.slice(
+    history.findLastIndex(({ kind }) => kind === 'step' || kind === 'open'),
+  )
+  const times = after.flatMap((event) => (event.kind === 'tick' ? [event.nowUs] : []))
+  const back = times.findLastIndex((us, at) => us < (times[at - 1] ?? us))
+  const [first = 0] = times.slice(Math.max(0, back))
+  return (times.at(-1) ?? 0) - first > settlesUs
+}
+
+const judgeRules = (
+  plan: Plan,
+  { changedAfter }: Archive,
+  history: readonly StageEvent[],
+  { points: found }: Found,
+  ruleTotals: readonly RuleTotals[],
+  totals: Totals,
+): readonly string[] => {
+  const [before, after] = compiled(plan) as [CompiledClasses, CompiledClasses]
+  for (const [name, { steps, before: changed }] of seriesOf(history, changedAfter.get('rules'))) {
+    const at = before.classOf(entryNamed(name))
+    const one = (changed > 0 ? before : after).classes[at]
+    if (one === undefined) continue
+    // Too far back for the knots remembered: beyond the promise.
+    if (ruleTotals.find((each) => each.class === one.name)?.lateUnmended !== 0) continue
+    const contract = contractOf(one)
+    const given = found.get(name) ?? []
+    const lastUs = settled(history) ? Number.POSITIVE_INFINITY : (given.at(-1)?.timeUs ?? 0)
+    const accepted = pointsIn(steps).filter(({ timeUs }) => timeUs <= lastUs)
+    if (contract === undefined) continue
+    const wrong = beyondBound(accepted, given, contract) ?? notSent(accepted, given, gapAfterUs)
+    if (wrong !== null) return [`rules: ${name}: ${wrong}`]
+    totals.realBounds += accepted.length
+  }
+  return []
+}
+
+export const judgeReal = async (
+  plan: Plan,
+  region: SimRegion,
+  agent: AgentProcess,
+  archive: Archive,
+  totals: Totals,
+): Promise<readonly string[]> => {
+  const back = createEmbeddedReadBack(region.store().database)
+  const { accepted, ids } = derivedOf(agent)
+  const histories = agent.real.map((stage) => stage.history())
+  for (const event of histories.flat()) if (event.kind === 'tick') totals.realTicks++
+  const given = histories.map((history, at) => replay(plan, at, history))
+  const wrong = given.flatMap((one) => one.wrong)
+  if (wrong.length > 0) return wrong.slice(0, 1)
+  if ((await back.gapsOf(agentName)).some(({ lane }) => ids.has(lane))) return []
+  const found = await foundIn(region)
+  const ruleTotals = (agent.real[0]?.totals() ?? []) as readonly RuleTotals[]
+  const unmended = ruleTotals.some(({ lateUnmended }) => lateUnmended > 0)
+  const [rules = [], windows = []] = histories
+  const cut = windows.some(({ kind }) => kind === 'letGo')
+  const gone = agent.spool.lanes().some(({ derived, floor }) => !derived && floor > 1)
+  const partial = [...found.windows.values()].some((row) => row.has('partial'))
+  const count = given.reduce((sum, one) => sum + one.count, 0)
+  // Where raw points were missing, what was made of them is judged by itself alone.
+  if (!unmended && !partial && totals.reclassed === 0) {
+    if (accepted !== count) return [`windows: ${accepted} points in the lanes, not ${count}`]
+    const told = new Map(given.flatMap((one) => [...one.told]))
+    for (const [key, text] of found.exact)
+      if (told.get(key) !== text) return [`derived: ${key} is ${text}, not ${told.get(key)}`]
+    for (const key of told.keys()) if (!found.exact.has(key)) return [`derived: ${key} is missing`]
+  }
+  return [
+    ...judgeWindows(plan, windows, found, { cut, gone }, archive, totals),
+    ...judgeRules(plan, archive, rules, found, ruleTotals, totals),
+  ]
+}

@@ -1,0 +1,117 @@
+/**
+ * The production stages (rules, windows) as an agent composes them, with a record of all that ever happened to their
+ * state: it is saved and loaded with it, so that it tells what the state must be, whatever a crash took away.
+ *
+ * Their points go out under names of their own: the raw lane travels too, and a reduced point is the raw one.
+ */
+import { stagesOf } from '../../src/agent-stages.ts'
+import type { Derived, PointBatch, SeriesEntry, Stage } from '../../src/model.ts'
+import type { SeriesClass } from '../../src/pipeline/classes.ts'
+import type { StageReader } from '../../src/spool/spool.ts'
+
+export interface Stepped {
+  readonly points: PointBatch
+  readonly entry: (series: number) => SeriesEntry
+}
+export type StageEvent =
+  /** A process begins with this state, by the classes of this number. */
+  | { readonly kind: 'open'; readonly config: number }
+  | ({ readonly kind: 'step'; readonly seq: number } & Stepped)
+  | { readonly kind: 'tick'; readonly nowUs: number }
+  | { readonly kind: 'letGo'; readonly beforeUs: number }
+interface Node {
+  readonly event: StageEvent
+  readonly before: Node | null
+}
+/** Histories of saved states, by the number saved with them. No part of any disk: only the world's memory. */
+export interface Archive {
+  readonly states: (Node | null)[]
+  /** By stage: how far had been given out when the second classes first took over. */
+  readonly changedAfter: Map<string, number>
+}
+export const emptyArchive = (): Archive => ({ states: [], changedAfter: new Map() })
+
+export interface RecordedStage extends Stage {
+  readonly history: () => readonly StageEvent[]
+}
+export interface RecordedReader extends StageReader {
+  readonly stage: RecordedStage
+}
+
+const numberBytes = 8
+
+const recorded = (
+  inner: Stage,
+  prefix: string,
+  archive: Archive,
+  config: number,
+): RecordedStage => {
+  let last: Node | null = null
+  const note = (event: StageEvent) => {
+    last = { event, before: last }
+  }
+  const renamed = (derived: readonly Derived[]): readonly Derived[] =>
+    derived.map(({ lane, points, entry }) => ({
+      lane,
+      points,
+      entry: (series) => {
+        const own = entry(series)
+        return { ...own, name: prefix + own.name }
+      },
+    }))
+  return {
+    ...inner,
+    step: (input) => {
+      const { points, entry, seq } = input
+      note({ kind: 'step', seq, points, entry })
+      const changes = points.count === 0 && config > 0 && !archive.changedAfter.has(inner.name)
+      if (changes) archive.changedAfter.set(inner.name, seq)
+      return renamed(inner.step(input))
+    },
+    tick: (nowUs, raw) => {
+      note({ kind: 'tick', nowUs })
+      return renamed(inner.tick(nowUs, raw))
+    },
+    letGo: (beforeUs, raw) => {
+      note({ kind: 'letGo', beforeUs })
+      return renamed(inner.letGo(beforeUs, raw))
+    },
+    save: () => {
+      const state = inner.save()
+      const bytes = new Uint8Array(numberBytes + state.length)
+      new DataView(bytes.buffer).setFloat64(0, archive.states.push(last) - 1)
+      bytes.set(state, numberBytes)
+      return bytes
+    },
+    load: (state) => {
+      last = null
+      inner.load(state === null ? null : state.subarray(numberBytes))
+      const number =
+        state === null ? -1 : Buffer.from(state.subarray(0, numberBytes)).readDoubleBE()
+      last = archive.states[number] ?? null
+      note({ kind: 'open', config })
+    },
+    history: () => {
+      const events: StageEvent[] = []
+      for (let node = last; node !== null; node = node.before) events.push(node.event)
+      return events.reverse()
+    },
+  }
+}
+
+export interface RealStages {
+  readonly lane: string
+  readonly agent: string
+  readonly prefix: string
+  /** Before a change of the configuration, and after it. */
+  readonly configs: readonly (readonly SeriesClass[])[]
+}
+export const recordedStages = (
+  { lane, agent, prefix, configs }: RealStages,
+  archive: Archive,
+  config: number,
+): readonly RecordedReader[] =>
+  stagesOf([{ lane, classes: configs[config] ?? [], timeZone: 'UTC', agent }]).map((reader) => ({
+    ...reader,
+    stage: recorded(reader.stage, prefix, archive, config),
+  }))
