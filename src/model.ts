@@ -153,10 +153,7 @@ export interface Kept {
   /** `null` deletes. */
   readonly value: Uint8Array | null
 }
-/**
- * Something a door could not take, recorded in the same commit. `sample` (bounded) goes to the
- * quarantine.
- */
+/** Something a door could not take, recorded in the same commit. `sample` (bounded) goes to the quarantine. */
 export interface Loss<Reason extends GapReason = DoorReason> {
   readonly source: string
   readonly reason: Reason
@@ -166,10 +163,7 @@ export interface Loss<Reason extends GapReason = DoorReason> {
 }
 export interface Intake {
   readonly points: PointBatch
-  /**
-   * 'monotonic' when the clock is not trusted: `timeUs` is then the boot's monotonic time, waiting
-   * to be rebased.
-   */
+  /** 'monotonic' when the clock is not trusted: `timeUs` is then the boot's monotonic time, waiting to be rebased. */
   readonly timeBase?: 'wall' | 'monotonic'
   readonly kept?: readonly Kept[]
   /** A door's own; any, where what a spool file set aside held comes back. */
@@ -178,19 +172,14 @@ export interface Intake {
   readonly urgent?: boolean
 }
 /**
- * Resolves once everything in the intake is durable (fsynced); that wait is the whole backpressure
- * story.
- * Rejects with a `Failure` only when nothing of it was stored, or when the process is about to end
- * (exit 74).
+ * Resolves once everything in the intake is durable (fsynced); that wait is the whole backpressure story. Rejects with
+ * a `Failure` only when nothing of it was stored, or when the process is about to end (exit 74).
  */
 export type Emit = (intake: Intake) => Promise<void>
 
 export interface Source {
   readonly name: string
-  /**
-   * Resolves when `signal` fires and the source has let go of everything; a rejection is restarted
-   * with backoff.
-   */
+  /** Resolves when `signal` fires and the source has let go of everything; a rejection is restarted with backoff. */
   readonly run: (emit: Emit, signal: AbortSignal) => Promise<void>
 }
 
@@ -279,16 +268,14 @@ export interface StageTotals {
 // ── out of the spool ────────────────────────────────────────────────────────────────────────────
 
 /**
- * Where a reader stands in a lane. Everything <= `backlog` is acked; when `live` is set, also
- * (live.start, live.upTo].
+ * Where a reader stands in a lane. Everything <= `backlog` is acked; when `live` is set, also (live.start, live.upTo].
  */
 export interface Cursor {
   readonly backlog: Seq
   readonly live: { readonly start: Seq; readonly upTo: Seq } | null
 }
 /**
- * One epoch that may still speak, with what it continues. `base` is its parent's last seq in the
- * lane (0 for a first).
+ * One epoch that may still speak, with what it continues. `base` is its parent's last seq in the lane (0 for a first).
  */
 export interface EpochLink {
   readonly epoch: EpochId
@@ -305,10 +292,7 @@ export interface SendBatch {
   readonly lane: string
   readonly laneId: LaneId
   readonly items: readonly LaneItem[]
-  /**
-   * Highest seq known committed by the far side when this was sent; an answer behind it means the
-   * far side forgot.
-   */
+  /** Highest seq known committed by the far side when this was sent; an answer behind it means the far side forgot. */
   readonly ackedThrough: Seq
   /** Sent again on purpose: bypasses the far side's "already have it". */
   readonly replay: boolean
@@ -354,10 +338,7 @@ export type Outcome =
   | { readonly kind: 'smaller'; readonly text: string; readonly bytesMax?: number }
   /** The far side failed over or was restored: it holds everything only up to `after`. */
   | { readonly kind: 'rewind'; readonly after: Seq }
-  /**
-   * Only a person can help (credentials, fenced, wrong database); probed once a minute, nothing is
-   * dropped.
-   */
+  /** Only a person can help (credentials, fenced, wrong database); probed once a minute, nothing is dropped. */
   | {
       readonly kind: 'blocked'
       readonly code: string
@@ -375,9 +356,7 @@ export interface Destination extends AsyncDisposable {
   readonly bodyBytesMax: number
   /** It must get a lane in its order: one request at a time, no fresh points ahead of a backlog. */
   readonly inOrder?: boolean
-  /**
-   * Say hello: learn where the far side stands, before the first send and once a minute when idle.
-   */
+  /** Say hello: learn where the far side stands, before the first send and once a minute when idle. */
   readonly standing: (lanes: readonly LaneStanding[], signal: AbortSignal) => Promise<Standing>
   readonly send: (batch: SendBatch, signal: AbortSignal) => Promise<Outcome>
 }
