@@ -15,6 +15,7 @@ import { dirname, join } from 'node:path'
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import { Failure, isFailure, textOf } from '../errors.ts'
 import type { Log } from '../host.ts'
+import { schemaController } from '../schemaless.ts'
 import type { TapPoint } from '../spool-port.ts'
 import { type Given, type Route, routes } from './api.ts'
 import type { AgentView } from './view.ts'
@@ -138,14 +139,6 @@ const someoneAnswers = (path: string): Promise<boolean> =>
     socket.once('connect', answer(true))
     socket.once('error', answer(false))
   })
-
-/** No route has a schema of fastify's: what would compile one, ajv and more, is not even loaded. */
-const noSchemas = (): never => {
-  throw new Error('routes have no schemas')
-}
-const schemaController = {
-  compilersFactory: { buildValidator: noSchemas, buildSerializer: noSchemas },
-}
 
 export const openControlSocket = async (options: ControlSocketOptions): Promise<ControlSocket> => {
   const { path } = options

@@ -15,6 +15,7 @@ import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest }
 import { Failure, textOf } from '../errors.ts'
 import type { Host } from '../host.ts'
 import { relayHeaders } from '../protocol/relay.ts'
+import { schemaController } from '../schemaless.ts'
 import { type TlsFiles, tlsVersionMin } from '../tls.ts'
 import type { Regional, RelayResponse } from './handle.ts'
 import { createSignedIdentity, type Identity, type SignedOptions } from './identify.ts'
@@ -179,14 +180,6 @@ const logRefusedTls = (host: Pick<Host, 'log'>) => (error: Error, socket: TLSSoc
   const reason = socket.authorizationError as unknown
   if (reason) host.log.warn('agent_refused', { reason: String(reason), from })
   else host.log.debug('tls_failed', { error: error.message, from })
-}
-
-/** No route has a schema of fastify's: what would compile one, ajv and more, is not even loaded. */
-const noSchemas = (): never => {
-  throw new Error('routes have no schemas')
-}
-const schemaController = {
-  compilersFactory: { buildValidator: noSchemas, buildSerializer: noSchemas },
 }
 
 const createApp = (options: RegionalServerOptions): FastifyInstance => {

@@ -17,6 +17,7 @@ import type { Emit } from '../model.ts'
 import { createMapper } from '../pipeline/map.ts'
 import { type TimeUnit, timeUnits } from '../pipeline/timestamp.ts'
 import { createLineParser, linePrecisions } from '../protocol/line.ts'
+import { schemaController } from '../schemaless.ts'
 import type { HttpConfig } from './http.ts'
 import { type BodyReader, type BodyTrouble, createBodyReader, createBudget } from './http-body.ts'
 import { type Asking, createGuard, type Guard, type ListenAddress } from './http-guard.ts'
@@ -54,7 +55,7 @@ export const openDoor = (parts: DoorParts): FastifyInstance => {
     guard: createGuard({ address, token: config.token, hosts: config.hosts }),
     bodies: createBodyReader(createBudget(httpBytesInFlightMax)),
   }
-  const app = Fastify({ serverFactory: (handler) => parts.server(handler) })
+  const app = Fastify({ schemaController, serverFactory: (handler) => parts.server(handler) })
   app.removeAllContentTypeParsers()
   // Bodies are read by the routes, which know their bounds.
   app.addContentTypeParser('*', (_request, _payload, done) => done(null))

@@ -23,7 +23,7 @@ test('the bundled agent and region do what the sources do: lazily loaded package
 
   const certificates = await createCertificates()
   const key = await certificates.agent('gw')
-  const port = await freePort()
+  const [port, doorPort] = [await freePort(), await freePort()]
   const write = (name: string, content: object) => {
     const path = join(folder, name)
     writeFileSync(path, stringify(content))
@@ -32,7 +32,10 @@ test('the bundled agent and region do what the sources do: lazily loaded package
   const tls = { ca: certificates.ca }
   const config = write('holdfast.yaml', {
     agent: { name: 'gw', state_dir: join(folder, 'agent') },
-    sources: [{ name: 'plant', type: 'simulate', points: 1_000 }],
+    sources: [
+      { name: 'plant', type: 'simulate', points: 1_000 },
+      { name: 'door', type: 'http', listen: `127.0.0.1:${doorPort}` },
+    ],
     destinations: [
       { name: 'region', type: 'relay', url: `https://localhost:${port}`, tls: { ...tls, ...key } },
     ],
@@ -51,6 +54,8 @@ test('the bundled agent and region do what the sources do: lazily loaded package
   ])
   await regional.says('regional_listening')
   await agent.says('destination_reached')
+  const point = { method: 'POST', body: 'press value=1 1000' }
+  assert.equal((await fetch(`http://127.0.0.1:${doorPort}/write`, point)).status, 204)
   await agent.stop()
   await regional.stop()
   assert.equal(await agent.ended, 0)

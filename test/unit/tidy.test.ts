@@ -17,6 +17,7 @@ const floors: Readonly<Record<string, number>> = {
   'learned-limit': 0,
   batch: 0,
   units: 0,
+  schemaless: 0,
   host: 1,
   tls: 1,
   'service-manager': 1,
