@@ -16,7 +16,7 @@ import type {
 import { Failure } from './errors.ts'
 import type { Forwarder, ForwarderStatus } from './forward/forwarder.ts'
 import type { Host } from './host.ts'
-import { gapRowsMax } from './limits.ts'
+import { dictionaryEntriesPerRequestMax, gapRowsMax } from './limits.ts'
 import type { Destination } from './model.ts'
 import type { CertificateStatus, DestinationStatus } from './observability/health.ts'
 import { spoolSilentMsMax, verdict } from './observability/health.ts'
@@ -45,10 +45,14 @@ export interface AgentViewParts {
   readonly metrics: () => Promise<string>
   readonly reload: () => Promise<ReloadAnswer>
   readonly importBlock: AgentView['importBlock']
+  readonly explain: AgentView['explain']
   readonly certificates: () => readonly CertificateStatus[]
   /** Spool files that were set aside and stand beside this one. */
   readonly setAside: () => Promise<readonly SetAside[]>
 }
+
+/** Of one answer of `segments`: a few milliseconds of base64. */
+const segmentsBytesMax = 512 * 1024
 
 const stateOf: Readonly<Record<ForwarderStatus['phase'], DestinationStatus['state']>> = {
   starting: 'connecting',
@@ -276,8 +280,32 @@ export const createAgentView = (parts: AgentViewParts): AgentView => {
     }
     return cancelled
   }
+  const segments: AgentView['segments'] = async (lane, after, fromUs) => {
+    const found = (await spool.lanes()).find((one) => one.lane === lane)
+    if (found === undefined) throw new Failure('HF-X404', `there is no lane "${lane}"`)
+    let from = after
+    if (after === 0 && fromUs > 0) {
+      const range = await spool.estimate(lane, fromUs, Number.MAX_SAFE_INTEGER)
+      from = range.segments === 0 ? found.head : range.seqFirst - 1
+    }
+    const items = await spool.read(lane, from, segmentsBytesMax)
+    return {
+      head: found.head,
+      items: items.map((item) =>
+        item.type === 'segment'
+          ? { seq: item.seq, seqLast: item.seq, epoch: item.epoch, bytes: item.bytes, lost: 0 }
+          : {
+              ...{ seq: item.seq, seqLast: item.seqLast, epoch: item.epoch },
+              ...{ bytes: null, lost: item.gap.count },
+            },
+      ),
+    }
+  }
   return {
     status,
+    explain: parts.explain,
+    segments,
+    dictionary: (epoch, first) => spool.dictionary(epoch, first, dictionaryEntriesPerRequestMax),
     lanes: spool.lanes,
     gaps: spool.gaps,
     quarantined: spool.quarantined,

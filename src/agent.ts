@@ -16,6 +16,7 @@ import type { Config } from './config/schema.ts'
 import { controlSocketPath, openControlSocket } from './control/socket.ts'
 import type { AgentView, ReloadAnswer } from './control/view.ts'
 import { exitCodes, Failure, isFailure, textOf } from './errors.ts'
+import { createExplain } from './explain/explain.ts'
 import { createForwarder } from './forward/forwarder.ts'
 import { aborted, type Host } from './host.ts'
 import type { SeriesTable, Service } from './model.ts'
@@ -283,6 +284,7 @@ const runOver = async (
       series,
       spool,
     }),
+    explain: createExplain({ config, spool, series }),
     certificates: () => [...certificates].map(([use, endsUs]) => ({ use, endsUs })),
   })
   const path = controlSocketPath(config.agent.state_dir, options.environment)

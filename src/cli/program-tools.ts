@@ -79,7 +79,7 @@ const addDoctorVerbs = (root: Command, act: Act, durationArgument: (text: string
   )
 }
 
-const addPlanVerbs = (root: Command, act: Act) => {
+const addPlanVerbs = (root: Command, act: Act, durationArgument: (text: string) => number) => {
   act(
     root
       .command('plan')
@@ -87,7 +87,12 @@ const addPlanVerbs = (root: Command, act: Act) => {
       .option('--against <file>', 'a changed configuration, to see beside this one')
       .option(
         '--from <files...>',
-        'line protocol, points files, spool files; else the spool of the agent that is stopped',
+        'line protocol, points files, spool files; else the spool of the agent',
+      )
+      .addOption(
+        new Option('--since <duration>', 'of the spool: only what is as new').argParser(
+          durationArgument,
+        ),
       )
       .option('--lane <lane>', 'the lane that gets the points', 'raw')
       .option('--precision <unit>', 'of times in line protocol: ns, us, ms, s', 'ns'),
@@ -102,5 +107,5 @@ export const addToolVerbs = (
 ): void => {
   addDoctorVerbs(root, act, durationArgument)
   addSpoolVerbs(root, act)
-  addPlanVerbs(root, act)
+  addPlanVerbs(root, act, durationArgument)
 }

@@ -143,6 +143,16 @@ const addLookVerbs = (session: Session, root: Command) => {
   act(
     session,
     root
+      .command('explain <series>')
+      .description("a series' class, ways and last points: why each was sent, or was not")
+      .addOption(
+        new Option('-n, --count <points>', 'how many').argParser(countArgument).default(20),
+      ),
+    async () => (await import('./explain.ts')).explain,
+  )
+  act(
+    session,
+    root
       .command('gaps')
       .description('recorded losses, newest first')
       .addOption(new Option('--limit <rows>').argParser(countArgument).default(100)),

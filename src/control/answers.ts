@@ -13,6 +13,7 @@ import type {
   Verdict,
 } from '../observability/health.ts'
 import type { GapRow, LaneStatus, SpoolStats } from '../spool-port.ts'
+import type { ExplainAnswer } from './explained.ts'
 import type { AgentStatus, ImportAnswer, ReloadAnswer, ReplayAnswer, ResendAnswer } from './view.ts'
 import type { QuarantineJson, TapJson } from './wire.ts'
 
@@ -236,6 +237,89 @@ export const replayAnswer = both<ReplayAnswer>()(
 )
 export const reloadAnswer = both<ReloadAnswer>()(z.object({ changed: z.boolean(), text }))
 
+const texts = z.array(text).readonly()
+const strings = z.record(text, text).readonly()
+const optional = count.nullable()
+const value = {
+  time: text.describe('RFC 3339 with microseconds, UTC'),
+  kind: z.enum(['float', 'int', 'bool', 'string']),
+  value: z.union([count, z.boolean(), text]).describe('int64, NaN and infinities as text'),
+  quality: z.enum(['good', 'uncertain', 'bad']),
+}
+const explainRule = z.object({
+  method: text,
+  lane: text,
+  deviation: optional.describe('Null where nothing is bounded'),
+  interpolation: z.enum(['linear', 'step']).nullable(),
+  intervalUs: optional,
+  minGapUs: optional,
+  heartbeatUs: optional,
+  maxHoldUs: optional,
+})
+const explainPoint = z.object({
+  ...value,
+  timeUs,
+  seq: count,
+  state: z
+    .enum(['sent', 'reduced', 'waits', 'stays'])
+    .describe('stays: in the lane it came in, which no destination takes'),
+  reason: text.describe('A word of the rule; "unknown" where too little is held to say'),
+  text,
+  destinations: z
+    .array(z.object({ destination: text, state: z.enum(['delivered', 'pending']) }))
+    .readonly(),
+  tooLateForUs: z.array(count).readonly().describe('Lengths of windows it came too late for'),
+})
+export const explainAnswer = both<ExplainAnswer>()(
+  z.object({
+    series: text,
+    tags: strings,
+    unit: text,
+    lane: text.describe('Where its points came in'),
+    sources: texts,
+    classes: z
+      .array(z.object({ class: text, chosen: z.boolean(), because: text }))
+      .readonly()
+      .describe('In order, up to the one it fell into'),
+    rule: explainRule.nullable(),
+    windows: z
+      .array(z.object({ everyUs: count, statistics: texts, latenessUs: count, lane: text }))
+      .readonly(),
+    routes: z
+      .array(
+        z.object({
+          lane: text,
+          holds: z.enum(['raw', 'reduced', 'windows']),
+          maxDelayMs: count,
+          destinations: texts,
+        }),
+      )
+      .readonly(),
+    points: z.array(explainPoint).readonly(),
+    gaps: z
+      .array(
+        z.object({
+          ...{ lane: text, seq: count, seqLast: count, reason: text, count, source: text },
+          destination: text.describe('The only one that lacks these points; empty when all do'),
+        }),
+      )
+      .readonly(),
+    notes: texts,
+  }),
+)
+export const segmentsAnswer = z.object({
+  head: count.describe('Newest seq of the lane now'),
+  items: z.array(
+    z.object({
+      ...{ seq: count, seqLast: count, epoch: text },
+      bytes: text.nullable().describe('The segment in base64; null where points were lost'),
+      lost: count,
+    }),
+  ),
+})
+export const dictionaryAnswer = z.object({
+  series: z.array(z.object({ name: text, tags: z.array(z.tuple([text, text])), unit: text })),
+})
 export const importAnswer = both<ImportAnswer>()(
   z.object({
     taken: z.boolean().describe('False: it was in already'),

@@ -9,6 +9,8 @@ import { gapReasons } from '../model.ts'
 import { version } from '../release.ts'
 import {
   agentStatus,
+  dictionaryAnswer,
+  explainAnswer,
   gapRow,
   importAnswer,
   laneStatus,
@@ -16,6 +18,7 @@ import {
   reloadAnswer,
   replayAnswer,
   resendAnswer,
+  segmentsAnswer,
   tapLine,
 } from './answers.ts'
 import type { AgentView } from './view.ts'
@@ -204,6 +207,51 @@ export const routes: readonly Route[] = [
     answer: 'ndjson',
     query: z.strictObject({ series: text.default('*').describe('Name with * and ?') }),
     work: null,
+  }),
+  route({
+    method: 'get',
+    path: '/v1/explain',
+    summary: 'The class, ways and last points of a series, and why they were sent or not',
+    schema: explainAnswer,
+    query: z.strictObject({
+      series: text.describe('Name, or name,tag=value; may hold * and ?'),
+      points: z.coerce.number().int().min(1).max(1_000).default(20),
+    }),
+    work: (view, { query }) => view.explain(String(query.series), Number(query.points)),
+  }),
+  route({
+    method: 'get',
+    path: '/v1/segments',
+    summary: 'Sealed segments of a lane, a piece at a time',
+    schema: segmentsAnswer,
+    query: z.strictObject({
+      lane: text,
+      after: z.coerce.number().int().min(0).default(0),
+      from_us: z.coerce.number().int().min(0).default(0).describe('With after 0: where to begin'),
+    }),
+    work: async (view, { query }) => {
+      const { lane, after, from_us: fromUs } = query
+      const answer = await view.segments(String(lane), Number(after), Number(fromUs))
+      const base64 = (bytes: Uint8Array | null) =>
+        bytes === null ? null : Buffer.from(bytes).toString('base64')
+      const items = answer.items.map((item) => ({ ...item, bytes: base64(item.bytes) }))
+      return { ...answer, items }
+    },
+  }),
+  route({
+    method: 'get',
+    path: '/v1/dictionary',
+    summary: 'What the series numbers of an epoch’s segments mean',
+    schema: dictionaryAnswer,
+    query: z.strictObject({
+      epoch: z.string().regex(/^[0-9a-f]{32}$/),
+      first: z.coerce.number().int().min(0).default(0),
+    }),
+    work: async (view, { query }) => ({
+      series: (await view.dictionary(String(query.epoch), Number(query.first))).map(
+        ({ name, tags, unit }) => ({ name, tags, unit }),
+      ),
+    }),
   }),
   route({
     method: 'post',

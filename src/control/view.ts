@@ -6,6 +6,7 @@
  */
 
 import type { ReplayStatus } from '../forward/replay.ts'
+import type { SeriesEntry } from '../model.ts'
 import type {
   ClockStatus,
   DestinationStatus,
@@ -23,6 +24,7 @@ import type {
   SpoolStats,
   TapPoint,
 } from '../spool-port.ts'
+import type { ExplainAnswer } from './explained.ts'
 
 export interface AgentStatus {
   readonly version: string
@@ -91,6 +93,19 @@ export interface ResendAnswer {
   readonly text: string
   readonly hint: string
 }
+/** Sealed segments of a lane, as they are stored, and what stands in place of lost ones. */
+export interface SegmentsAnswer {
+  /** Newest seq of the lane now. */
+  readonly head: number
+  readonly items: readonly {
+    readonly seq: number
+    readonly seqLast: number
+    readonly epoch: string
+    /** Null where points were lost. */
+    readonly bytes: Uint8Array | null
+    readonly lost: number
+  }[]
+}
 export interface AgentView {
   readonly status: () => Promise<AgentStatus>
   readonly lanes: () => Promise<readonly LaneStatus[]>
@@ -107,6 +122,12 @@ export interface AgentView {
   readonly metrics: () => Promise<string>
   /** Points as they become durable; the returned function ends it. */
   readonly tap: (listener: (points: readonly TapPoint[]) => void) => () => void
+  /** Why its last points were sent or not. Rejects with a Failure when that is no series, or several. */
+  readonly explain: (series: string, points: number) => Promise<ExplainAnswer>
+  /** After `after`, or from the first that may hold a point at `fromUs` on; empty at the end. Rejects with HF-X404. */
+  readonly segments: (lane: string, after: number, fromUs: number) => Promise<SegmentsAnswer>
+  /** Series of an epoch's segments, from number `first` on; empty at the end. */
+  readonly dictionary: (epoch: string, first: number) => Promise<readonly SeriesEntry[]>
   /** Rejects with a Failure when a name is unknown or the range is empty. */
   readonly replay: (request: ReplayRequest) => Promise<ReplayAnswer>
   readonly cancelReplay: (id: string) => Promise<boolean>

@@ -125,14 +125,48 @@ export const matchesGlob = (glob: string, text: string): boolean => {
   return g === glob.length
 }
 
-const matches = (match: ClassMatch, entry: SeriesEntry): boolean => {
-  const { names, units, tags } = match
-  if (names !== undefined && !names.some((glob) => matchesGlob(glob, entry.name))) return false
-  if (units !== undefined && !units.includes(entry.unit)) return false
-  return Object.entries(tags ?? {}).every(([name, glob]) =>
-    entry.tags.some(([tag, value]) => tag === name && matchesGlob(glob, value)),
-  )
+/** One part of a match: what it asks for, what the series has of it. */
+export interface MatchPart {
+  readonly part: 'names' | 'units' | 'tags'
+  /** The glob that fits where one does, else all that were asked for. */
+  readonly asks: string
+  readonly has: string
+  readonly fits: boolean
 }
+export const matchParts = (match: ClassMatch, entry: SeriesEntry): readonly MatchPart[] => {
+  const { names, units, tags } = match
+  const parts: MatchPart[] = []
+  const add = (
+    part: MatchPart['part'],
+    asked: readonly string[],
+    fit: string | undefined,
+    has: string,
+  ) => parts.push({ part, asks: fit ?? asked.join(', '), has, fits: fit !== undefined })
+  const { name, unit } = entry
+  if (names !== undefined)
+    add(
+      'names',
+      names,
+      names.find((glob) => matchesGlob(glob, name)),
+      name,
+    )
+  if (units !== undefined)
+    add(
+      'units',
+      units,
+      units.find((one) => one === unit),
+      unit,
+    )
+  for (const [tag, glob] of Object.entries(tags ?? {})) {
+    const value = entry.tags.find(([one]) => one === tag)?.[1]
+    const fits = value !== undefined && matchesGlob(glob, value)
+    const asks = `${tag}=${glob}`
+    add('tags', [asks], fits ? asks : undefined, value === undefined ? '' : `${tag}=${value}`)
+  }
+  return parts
+}
+const matches = (match: ClassMatch, entry: SeriesEntry): boolean =>
+  matchParts(match, entry).every(({ fits }) => fits)
 
 export interface CompiledClasses {
   readonly classes: readonly SeriesClass[]

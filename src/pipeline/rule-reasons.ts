@@ -52,3 +52,5 @@ export const wantedReason = (method: number, numeric: boolean, wanted: boolean):
   if (method === methods.deadband && numeric) return wanted ? 'beyond' : 'within'
   return wanted ? 'differs' : 'same'
 }
+export const isSentReason = (reason: RuleReason): boolean =>
+  (sentReasons as readonly RuleReason[]).includes(reason)

@@ -39,6 +39,7 @@ const floors: Readonly<Record<string, number>> = {
   'agent-view': 4,
   'agent-stages': 4,
   'agent-spool': 4,
+  explain: 4,
   'spool-worker': 4,
   supervise: 4,
   verify: 3,
@@ -65,6 +66,7 @@ const sharedOnFloor = new Set([
   'agent-view',
   'agent-stages',
   'agent-spool',
+  'explain',
 ])
 
 test('imports go down, or stay in the room', () => {

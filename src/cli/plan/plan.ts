@@ -5,7 +5,9 @@ import { seriesIdOf } from '../../codec/series-id.ts'
 import { catalog } from '../../config/catalog.ts'
 import { loadConfig } from '../../config/load.ts'
 import type { Config } from '../../config/schema.ts'
-import { exitCodes, Failure } from '../../errors.ts'
+import type { ControlClient } from '../../control/client.ts'
+import { exitCodes, Failure, isFailure } from '../../errors.ts'
+import { systemClock } from '../../host.ts'
 import type { PointBatch, SeriesTable } from '../../model.ts'
 import { createSeriesTable } from '../../pipeline/series.ts'
 import { type LinePrecision, linePrecisions } from '../../protocol/line.ts'
@@ -15,13 +17,22 @@ import { countText } from '../format.ts'
 import { createProgress } from '../spool/progress.ts'
 import { createArrivalClock } from './clock.ts'
 import { printPlan } from './print.ts'
-import { emptyTroubles, isSpoolFile, readFile, readLane, type Troubles } from './recording.ts'
+import {
+  emptyTroubles,
+  isSpoolFile,
+  readAgent,
+  readFile,
+  readLane,
+  type Troubles,
+} from './recording.ts'
 import { createRehearsal } from './rehearse.ts'
 import { type Plan, reportOf, warningsOf } from './report.ts'
 
 export interface PlanOptions {
   readonly against?: string
   readonly from?: readonly string[]
+  /** Milliseconds. */
+  readonly since?: number
   readonly lane: string
   readonly precision: string
 }
@@ -48,6 +59,22 @@ const checkLane = ({ file, lanes, classes }: Config, lane: string) => {
     )
 }
 
+const sinceOfFile = (path: string) =>
+  new Failure('HF-X002', `${path} is no spool: --since looks back from now`, 'Cut the file.')
+const sinceUs = ({ since }: PlanOptions): number =>
+  since === undefined ? 0 : Math.max(0, systemClock.nowUs() - since * 1000)
+/** Undefined where none answers: its spool can be looked into then. */
+const runningAgent = async (context: CliContext): Promise<ControlClient | undefined> => {
+  const client = await context.client()
+  try {
+    await client.get('/v1/lanes')
+    return client
+  } catch (error) {
+    if (isFailure(error, 'HF-X005')) return undefined
+    throw error
+  }
+}
+
 async function* pointsOf(
   context: CliContext,
   options: PlanOptions,
@@ -56,14 +83,21 @@ async function* pointsOf(
   troubles: Troubles,
 ): AsyncGenerator<PointBatch> {
   const { signal } = context
-  const { lane, precision: unit } = options
+  const { lane, precision: unit, since } = options
   const precision: LinePrecision | undefined = linePrecisions[unit]
   if (precision === undefined) throw new Failure('HF-X002', `no precision "${unit}"`, 'ns us ms s')
+  const fromUs = sinceUs(options)
+  const client = options.from === undefined ? await runningAgent(context) : undefined
+  if (client !== undefined) {
+    yield* readAgent(client, lane, fromUs, series, troubles)
+    return
+  }
   for (const path of options.from ?? [join(stateDir, 'spool.db')]) {
     if (await isSpoolFile(path)) {
       using look = lookInto(path)
-      yield* readLane(look, lane, series, troubles)
-    } else yield* readFile(path, { series, lane, precision, troubles, signal })
+      yield* readLane(look, lane, fromUs, series, troubles)
+    } else if (since !== undefined) throw sinceOfFile(path)
+    else yield* readFile(path, { series, lane, precision, troubles, signal })
   }
 }
 

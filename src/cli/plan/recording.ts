@@ -1,5 +1,5 @@
 /**
- * The points of a recording, a piece at a time: line protocol, a points file, or the lane of a spool nobody has open.
+ * The points of a recording, a piece at a time: line protocol, a points file, a lane of a spool or of a running agent.
  *
  * Invariants: at most a few MiB of a file are in memory; what cannot be read is counted and said, never passed over in
  * silence; points come in the order they were accepted in, as far as the recording tells.
@@ -8,6 +8,8 @@ import { createReadStream } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { createGunzip, createZstdDecompress } from 'node:zlib'
 import { readBlock, readNdjson } from '../../codec/points-file.ts'
+import { openSegment } from '../../codec/segment.ts'
+import type { ControlClient } from '../../control/client.ts'
 import { Failure, textOf } from '../../errors.ts'
 import type { PointBatch, SeriesEntry, SeriesTable } from '../../model.ts'
 import { createLineParser, type LinePrecision } from '../../protocol/line.ts'
@@ -158,17 +160,20 @@ export const inOrder = (
   points: PointBatch,
   entryAt: (index: number) => SeriesEntry | undefined,
   series: SeriesTable,
+  fromUs = 0,
 ): PointBatch => {
-  const { count, timeUs } = points
-  const arrived = new Float64Array(count)
+  const { timeUs } = points
+  const arrived = new Float64Array(points.count)
   const newest = new Map<number, number>()
-  for (let at = 0; at < count; at++) {
+  for (let at = 0; at < points.count; at++) {
     const index = points.series[at] as number
     const time = Math.max(timeUs[at] as number, newest.get(index) ?? Number.NEGATIVE_INFINITY)
     newest.set(index, time)
     arrived[at] = time
   }
-  const order = Uint32Array.from({ length: count }, (_, at) => at)
+  const recent = (at: number) => (timeUs[at] as number) >= fromUs
+  const order = Uint32Array.from(arrived.keys()).filter(recent)
+  const count = order.length
   order.sort((a, b) => (arrived[a] as number) - (arrived[b] as number) || a - b)
   const refs = new Map<number, number>()
   const made = {
@@ -199,6 +204,7 @@ export const inOrder = (
 export function* readLane(
   look: SpoolLook,
   lane: string,
+  fromUs: number,
   series: SeriesTable,
   troubles: Troubles,
 ): Generator<PointBatch> {
@@ -215,12 +221,57 @@ export function* readLane(
     if ('problem' in segment) {
       troubles.malformed += segment.points
       troubles.first ||= `${lane} seq ${seq}: ${segment.problem}`
-    } else yield inOrder(segment.points, (index) => segment.entries[index], series)
+    } else yield inOrder(segment.points, (index) => segment.entries[index], series, fromUs)
   }
   for (const { boot, found: row } of look.journal(found.id)) {
     if (boot === null && !('problem' in row))
-      yield inOrder(row.points, (index) => row.entries[index], series)
+      yield inOrder(row.points, (index) => row.entries[index], series, fromUs)
   }
   for (const { count } of look.gaps(found.id)) troubles.lost += count
+}
+interface SegmentsJson {
+  readonly head: number
+  readonly items: readonly {
+    readonly seqLast: number
+    readonly epoch: string
+    readonly bytes: string | null
+    readonly lost: number
+  }[]
+}
+/** What a lane of a running agent holds now, sealed. */
+export async function* readAgent(
+  client: Pick<ControlClient, 'get'>,
+  lane: string,
+  fromUs: number,
+  series: SeriesTable,
+  troubles: Troubles,
+): AsyncGenerator<PointBatch> {
+  const dictionaries = new Map<string, SeriesEntry[]>()
+  const entriesOf = async (epoch: string, length: number): Promise<readonly SeriesEntry[]> => {
+    const known = dictionaries.get(epoch) ?? []
+    dictionaries.set(epoch, known)
+    while (known.length < length) {
+      const path = `/v1/dictionary?epoch=${epoch}&first=${known.length}`
+      const more = await client.get<{ series: SeriesEntry[] }>(path)
+      if (more.series.length === 0) break
+      known.push(...more.series)
+    }
+    return known
+  }
+  let head = Number.POSITIVE_INFINITY
+  for (let after = 0; after < head; ) {
+    const path = `/v1/segments?lane=${encodeURIComponent(lane)}&after=${after}&from_us=${fromUs}`
+    const answer = await client.get<SegmentsJson>(path)
+    if (head === Number.POSITIVE_INFINITY) head = answer.head
+    if (answer.items.length === 0) return
+    for (const { seqLast, epoch, bytes, lost } of answer.items) {
+      after = seqLast
+      troubles.lost += lost
+      if (bytes === null) continue
+      const { header, points } = openSegment(Buffer.from(bytes, 'base64'))
+      const entries = await entriesOf(epoch, header.dictionaryLength)
+      yield inOrder(points, (index) => entries[index], series, fromUs)
+    }
+  }
 }
 export const emptyTroubles = (): Troubles => ({ malformed: 0, first: '', lost: 0 })

@@ -238,9 +238,14 @@ test('what is answered has the shape that is described', async () => {
     '/v1/replay': { from_us: 1, to_us: 2 },
     '/v1/replay/cancel': { id: 'r1' },
   }
+  const queries: Record<string, string> = {
+    '/v1/explain': '?series=press.temperature',
+    '/v1/segments': '?lane=raw&after=3',
+    '/v1/dictionary': `?epoch=${'a'.repeat(32)}`,
+  }
   for (const { method, path, schema, answer } of routes) {
     if (schema === null || answer === 'ndjson') continue
-    const url = path.replaceAll(/\{\w+\}/g, '7')
+    const url = path.replaceAll(/\{\w+\}/g, '7') + (queries[path] ?? '')
     const got = method === 'get' ? await it.client.get(url) : await it.client.post(url, bodies[url])
     assert.deepEqual(schema.parse(got), got, path)
   }

@@ -1,4 +1,5 @@
 /** An agent's view made of constants, for tests of what lies between it and a person. */
+import type { ExplainAnswer } from '../../../src/control/explained.ts'
 import type { AgentStatus, AgentView, ReplayRequest } from '../../../src/control/view.ts'
 import { Failure } from '../../../src/errors.ts'
 import { quality } from '../../../src/model.ts'
@@ -111,6 +112,27 @@ export interface Recorded {
   readonly acts: string[]
   readonly listeners: Set<(points: readonly TapPoint[]) => void>
 }
+const explained: ExplainAnswer = {
+  ...{ series: 'press.temperature', tags: { line: '2' }, unit: '°C', lane: 'raw' },
+  sources: ['press'],
+  classes: [{ class: 'heat', chosen: true, because: 'units: °C' }],
+  rule: {
+    ...{ method: 'deadband', lane: 'reduced', deviation: 0.5, interpolation: 'step' },
+    ...{ intervalUs: null, minGapUs: null, heartbeatUs: 9e8, maxHoldUs: null },
+  },
+  windows: [{ everyUs: 6e7, statistics: ['mean'], latenessUs: 3e7, lane: 'windows' }],
+  routes: [{ lane: 'reduced', holds: 'reduced', maxDelayMs: 1_000, destinations: ['north'] }],
+  points: [
+    {
+      ...{ time: '2026-11-21T02:14:05.000000Z', timeUs: nowUs, kind: 'float', value: 71.3 },
+      ...{ quality: 'good', seq: 4, state: 'sent', reason: 'beyond', text: '0.7 from the last' },
+      destinations: [{ destination: 'north', state: 'pending' }],
+      tooLateForUs: [],
+    },
+  ],
+  gaps: [],
+  notes: [],
+}
 export const createView = (answer: Partial<AgentView> = {}): Recorded => {
   const replays: ReplayRequest[] = []
   const acts: string[] = []
@@ -177,6 +199,15 @@ export const createView = (answer: Partial<AgentView> = {}): Recorded => {
         parts: [{ lane: 'raw', destination: 'north', ...part }],
       }
     },
+    explain: async (series) => {
+      if (series === 'press.temperature') return explained
+      throw new Failure('HF-X404', `there is no series "${series}"`, 'The nearest: press')
+    },
+    segments: async (lane, after) => {
+      const item = { seq: after + 1, seqLast: after + 1, epoch: status.epoch, lost: 0 }
+      return { head: 9, items: lane === 'raw' ? [{ ...item, bytes: Uint8Array.of(1, 2) }] : [] }
+    },
+    dictionary: async () => [],
     importBlock: async () => ({ taken: true, points: 0, lost: 0 }),
     cancelReplay: async (id) => id === 'r1',
     forget: async (destination) => ({ destination, points: 0 }),
