@@ -1,8 +1,8 @@
 /**
  * What a rule and windows decided of the points of one series, found again by the stages themselves. Pure.
  *
- * Invariants: the rule begins at a point that is known to have been sent, where its state is the agent's; what it decides
- * is believed only where the lane it writes says the same; of other points nothing is said.
+ * Invariants: the rule begins at a point that is known to have been sent, where its state is the agent's; what it
+ * decides is believed only where the lane it writes says the same; of other points nothing is said.
  */
 import { copyPoint, createBatchBuilder, wordsOf } from '../batch.ts'
 import type { PointBatch, SeriesEntry, SeriesId, SeriesKey, Stage, StageInput } from '../model.ts'
