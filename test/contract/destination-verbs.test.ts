@@ -6,11 +6,14 @@ import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { stringify } from 'yaml'
 import { z } from 'zod'
+import { planSql } from '../../src/database/schema-postgres.ts'
 import { proofs } from '../../src/destinations/proven.ts'
 import { destinationTypes } from '../../src/destinations/table.ts'
+import { createCertificates } from '../support/certificates.ts'
 import { influxUser, startInflux } from '../support/influx-servers.ts'
 import { killAll } from '../support/processes.ts'
 import { startPrometheus } from '../support/prometheus-server.ts'
+import { startPostgres } from '../support/servers.ts'
 import { cli, createSite } from '../support/site.ts'
 import { temporaryFolder } from '../support/temp.ts'
 
@@ -167,6 +170,37 @@ test('test:real runs the contract against a server of one’s own, and says when
   const bad = run(prometheus.url)
   assert.equal(bad.status, 1)
   assert.match(bad.stdout, /RED/)
+})
+
+test('test:real against a database and a regional node, which keep the books', async () => {
+  const certificates = await createCertificates()
+  const postgres = await startPostgres({ certificates })
+  postgres.sql(planSql({ role: postgres.user }))
+  const site = await createSite({ certificates, database: { url: postgres.url, postgres } })
+  const regional = await site.startRegional()
+  const run = (...args: string[]) =>
+    spawnSync('node', ['--test-reporter=spec', 'test/real/run.ts', ...args], {
+      encoding: 'utf8',
+      timeout: 120_000,
+      env: { ...process.env, NODE_TEST_CONTEXT: undefined, PGPASSWORD: postgres.password },
+    })
+  const address = `postgres://${postgres.user}@localhost:${postgres.port}/${postgres.database}`
+  const set = (keys: Readonly<Record<string, string>>) =>
+    Object.entries(keys).flatMap(([key, value]) => ['--set', `${key}=${value}`])
+  const { ca } = certificates
+  const password = '$PGPASSWORD'
+  const direct = run('postgres', '--url', address, ...set({ ca, password }))
+  assert.equal(direct.status, 0, direct.stdout.slice(-3_000))
+  assert.match(direct.stdout, /PostgreSQL: the contract holds/)
+  assert.match(direct.stdout, /an answer lost with its connection is later/)
+  const keys = { ca, ...site.agentKey, agent: site.name, database_ca: ca }
+  const url = `https://localhost:${site.regionPort}`
+  const relay = run('relay', '--url', url, '--database', address, ...set(keys))
+  assert.equal(relay.status, 0, relay.stdout.slice(-3_000))
+  assert.match(relay.stdout, /a Holdfast regional node: the contract holds/)
+  await regional.stop()
+  await postgres.stop()
+  assert.equal(run('postgres', '--url', address, ...set({ ca, password })).status, 1)
 })
 
 test('what is called proven names tests that are there, and the README says the same', () => {
