@@ -42,6 +42,8 @@ export const laneIdMax = 511
 export const seqBits = 44
 export const gapRowsMax = 10_000
 export const keptBytesMax = 4 * MiB
+/** Least quota that a configuration may give: the reserve, and room for a burst of messages. */
+export const spoolBytesMin = 4 * MiB
 /** Inserts stop this far short of `max_page_count`; only gaps and cursors may use the rest. */
 export const spoolReserveBytes = 1 * MiB
 export const spoolBytesDefault = 1024 * MiB

@@ -6,7 +6,13 @@
  */
 import { z } from 'zod'
 import type { DestinationType } from '../destinations/destination.ts'
-import { priorityDefault, priorityLast, requestsInFlightDefault, seriesMax } from '../limits.ts'
+import {
+  priorityDefault,
+  priorityLast,
+  requestsInFlightDefault,
+  seriesMax,
+  spoolBytesMin,
+} from '../limits.ts'
 import type { SourceType } from '../sources/source.ts'
 import { duration, size } from '../units.ts'
 import { classesSchema, type LaneClasses } from './classes.ts'
@@ -124,7 +130,10 @@ const lanesSchema = z
   .refine((lanes) => Object.keys(lanes).length <= 64, 'may name at most 64 lanes')
 
 export const spoolSchema = z.strictObject({
-  size_max: size().prefault('1GiB').describe('Quota of the spool on disk'),
+  size_max: size()
+    .refine((bytes) => bytes >= spoolBytesMin, 'must be at least 4MiB')
+    .prefault('1GiB')
+    .describe('Quota of the spool on disk; at least 4MiB'),
   disk_free_min: size().prefault('64MiB').describe('Intake waits while the disk has less free'),
   commit_window: duration().prefault('100ms').describe('Points are flushed at least this often'),
   keep_sent: duration()

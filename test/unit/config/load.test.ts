@@ -311,6 +311,15 @@ test('surroundings: unreadable files, a state folder that cannot be, a disk too 
   )
 })
 
+test('a quota that no burst fits in is refused', () => {
+  const found = problemsOf(`${small}spool:\n  size_max: 2MiB\n`)
+  assert.deepEqual(
+    found.map(({ code, text }) => `${code} ${text}`),
+    ['HF-C006 size_max must be at least 4MiB'],
+  )
+  assert.deepEqual(problemsOf(`${small}spool: {size_max: 4MiB}\n`), [])
+})
+
 test('nothing to read, nowhere to send, a door taken twice', () => {
   assert.deepEqual(
     problemsOf('agent: {name: gw-1}\n').map(({ code, text }) => `${code} ${text}`),
