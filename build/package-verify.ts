@@ -20,6 +20,7 @@ import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { isDeepStrictEqual } from 'node:util'
 import { maintainer } from './package-documents.ts'
 import { type Architecture, nativeArchitecture } from './package-parts.ts'
 
@@ -71,6 +72,25 @@ const sameBytes: Check = async ({ file, folder, rebuild }) => {
   const again = await rebuild(join(folder, 'again'))
   expect(readFileSync(again).equals(readFileSync(file)), 'two builds differ')
   return 'two builds, the same bytes'
+}
+/** What `Depends` promises to be there: glibc 2.34 and the libstdc++ of GCC 11. */
+const librariesMax = { GLIBC: '2.34', GLIBCXX: '3.4.29' } as const
+const isLater = (one: string, than: string): boolean =>
+  one.localeCompare(than, undefined, { numeric: true }) > 0
+/** The binaries ask for no symbol of a later library than that; at least one asks for that. */
+const libraries: Check = ({ root }) => {
+  const files = globSync(['**/*.node', 'usr/lib/holdfast/bin/node'], { cwd: root })
+  const asked = { GLIBC: '0', GLIBCXX: '0' }
+  for (const file of files) {
+    const text = readFileSync(join(root, file), 'latin1')
+    for (const [, library, version = ''] of text.matchAll(/\b(GLIBC|GLIBCXX)_(\d+(?:\.\d+)+)\0/g)) {
+      const name = library as keyof typeof asked
+      expect(!isLater(version, librariesMax[name]), `${file} asks for ${name} ${version}`)
+      if (isLater(version, asked[name])) asked[name] = version
+    }
+  }
+  expect(isDeepStrictEqual(asked, librariesMax), `asked for: ${JSON.stringify(asked)}`)
+  return `glibc ${asked.GLIBC}, libstdc++ ${asked.GLIBCXX}, and no later`
 }
 const contents: Check = ({ arch, file, root }) => {
   const control = tool('dpkg-deb', ['-I', file])
@@ -186,6 +206,7 @@ const lifeCycle: Check = async ({ arch, file }) => {
 const checks: readonly (readonly [string, Check])[] = [
   ['size', size],
   ['contents', contents],
+  ['libraries', libraries],
   ['manual', manualPage],
   ['exposure', exposure],
   ['program', program],

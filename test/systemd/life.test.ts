@@ -160,6 +160,22 @@ test('SIGHUP: reloaded, the process stays; what is wrong is refused', { skip }, 
     )
   }
   await reload('the configuration is unchanged')
+  // Asked by the signal alone systemd hears of it from the agent: RELOADING=1, then READY=1.
+  const changedAt = () => show(machine, unit, 'StateChangeTimestampMonotonic', 'ActiveState')
+  const before = await changedAt()
+  await new Promise((resolve) => setTimeout(resolve, 300))
+  assert.deepEqual(await changedAt(), before)
+  await machine.run('systemctl', 'kill', '--kill-whom=main', '--signal=HUP', unit)
+  await until(
+    async () => {
+      const now = await changedAt()
+      const { StateChangeTimestampMonotonic: at } = now
+      return now.ActiveState === 'active' && at !== before.StateChangeTimestampMonotonic
+        ? true
+        : undefined
+    },
+    () => 'systemd heard of no reload',
+  )
   // The excerpt of a mistake shows its neighbours, where secrets may stand.
   const wrong = `sources: [{name: a, type: http, token: ${secrets.literal}, tokn: ${secrets.literal}}]\n`
   machine.put('/etc/holdfast/holdfast.yaml', `agent: {name: gw-1}\n${wrong}`)

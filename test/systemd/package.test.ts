@@ -23,7 +23,16 @@ const packageOf = (arch: (typeof architectures)[number]): Promise<string> => {
 }
 /** This machine installs packages of its own architecture alone. */
 const notHere = ['life cycle']
-const checks = ['size', 'contents', 'manual', 'exposure', 'program', 'run', 'reproducible']
+const checks = [
+  'size',
+  'contents',
+  'libraries',
+  'manual',
+  'exposure',
+  'program',
+  'run',
+  'reproducible',
+]
 
 if (process.env.HOLDFAST_TEST_RELEASE === '1')
   for (const arch of architectures) {

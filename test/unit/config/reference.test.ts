@@ -2,6 +2,8 @@ import assert from 'node:assert/strict'
 import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { Ajv2020 } from 'ajv/dist/2020.js'
+import { parse } from 'yaml'
 import { catalog } from '../../../src/config/catalog.ts'
 import { loadConfig } from '../../../src/config/load.ts'
 import { renderProblems } from '../../../src/config/problems.ts'
@@ -9,7 +11,8 @@ import { loadRegionalConfig, regionalJsonSchema } from '../../../src/config/regi
 import { configJsonSchema } from '../../../src/config/schema.ts'
 import { temporaryFolder } from '../../support/temp.ts'
 
-const page = readFileSync(join(import.meta.dirname, '../../../docs/operate/config.md'), 'utf8')
+const root = join(import.meta.dirname, '../../..')
+const page = readFileSync(join(root, 'docs/operate/config.md'), 'utf8')
 const folder = temporaryFolder('reference')
 const credentials = join(folder, 'credentials')
 mkdirSync(credentials)
@@ -78,6 +81,31 @@ test('the JSON Schema names type and name of each part, forbids unknown keys and
     assert.equal(properties.type?.const, one.title)
     assert.ok(properties.lane)
   }
+})
+
+test('an editor that has the JSON Schema takes the package’s file and the examples, and marks mistakes', () => {
+  const ajv = new Ajv2020({ strict: false })
+  const takes = {
+    agent: ajv.compile(configJsonSchema(catalog)),
+    regional: ajv.compile(regionalJsonSchema()),
+  }
+  const shipped = readFileSync(join(root, 'platforms/linux/holdfast.yaml'), 'utf8')
+  const uncommented = shipped
+    .replaceAll(/^(sources|destinations): \[\]$/gm, '$1:')
+    .replaceAll(/^# {2}/gm, '  ')
+  const examples = [...page.matchAll(/```yaml\n([\s\S]*?)```/g)].map(([, text = '']) => text)
+  for (const text of [shipped, uncommented, ...examples]) {
+    const which = text.startsWith('# regional') ? 'regional' : 'agent'
+    assert.ok(takes[which](parse(text)), `${ajv.errorsText(takes[which].errors)}\n${text}`)
+  }
+  assert.match(uncommented, /^ {2}- name: region /m)
+  for (const wrong of [
+    'agent: {name: gw, nmae: x}',
+    'agent: {}',
+    'agent: {name: gw}\nsources: [{name: a, type: mqtt}]',
+    'agent: {name: gw}\nspool: {compression: gzip}',
+  ])
+    assert.ok(!takes.agent(parse(wrong)), wrong)
 })
 
 test('real types: each mistake is named where it stands', () => {
