@@ -75,7 +75,7 @@ const suites: Readonly<Record<string, Suite>> = {
   systemd: {
     about:
       'the Debian package in a real systemd, booted by systemd-nspawn: its whole life, a technician, trouble (root)',
-    minutes: 4,
+    minutes: 6,
     tools: [],
     concurrency: 1,
     prepare: prepareMachines,

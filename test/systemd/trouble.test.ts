@@ -184,7 +184,7 @@ test('a spool of a newer version is refused byte for byte; purge keeps it; the n
 /** Does in the unit what the text says, in Perl, before the agent starts; answers what it printed. */
 const inUnit = async (program: string, dropIn = ''): Promise<string> => {
   machine.put('/opt/try.pl', program)
-  // Not in a sandbox of its own: what the agent may do, this may, and no more.
+  // Whatever the unit starts is in its sandbox: what the agent may do, this may, and no more.
   machine.put(`${dropIns}/try.conf`, '[Service]\nExecStartPre=/usr/bin/perl /opt/try.pl\n')
   if (dropIn !== '') machine.put(`${dropIns}/devices.conf`, dropIn)
   await machine.sh(`systemctl daemon-reload; systemctl restart ${unit}`)
