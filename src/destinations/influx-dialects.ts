@@ -5,9 +5,9 @@
  *
  * Invariant: what a product would alter without a word is left out by us and told, never written.
  */
-import type { SeriesEntry, Value } from '../model.ts'
-import { splitSeriesName } from '../protocol/line-name.ts'
-import { lineFieldKey, lineHead } from '../protocol/line-write.ts'
+import type { Value } from '../model.ts'
+import { lineValue } from '../protocol/line-write.ts'
+import type { NameReader } from './influx-names.ts'
 import { type InfluxReading, influxCodes } from './influx-outcome.ts'
 import { blocked } from './relay-outcome.ts'
 
@@ -42,6 +42,7 @@ export interface InfluxDialect {
   readonly layout: 'fields' | 'rows'
   /** In rows: a column with the series' 63-bit id, for a key that tags of any number cannot make. */
   readonly idColumn: boolean
+  readonly names: NameReader
   readonly timeUnitUs: number
   readonly strings: boolean
   /** A line feed inside a string: as it is, after a backslash, or never. */
@@ -72,29 +73,55 @@ const noSmallestInt =
     if (value === int64Min) return `${product} takes ${value} for nothing`
     return timeUs < 0 ? `${product} holds no time before 1970` : undefined
   }
+/** A row has 65,531 bytes for all columns, and a column keeps the room of its longest string: numbers need theirs. */
+const tdengineTextMax = 65_000
+const tdengineCannot = (value: Value, timeUs: number): string | undefined => {
+  // Zero would be stamped with the server's clock.
+  if (timeUs === 0) return 'TDengine takes the time 0 for now'
+  const long = typeof value === 'string' && value.length > tdengineTextMax / 6
+  if (long && Buffer.byteLength(lineValue(value) ?? '') > tdengineTextMax)
+    return `TDengine holds no string of more than ${tdengineTextMax} bytes beside numbers`
+  return noSmallestInt('TDengine')(value, timeUs)
+}
+const limitReached = (words: string): InfluxReading =>
+  setback(
+    blocked(
+      influxCodes.refusesAll,
+      `a limit of the server is reached: ${words}`,
+      'Tables, columns or databases: raise the limit or write elsewhere; nothing was dropped.',
+    ),
+  )
 /** Schema limits of the server: 422 of InfluxDB 3 (columns, tables, databases). */
 const readInflux3 = (status: number, words: string): InfluxReading | undefined =>
-  status !== 422
-    ? undefined
-    : setback(
-        blocked(
-          influxCodes.refusesAll,
-          `a limit of the server is reached: ${words}`,
-          'Tables, columns or databases: raise the limit or write elsewhere; nothing was dropped.',
-        ),
-      )
-/** taosAdapter answers 500 to whatever an insert meets; TDengine's own number stands in the text. */
-const tdengineBadData = new Set([0x3002, 0x3004, 0x2653, 0x60b])
+  status === 422 ? limitReached(words) : undefined
+/** GreptimeDB has one 400 for everything. */
+const readGreptimedb = (status: number, words: string): InfluxReading | undefined =>
+  status === 400 && /^Failed to find schema/.test(words)
+    ? setback(blocked(influxCodes.notFound, words, 'CREATE DATABASE there, or correct database.'))
+    : undefined
+/** taosAdapter answers 500 to whatever an insert meets; TDengine's own number (taoserror.h) stands in the text. */
+const tdengineBadData = new Set([0x124, 0x127, 0x203, 0x20a, 0x21f, 0x2642, 0x2653, 0x3002, 0x3004])
+const tdengineOutOfKeep = 0x60b
+/** Bytes of all tags, bytes of a row, columns, tags: of the table, whatever the point. */
+const tdengineLimits = new Set([0x263d, 0x263e, 0x2640, 0x2643])
 const tdengineNoPlace = new Set([0x388, 0x383, 0x2616])
 const tdengineNoRights = new Set([0x3, 0x350, 0x357, 0x303, 0x2644])
 const readTdengine = (status: number, words: string): InfluxReading | undefined => {
   const number = Number.parseInt(/\[0x([0-9a-f]+)\]/i.exec(words)?.[1] ?? '0', 16) & 0xffff
   if (status !== 500) return undefined
   if (tdengineBadData.has(number)) return { kind: 'suspect', text: words }
+  if (number === tdengineOutOfKeep) return { kind: 'out-of-keep', text: words }
+  if (tdengineLimits.has(number)) return limitReached(words)
   if (tdengineNoPlace.has(number))
     return setback(blocked(influxCodes.notFound, words, 'CREATE DATABASE there, precision µs.'))
   if (tdengineNoRights.has(number))
-    return setback(blocked(influxCodes.credentials, words, 'Check user, password and rights.'))
+    return setback(
+      blocked(
+        influxCodes.credentials,
+        `the server refuses the credentials: ${words}`,
+        'Check user, password and rights.',
+      ),
+    )
   return undefined
 }
 
@@ -107,13 +134,14 @@ const influxdb1: InfluxDialect = {
   user: 'basic',
   layout: 'fields',
   idColumn: false,
+  names: 'influxdb1',
   timeUnitUs: 1,
   strings: true,
   lineFeed: 'plain',
   unholdable: holdsAll,
   read: asElsewhere,
 }
-const rows = { layout: 'rows', idColumn: false } as const
+const rows = { layout: 'rows', idColumn: false, names: 'plain' } as const
 
 export const influxDialects: Readonly<Record<InfluxDialectName, InfluxDialect>> = {
   influxdb1,
@@ -125,6 +153,7 @@ export const influxDialects: Readonly<Record<InfluxDialectName, InfluxDialect>> 
     takes: ['org', 'bucket'],
     token: 'Token',
     user: undefined,
+    names: 'influxdb2',
   },
   // Not its /api/v2/write, which calls its own troubles 400. Not no_sync, which answers before anything is durable.
   influxdb3: {
@@ -135,6 +164,7 @@ export const influxDialects: Readonly<Record<InfluxDialectName, InfluxDialect>> 
     takes: ['database'],
     token: 'Bearer',
     user: undefined,
+    names: 'influxdb3',
     read: readInflux3,
   },
   victoriametrics: {
@@ -143,6 +173,7 @@ export const influxDialects: Readonly<Record<InfluxDialectName, InfluxDialect>> 
     takes: ['database'],
     query: { db: 'database', precision: '=u' },
     token: 'Bearer',
+    names: 'plain',
     timeUnitUs: 1_000,
     strings: false,
     unholdable: floatsOnly,
@@ -165,6 +196,8 @@ export const influxDialects: Readonly<Record<InfluxDialectName, InfluxDialect>> 
     needs: [],
     takes: ['database'],
     user: 'token',
+    names: 'greptimedb',
+    read: readGreptimedb,
   },
   tdengine: {
     ...influxdb1,
@@ -172,38 +205,9 @@ export const influxDialects: Readonly<Record<InfluxDialectName, InfluxDialect>> 
     path: '/influxdb/v1/write',
     query: { db: 'database', precision: '=u' },
     takes: ['database', 'table'],
+    names: 'tdengine',
     lineFeed: 'never',
-    unholdable: noSmallestInt('TDengine'),
+    unholdable: tdengineCannot,
     read: readTdengine,
   },
-}
-
-export const tableDefault = 'points'
-/** Column of a value's kind, in the order of `kinds`. */
-export const kindColumns = ['value=', 'value_int=', 'value_bool=', 'value_text='] as const
-const reserved =
-  /^(?:timestamp|_ts|ts|time|series|series_id|value|value_int|value_bool|value_text)$/i
-const columnName = /^@?[\p{L}_][\p{L}\p{N}_ ]*$/u
-
-/** What the lines of a series begin with, or why there are none. */
-export const lineStartOf = (
-  dialect: InfluxDialect,
-  table: string,
-  { name, tags, id }: SeriesEntry,
-): { readonly start: string } | { readonly why: string } => {
-  const unsayable = { why: `line protocol cannot say the name ${JSON.stringify(name)} or its tags` }
-  if (dialect.layout === 'fields') {
-    const { measurement, field } = splitSeriesName(name)
-    const [head, key] = [lineHead(measurement, tags), lineFieldKey(field)]
-    return head === undefined || key === undefined ? unsayable : { start: `${head} ${key}=` }
-  }
-  const keys = tags.map(([key]) => key.toLowerCase())
-  const bad = tags.find(
-    ([key], at) =>
-      reserved.test(key) || !columnName.test(key) || keys.indexOf(key.toLowerCase()) !== at,
-  )
-  if (bad !== undefined) return { why: `${name}: no column can be named like the tag ${bad[0]}` }
-  const head = lineHead(table, [['series', name], ...tags])
-  if (head === undefined) return unsayable
-  return { start: `${head} ${dialect.idColumn ? `series_id=${id}i,` : ''}` }
 }

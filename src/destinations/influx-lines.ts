@@ -8,7 +8,8 @@ import { valueAt } from '../batch.ts'
 import { openSegment } from '../codec/segment.ts'
 import type { EpochId, Kind, PointBatch, SeriesEntry } from '../model.ts'
 import { lineValue } from '../protocol/line-write.ts'
-import { type InfluxDialect, kindColumns, lineStartOf } from './influx-dialects.ts'
+import type { InfluxDialect } from './influx-dialects.ts'
+import { kindColumns, lineStartOf } from './influx-names.ts'
 
 export interface SeriesLine {
   readonly name: string

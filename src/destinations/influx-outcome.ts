@@ -13,6 +13,8 @@ export type InfluxReading =
   | { readonly kind: 'suspect'; readonly text: string }
   /** Every line of the request is older than what the server keeps. */
   | { readonly kind: 'too-old'; readonly text: string }
+  /** Some line is of a time that the server does not keep, and nothing is known of the others. */
+  | { readonly kind: 'out-of-keep'; readonly text: string }
   | { readonly kind: 'too-big'; readonly text: string }
   | { readonly kind: 'setback'; readonly setback: Extract<Outcome, { kind: 'later' | 'blocked' }> }
 
@@ -26,13 +28,18 @@ export const influxCodes = {
 } as const
 
 const textMax = 300
-/** InfluxDB 1 says `error`, 2 says `message`, VictoriaMetrics writes plain text. */
+/** What InfluxDB 3 says of the first line it refuses, or of the only one. */
+const reasonOf = (data: unknown): string => {
+  const first = (Array.isArray(data) ? data[0] : data) as { error_message?: unknown } | undefined
+  return typeof first?.error_message === 'string' ? `: ${first.error_message}` : ''
+}
+/** InfluxDB 1 says `error`, 2 says `message`, 3 `error` and why in `data`; VictoriaMetrics writes plain text. */
 const wordsOf = (body: Uint8Array): string => {
   const text = Buffer.from(body).toString('utf8')
   try {
-    const { error, message } = JSON.parse(text) as { error?: unknown; message?: unknown }
+    const { error, message, data } = JSON.parse(text) as Record<string, unknown>
     const said = typeof message === 'string' ? message : error
-    if (typeof said === 'string') return said.slice(0, textMax)
+    if (typeof said === 'string') return `${said}${reasonOf(data)}`.slice(0, textMax)
   } catch {
     // Not JSON.
   }
@@ -83,8 +90,10 @@ export const readInfluxReply = (
       ),
     )
   if ((status === 400 || status === 422) && !isPage) {
-    const dropped = /beyond retention policy dropped=(\d+)/.exec(words)
-    // Fewer than all: which ones, and whether for this reason, it does not say.
+    // Of 1.6 and of 2.9. Fewer than all: which ones, and whether for this reason, it does not say.
+    const dropped =
+      /beyond retention policy dropped=(\d+)/.exec(words) ??
+      /dropped (\d+) points outside retention policy/.exec(words)
     if (Number(dropped?.[1]) === lineCount) return { kind: 'too-old', text: words }
     return { kind: 'suspect', text: words }
   }

@@ -12,7 +12,7 @@ import type { SeriesLine } from './influx-lines.ts'
 const strikesMax = 3
 const pinnedMs = 300_000
 const pinsMax = 10_000
-const aboutType = /\btype\b|\[0x3004\]/i
+const aboutType = /\b(?:data)?type\b|\[0x3004\]/i
 
 interface Pin {
   strikes: number

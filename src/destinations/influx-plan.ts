@@ -1,10 +1,12 @@
 /**
  * What must stand ready on the far side before the first send, and how it is seen to: QuestDB's tables must remove
- * duplicates by themselves, or a resend would count twice.
+ * duplicates by themselves, or a resend would count twice; TDengine's database must count microseconds, or points of
+ * one millisecond would replace each other.
  */
 import type { Standing } from '../model.ts'
-import { type InfluxDialectName, type Place, tableDefault } from './influx-dialects.ts'
+import type { InfluxDialectName, Place } from './influx-dialects.ts'
 import { gapsMeasurement } from './influx-losses.ts'
+import { tableDefault } from './influx-names.ts'
 import { influxCodes, readInfluxReply } from './influx-outcome.ts'
 import { blocked } from './relay-outcome.ts'
 import type { RelayReply } from './relay-transport.ts'
@@ -39,28 +41,63 @@ export const influxPlan = (dialect: InfluxDialectName, place: Place): string => 
   return plans[dialect]
 }
 
-export const questdbReady = (table = tableDefault) => ({
+/** One question before the first send, and what its answer means. */
+export interface Ready {
+  /** Otherwise POST. */
+  readonly method?: 'GET'
+  readonly path: string
+  readonly body: string
+  readonly read: (reply: RelayReply) => Standing
+}
+const portal: Standing = { kind: 'later', text: 'the answer is none of its own: a captive portal?' }
+const jsonOf = (reply: RelayReply): Record<string, unknown> | undefined => {
+  try {
+    return JSON.parse(Buffer.from(reply.body).toString('utf8')) as Record<string, unknown>
+  } catch {
+    return undefined
+  }
+}
+const refused = (reply: RelayReply): Standing => {
+  const said = readInfluxReply(reply, 0, 0)
+  return said.kind === 'setback' ? said.setback : { kind: 'unknown' }
+}
+
+export const questdbReady = (table = tableDefault): Ready => ({
+  method: 'GET',
   path: `/exec?${new URLSearchParams({ query: 'SELECT table_name, dedup FROM tables()' })}`,
-  read: (reply: RelayReply): Standing => {
-    if (reply.status !== 200) {
-      const said = readInfluxReply(reply, 0, 0)
-      return said.kind === 'setback' ? said.setback : { kind: 'unknown' }
-    }
-    const dedup = new Set<string>()
-    try {
-      const { dataset } = JSON.parse(Buffer.from(reply.body).toString('utf8')) as {
-        dataset: readonly (readonly [string, boolean])[]
-      }
-      for (const [name, removes] of dataset) if (removes) dedup.add(name)
-    } catch {
-      return { kind: 'later', text: 'the answer is none of QuestDB: a captive portal?' }
-    }
+  body: '',
+  read: (reply) => {
+    if (reply.status !== 200) return refused(reply)
+    const { dataset } = jsonOf(reply) ?? {}
+    if (!Array.isArray(dataset)) return portal
+    const dedup = new Set(
+      (dataset as [string, boolean][]).flatMap(([name, removes]) => (removes ? [name] : [])),
+    )
     const missing = [table, gapsMeasurement].filter((name) => !dedup.has(name))
     if (missing.length === 0) return { kind: 'unknown' }
     return blocked(
       influxCodes.plan,
       `QuestDB has no table ${missing.join(' and ')} that removes duplicates`,
       'Run what "holdfast destination plan" says: without DEDUP a resend would count twice.',
+    )
+  },
+})
+/** taosAdapter's REST answers 200 with a code of its own; who may not ask learns it when writing. */
+export const tdengineReady = (database: string): Ready => ({
+  path: '/rest/sql',
+  body:
+    'SELECT `precision` FROM information_schema.ins_databases ' +
+    `WHERE name = '${database.replaceAll("'", "''")}'`,
+  read: (reply) => {
+    if (reply.status !== 200) return refused(reply)
+    const { code, data } = jsonOf(reply) ?? {}
+    if (typeof code !== 'number') return portal
+    const precision = Array.isArray(data) && Array.isArray(data[0]) ? data[0][0] : undefined
+    if (code !== 0 || precision !== 'ms') return { kind: 'unknown' }
+    return blocked(
+      influxCodes.plan,
+      `the database ${database} counts milliseconds: points of one of them would replace each other`,
+      'Make one as "holdfast destination plan" says (PRECISION \'us\'), and name it here.',
     )
   },
 })

@@ -11,7 +11,7 @@ import type { Host } from '../host.ts'
 import { createLearnedLimit } from '../learned-limit.ts'
 import type { Kind, Outcome, PointBatch, Rejection, Segment, SendBatch, Seq } from '../model.ts'
 import type { DestinationDeps } from './destination.ts'
-import { type InfluxDialect, tableDefault } from './influx-dialects.ts'
+import type { InfluxDialect } from './influx-dialects.ts'
 import {
   type LineSink,
   openForLines,
@@ -20,6 +20,7 @@ import {
   writeLines,
 } from './influx-lines.ts'
 import { createLosses, createLossTeller, gapLines, type Losses } from './influx-losses.ts'
+import { tableDefault } from './influx-names.ts'
 import { type InfluxReading, influxCodes } from './influx-outcome.ts'
 import { createTypePins } from './influx-pins.ts'
 import { blocked, later } from './relay-outcome.ts'
@@ -44,6 +45,8 @@ const linesMax = 10_000
 const refusedMax = 100
 /** A server that took nothing yet and refused so many is itself what is wrong. */
 const refusedAtFirstMax = 10
+/** Lines tried alone, to learn whether the server takes any: points come series by series, the first may be bad. */
+const probesMax = 8
 
 interface Sending {
   readonly lane: string
@@ -52,7 +55,9 @@ interface Sending {
   readonly losses: Losses
   taken: number
   refused: number
+  probed: boolean
 }
+const noneYet = { taken: 0, refused: 0, probed: false }
 /** Lines of one request, and where each comes from. */
 interface Lines {
   readonly texts: string[]
@@ -132,6 +137,40 @@ export const createInfluxSender = (parts: SenderParts) => {
       return false
     })
   }
+  /**
+   * Whether the server no longer keeps even the newest of these lines: then it keeps none. Asked with that line alone,
+   * which is sent again in its place if it was taken. A time to come says nothing of the others.
+   */
+  const allTooOld = async (
+    lines: Lines,
+    which: readonly number[],
+    signal: AbortSignal,
+  ): Promise<boolean | Setback> => {
+    const timeOf = (line: number) => originOf(lines, line).timeUs
+    const newest = which.reduce((best, line) => (timeOf(line) > timeOf(best) ? line : best))
+    if (which.length === 1) return true
+    if (timeOf(newest) > host.clock.nowUs()) return false
+    const said = await post([lines.texts[newest] as string], signal)
+    if (said.kind === 'setback') return said.setback
+    return said.kind === 'out-of-keep'
+  }
+  /** One line each of series that lie apart, until one is taken; it is sent again in its place. */
+  const probe = async (
+    sending: Sending,
+    lines: Lines,
+    which: readonly number[],
+    signal: AbortSignal,
+  ): Promise<Setback | undefined> => {
+    sending.probed = true
+    const ends = [...new Map(which.map((line) => [originOf(lines, line).series, line])).values()]
+    const step = Math.max(1, Math.floor(ends.length / probesMax))
+    for (let at = ends.length - 1; at > 0 && sending.taken === 0; at -= step) {
+      const said = await post([lines.texts[ends[at] as number] as string], signal)
+      if (said.kind === 'setback') return said.setback
+      if (said.kind === 'taken') sending.taken++
+    }
+    return undefined
+  }
   const write = async (
     sending: Sending,
     lines: Lines,
@@ -158,10 +197,21 @@ export const createInfluxSender = (parts: SenderParts) => {
       case 'too-old':
         for (const line of which) lose(sending, lines, line, 'retention', said.text)
         return undefined
+      case 'out-of-keep': {
+        const all = await allTooOld(lines, which, signal)
+        if (typeof all === 'object') return all
+        if (!all) return await halves()
+        for (const line of which) lose(sending, lines, line, 'retention', said.text)
+        return undefined
+      }
       case 'setback':
         return said.setback
-      case 'suspect':
-        return which.length > 1 ? await halves() : refuse(sending, lines, first, said.text)
+      case 'suspect': {
+        if (which.length === 1) return refuse(sending, lines, first, said.text)
+        const unprobed = sending.taken === 0 && !sending.probed
+        const setback = unprobed ? await probe(sending, lines, which, signal) : undefined
+        return setback ?? (await halves())
+      }
       case 'too-big': {
         if (which.length === 1) return refuse(sending, lines, first, said.text)
         const bytes = texts.reduce((sum, one) => sum + one.length + 1, 0)
@@ -222,7 +272,7 @@ export const createInfluxSender = (parts: SenderParts) => {
     const segments = batch.items.filter((item) => item.type === 'segment')
     const losses = createLosses()
     const { lane, replay } = batch
-    const sending = { lane, replay, segments: segments.length, losses, taken: 0, refused: 0 }
+    const sending: Sending = { ...noneYet, lane, replay, segments: segments.length, losses }
     const rejected: Rejection[] = []
     let lines = noLines()
     for (const segment of segments) {

@@ -22,7 +22,7 @@ import {
   placeKeys,
 } from './influx-dialects.ts'
 import { type InfluxReading, readInfluxReply } from './influx-outcome.ts'
-import { influxPlan, questdbReady } from './influx-plan.ts'
+import { influxPlan, questdbReady, type Ready, tdengineReady } from './influx-plan.ts'
 import { createInfluxSender } from './influx-send.ts'
 import { type LinkTarget, unwell, well } from './link.ts'
 
@@ -83,6 +83,10 @@ const authOf = (config: InfluxConfig): Record<string, string> => {
     return { authorization: `token ${username}:${password}` }
   return authorizationOf(config, word)
 }
+const readyOf = ({ dialect, table, database }: InfluxConfig): Ready | undefined => {
+  if (dialect === 'questdb') return questdbReady(table)
+  return dialect === 'tdengine' && database !== undefined ? tdengineReady(database) : undefined
+}
 const pack = promisify(gzip)
 
 const create = (deps: DestinationDeps, config: InfluxConfig): Destination => {
@@ -101,17 +105,13 @@ const create = (deps: DestinationDeps, config: InfluxConfig): Destination => {
     if ('trouble' in got) return { kind: 'setback', setback: got.trouble }
     return readInfluxReply(got.reply, lines.length, host.clock.nowUs(), dialect.read)
   }
-  const ready = config.dialect === 'questdb' ? questdbReady(config.table) : undefined
+  const ready = readyOf(config)
   const standing = async (_: unknown, signal: AbortSignal): Promise<Standing> => {
     if (ready === undefined) return { kind: 'unknown' }
-    const request = {
-      method: 'GET',
-      path: ready.path,
-      headers: authOf(config),
-      body: new Uint8Array(0),
-    } as const
+    const { read, body, ...rest } = ready
+    const request = { ...rest, headers: authOf(config), body: Buffer.from(body) }
     const got = await http.ask(request, signal)
-    return 'trouble' in got ? got.trouble : ready.read(got.reply)
+    return 'trouble' in got ? got.trouble : read(got.reply)
   }
   const { body_max: bytesMax, table } = config
   const endpoint = `${config.url.origin}${path}`
@@ -135,21 +135,14 @@ const link = (config: InfluxConfig): LinkTarget => ({
     path: pathOf(config),
     headers: { 'content-type': 'text/plain; charset=utf-8', ...authOf(config) },
     body: new Uint8Array(0),
-    read: ({ status }) => {
-      if (status < 300 || status === 400) return well('the server takes writes there')
-      if (status === 401 || status === 403)
-        return unwell(
-          'HF-F120',
-          `HTTP ${status}: credentials refused`,
-          'Token, or user and password, with the right to write there.',
-        )
-      if (status === 404)
-        return unwell(
-          'HF-F121',
-          'no such database, bucket or path',
-          'Create it, or correct the configuration.',
-        )
-      return unwell('HF-N020', `HTTP ${status}`, 'Look at the server, and what stands before it.')
+    read: (reply) => {
+      const said = readInfluxReply(reply, 0, 0, influxDialects[config.dialect].read)
+      // Nothing was refused, or the nothing that was sent.
+      if (said.kind !== 'setback') return well('the server takes writes there')
+      if (said.setback.kind === 'blocked')
+        return unwell(said.setback.code, said.setback.text, said.setback.hint)
+      const hint = 'Look at the server, and what stands before it.'
+      return unwell('HF-N020', said.setback.text, hint)
     },
   },
 })

@@ -10,6 +10,7 @@ import { startQuestdb } from '../support/questdb.ts'
 import { type RigOptions, runDestinationContract } from './destination.ts'
 import { type HttpRig, makeHttpRig } from './destination-http.ts'
 import { createTestLog, type TestLog } from './destination-log.ts'
+import { hostilePoints, saidOf } from './destination-names.ts'
 
 after(killAll)
 const influx = startInflux()
@@ -139,6 +140,50 @@ test('influx, InfluxDB 1: every kind of value comes back as it went', async () =
   )
   const [first] = await query('SELECT "float" FROM "m 1" ORDER BY time DESC LIMIT 1', rig.database)
   assert.equal(first?.[0], timeUs + 4)
+})
+
+test('influx, InfluxDB 1: hostile names are stored as they are, or declared lost', async () => {
+  await using rig = await makeInfluxRig()
+  const { destination, log, database, leftOut } = rig
+  const points = hostilePoints.map((point) => ({ ...point, timeUs: timeUs + point.timeUs }))
+  const outcome = await destination.send(log.batch([log.add(points)]), signal)
+  assert.ok(outcome.kind === 'stored', JSON.stringify(outcome))
+  const { query } = await influx
+  const quote = (text: string) => `"${text.replace(/["\\]/g, '\\$&')}"`
+  let held = 0
+  for (const { name, timeUs: at, tags = [['plant', 'north']] } of points) {
+    const [measurement, field] = saidOf(name)
+    const [[key, value] = ['', '']] = tags
+    const text = `SELECT ${quote(field)}, ${quote(key)}::tag FROM ${quote(measurement)} WHERE time = ${at}u`
+    const rows = await query(text, database).catch(() => [])
+    if (rows.some((row) => row[2] === value)) held++
+  }
+  const lost = outcome.lost?.reduce((sum, { count }) => sum + count, 0) ?? 0
+  assert.equal(held + lost, points.length)
+  assert.deepEqual(Object.keys(leftOut), ['name'])
+})
+
+test('influx, InfluxDB 1: a series of another type there, and the first of its segment, costs its own points', async () => {
+  await using rig = await makeInfluxRig()
+  const { destination, log } = rig
+  const text = log.add([{ name: 'm.v', timeUs, value: 'on' }])
+  assert.deepEqual(await destination.send(log.batch([text]), signal), stored)
+  const mixed = Array.from({ length: 1_000 }, (_, at) => ({
+    name: at % 2 === 0 ? 'm.v' : 'n.v',
+    timeUs: timeUs + 1 + at,
+    value: at,
+  }))
+  const outcome = await destination.send(log.batch([log.add(mixed)]), signal)
+  assert.deepEqual(losing(outcome), [[2, 500, 'm.v', 'rejected']])
+  const { query } = await influx
+  const count = async (of: string) => (await query(`SELECT count(v) FROM ${of}`, rig.database))[0]
+  assert.deepEqual(
+    [await count('m'), await count('n')],
+    [
+      [0, 1],
+      [0, 500],
+    ],
+  )
 })
 
 test('influx, InfluxDB 1: one bad point among 10,000 is found; the others stand', async () => {

@@ -20,6 +20,8 @@ export interface LogPoint {
   readonly name: string
   readonly timeUs: number
   readonly value: Value
+  /** `plant=north` unless given. */
+  readonly tags?: SeriesEntry['tags']
 }
 export interface TestLog {
   readonly spool: DestinationDeps['spool']
@@ -48,6 +50,7 @@ interface Shared {
 }
 export const laneId = 3
 const lane = 'raw'
+const north = [['plant', 'north']] as const
 
 const openLog = (shared: Shared): TestLog => {
   const epoch = randomBytes(16).toString('hex')
@@ -61,10 +64,10 @@ const openLog = (shared: Shared): TestLog => {
     lanes: [{ lane: laneId, base, baseHash: shared.previousHash }],
   })
   let dictionaryHash = dictionaryHashStart
-  const refOf = (name: string): number => {
-    const known = entries.findIndex((entry) => entry.name === name)
+  const refOf = (name: string, tags: SeriesEntry['tags'] = north): number => {
+    const known = entries.findIndex((entry) => entry.name === name && entry.tags === tags)
     if (known >= 0) return known
-    const key = { name, tags: [['plant', 'north']] as const }
+    const key = { name, tags }
     const entry = { ...key, id: seriesIdOf(agent, key), unit: '' }
     dictionaryHash = extendDictionaryHash(dictionaryHash, entry.id)
     return entries.push(entry) - 1
@@ -86,7 +89,8 @@ const openLog = (shared: Shared): TestLog => {
     },
     add: (points) => {
       const builder = createBatchBuilder()
-      for (const { name, timeUs, value } of points) builder.add(refOf(name), timeUs, value, 0)
+      for (const { name, timeUs, value, tags } of points)
+        builder.add(refOf(name, tags), timeUs, value, 0)
       const times = points.map((point) => point.timeUs)
       const seq = items.length + 1
       const bytes = sealSegment(

@@ -183,7 +183,7 @@ const createDatabase = (
     }
     if (late) throw new TaosFault(codes.outOfRange, 'Timestamp data out of range')
   }
-  return { write, held }
+  return { write, held, precision }
 }
 
 const internal = (message: string): Told => json(500, { code: 'internal error', message })
@@ -250,8 +250,33 @@ export const openTaosadapter = async (options: TaosadapterOptions = {}): Promise
       return faultOf(error)
     }
   }
+  const known = (login: Login): boolean =>
+    login.token !== ''
+      ? login.token === options.token
+      : login.user === user && login.password === password
+  /** controller/rest: faults are 200 with a code (httpCodeServerError is off); one question is understood here. */
+  const sql = (asked: Asked): Told => {
+    if (asked.headers.authorization === undefined)
+      return json(401, { code: 0x1104, desc: 'no auth info input', timing: 0 })
+    if (!known(loginOf(asked)))
+      return json(200, { code: codes.authentication, desc: 'Authentication failure', timing: 0 })
+    const wanted =
+      /^SELECT `precision` FROM information_schema\.ins_databases WHERE name = '(\w+)'$/.exec(
+        asked.body.toString(),
+      )
+    if (wanted === null) return json(200, { code: 0x2600, desc: 'syntax error', timing: 0 })
+    const database = databases.get(wanted[1] ?? '')
+    const data = database === undefined ? [] : [[database.precision]]
+    return json(200, {
+      code: 0,
+      column_meta: [['precision', 'VARCHAR', 2]],
+      data,
+      rows: data.length,
+    })
+  }
   const answer = (asked: Asked): Told => {
     const { query } = asked
+    if (asked.path === '/rest/sql' && asked.method === 'POST') return sql(asked)
     if (asked.path === '/-/ping') return { status: 200 }
     if (asked.path !== '/influxdb/v1/write' || asked.method !== 'POST')
       return { status: 404, body: '404 page not found' }
@@ -268,12 +293,8 @@ export const openTaosadapter = async (options: TaosadapterOptions = {}): Promise
     const name = query.get('db') ?? ''
     if (name === '') return badRequest('not found', 'db required', 'get db query')
     if ('told' in unpacked) return unpacked.told
-    const known =
-      login.token !== ''
-        ? login.token === options.token
-        : login.user === user && login.password === password
     // The login itself is the database's to refuse, so it is one more internal error (db/commonpool/pool.go).
-    if (!known) return faultOf(new TaosFault(codes.authentication, 'Authentication failure'))
+    if (!known(login)) return faultOf(new TaosFault(codes.authentication, 'Authentication failure'))
     return insert(unpacked.body, name, query.get('precision') || 'ns')
   }
   const busy = options.busy ?? json(503, 'memory exceeds threshold', { 'retry-after': '120' })

@@ -18,6 +18,8 @@ const requestOf = async (config: object): Promise<Seen> => {
   const take = async (request: IncomingMessage) => {
     const parts: Buffer[] = []
     for await (const part of request) parts.push(part as Buffer)
+    // What TDengine is asked before the first send.
+    if (request.url === '/base/rest/sql') return
     assert.equal(request.headers['content-encoding'], 'gzip')
     const { authorization = '' } = request.headers
     const text = gunzipSync(Buffer.concat(parts)).toString('utf8')
