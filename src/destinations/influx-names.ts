@@ -78,7 +78,7 @@ export const lineStartOf = (
 ): { readonly start: string } | { readonly why: string } => {
   const { name, tags, id } = series
   const unsayable = {
-    why: `its line protocol cannot say the name ${JSON.stringify(name)} or its tags`,
+    why: `line protocol cannot say the name ${JSON.stringify(name)} or its tags`,
   }
   if (layout === 'fields') {
     const start = fieldStart(names, series)
