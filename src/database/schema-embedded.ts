@@ -3,7 +3,7 @@
  * stand as 64-bit patterns in `bits`: SQLite would turn NaN into NULL and lose the sign of zero.
  */
 import { windowTags } from '../model.ts'
-import { windowsView } from './windows-view.ts'
+import { windowViews } from './windows-view.ts'
 
 const one = `
 create table region (
@@ -94,8 +94,8 @@ const float = `case bits >> 52 & 2047
       else ((bits & 4503599627370495) | 4503599627370496) * pow(2, (bits >> 52 & 2047) - 1075)
     end * case when bits < 0 then -1.0 else 1.0 end`
 
-const view = (more: string, where: string): string => `
-create view readings as
+const view = (name: string, more: string, where: string): string => `
+create view ${name} as
 select s.agent, s.name as series, s.tags, s.unit,
   strftime('%Y-%m-%dT%H:%M:%f', p.time / 1000000.0, 'unixepoch') || 'Z' as time, p.time as time_us,
   case p.kind when 0 then 'float' when 1 then 'int' when 2 then 'bool' else 'string' end as kind,
@@ -109,30 +109,37 @@ from points p join series s using (series_id)${where};
 `
 
 const own = `json_remove(s.tags, '$."${windowTags.every}"', '$."${windowTags.statistic}"')`
+const contract = `,
+  s.contract`
+const notOfWindows = `
+where json_extract(s.tags, '$."${windowTags.statistic}"') is null`
 const two = `
 alter table series add column contract text; -- how its points were thinned; null: every point is there
-${windowsView({
+drop view readings;
+${view('readings', contract, notOfWindows)}
+`
+const three = `
+drop view if exists windows;
+create index series_by_name on series (name, agent);
+${windowViews({
   tag: (name) => `json_extract(s.tags, '$."${name}"')`,
   ownTags: own,
   hasStatistic: `json_extract(s.tags, '$."${windowTags.statistic}"') is not null`,
   float: `case p.kind when 0 then ${float} else p.bits end`,
   int: 'p.bits',
   time: (us) => us,
-  start: 'p.time',
   json: (text) => text,
   bool: (int) => int,
   every: (text) => `cast(${text} as integer)`,
-})}
-drop view readings;
-${view(
-  `,
-  s.contract`,
-  `
-where json_extract(s.tags, '$."${windowTags.statistic}"') is null`,
+})}${view(
+  'readings_latest',
+  contract,
+  `${notOfWindows}
+  and p.time = (select max(n.time) from points n where n.series_id = s.series_id)`,
 )}
 `
 
-export const embeddedMigrations: readonly string[] = [one + view('', ''), two]
+export const embeddedMigrations: readonly string[] = [one + view('readings', '', ''), two, three]
 
 /** Every row inserted, overwritten or deleted, for a checker that trusts no counter. */
 export const embeddedAudit = `

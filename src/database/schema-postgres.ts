@@ -5,7 +5,7 @@
  * data; hypertable and policies are set only where the timescaledb extension is present.
  */
 import { windowTags } from '../model.ts'
-import { windowsView } from './windows-view.ts'
+import { windowViews } from './windows-view.ts'
 
 const one = `
 create table region (
@@ -101,21 +101,8 @@ from points p join series s using (series_id);
 insert into region values (1, replace(gen_random_uuid()::text, '-', ''));
 `
 
-const two = `
-alter table series add column contract jsonb; -- how its points were thinned; null: every point is there
-${windowsView({
-  tag: (name) => `(s.tags ->> '${name}')`,
-  ownTags: `s.tags - '${windowTags.every}' - '${windowTags.statistic}'`,
-  hasStatistic: `s.tags ? '${windowTags.statistic}'`,
-  float: "coalesce(nullif(p.value, 'NaN'), p.value_int)",
-  int: 'p.value_int',
-  time: (us) => `timestamptz 'epoch' + ${us} * interval '1 microsecond'`,
-  start: 'p.time',
-  json: (text) => `(${text})::jsonb`,
-  bool: (int) => `${int} <> 0`,
-  every: (text) => `${text}::bigint * interval '1 microsecond'`,
-})}
-create or replace view readings as
+const readings = (name: string, more: string): string => `
+create or replace view ${name} as
 select s.agent, s.name as series, s.tags, s.unit, p.time,
   case p.kind when 0 then 'float' when 1 then 'int' when 2 then 'bool' else 'string' end as kind,
   p.value,
@@ -126,10 +113,32 @@ select s.agent, s.name as series, s.tags, s.unit, p.time,
   p.quality >> 2 as quality_code,
   s.contract
 from points p join series s using (series_id)
-where not s.tags ? '${windowTags.statistic}';
+where not s.tags ? '${windowTags.statistic}'${more};
 `
+const two = `
+alter table series add column contract jsonb; -- how its points were thinned; null: every point is there
+${readings('readings', '')}`
 
-export const postgresMigrations: readonly string[] = [one, two]
+const three = `
+drop view if exists windows;
+create index series_of_windows on series (agent, name) where tags ? '${windowTags.statistic}';
+${windowViews({
+  tag: (name) => `(s.tags ->> '${name}')`,
+  ownTags: `s.tags - '${windowTags.every}' - '${windowTags.statistic}'`,
+  hasStatistic: `s.tags ? '${windowTags.statistic}'`,
+  float: "coalesce(nullif(p.value, 'NaN'), p.value_int)",
+  int: 'p.value_int',
+  time: (us) => `timestamptz 'epoch' + ${us} * interval '1 microsecond'`,
+  json: (text) => `(${text})::jsonb`,
+  bool: (int) => `${int} <> 0`,
+  every: (text) => `${text}::bigint * interval '1 microsecond'`,
+})}${readings(
+  'readings_latest',
+  `
+  and p.time = (select max(n.time) from points n where n.series_id = s.series_id)`,
+)}`
+
+export const postgresMigrations: readonly string[] = [one, two, three]
 
 /** Held for the length of a migration, so that several regional nodes may start at once. */
 export const migrationLock = 0x686f_6c64

@@ -9,6 +9,7 @@ import type { ReadBack, ReadPoint } from '../../src/database/read-back.ts'
 import type { CommitFrame, RegionStore } from '../../src/database/store.ts'
 import { type Contract, type Kind, kinds, type Seq } from '../../src/model.ts'
 import { createTestAgent, type TestAgent, type TestEpoch, type TestPoint } from './store-agent.ts'
+import { testWindowViews } from './store-windows.ts'
 
 export interface StoreWorld {
   readonly store: RegionStore
@@ -397,6 +398,7 @@ export const runStoreContract = (name: string, makeWorld: MakeWorld): void => {
     })
 
     describe('windows', () => {
+      testWindowViews(() => world)
       test('points of statistic series are one row a window, the last revision standing', async () => {
         const name = `agent-${++agents}`
         const names = ['rev', 'count', 'good_count', 'sum', 'max', 'last', 'time_in_state']
