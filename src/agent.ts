@@ -12,14 +12,14 @@ import { laneOptions, spoolOptions, stagesConfig } from './agent-spool.ts'
 import { type AgentDestination, createAgentView } from './agent-view.ts'
 import { seriesIdOf } from './codec/series-id.ts'
 import type { LoadResult } from './config/load.ts'
-import type { Config } from './config/schema.ts'
+import type { Config, DestinationConfig } from './config/schema.ts'
 import { controlSocketPath, openControlSocket } from './control/socket.ts'
 import type { AgentView, ReloadAnswer } from './control/view.ts'
 import { exitCodes, Failure, isFailure, textOf } from './errors.ts'
 import { createExplain } from './explain/explain.ts'
-import { createForwarder } from './forward/forwarder.ts'
+import { createForwarder, type ForwarderOptions } from './forward/forwarder.ts'
 import { aborted, type Host } from './host.ts'
-import type { SeriesTable, Service } from './model.ts'
+import type { Destination, SeriesTable, Service } from './model.ts'
 import type { Meters } from './observability/metrics.ts'
 import { type AgentClock, createAgentClock } from './pipeline/clock.ts'
 import { createArrivalStamps } from './pipeline/quality.ts'
@@ -62,6 +62,21 @@ const spoolWorkerUrl = (): URL =>
     import.meta.url,
   )
 
+/** What a configured destination means to its forwarder. */
+export const forwarderOptions = (
+  one: Pick<
+    DestinationConfig,
+    'from' | 'requests_in_flight' | 'order' | 'live_share' | 'bandwidth'
+  >,
+  { inOrder, bodyBytesMax }: Pick<Destination, 'inOrder' | 'bodyBytesMax'>,
+): ForwarderOptions => ({
+  from: one.from,
+  requestsInFlight: inOrder ? 1 : one.requests_in_flight,
+  bodyBytesMax,
+  liveShare: inOrder || one.order === 'oldest_first' ? 0 : one.live_share,
+  ...(one.bandwidth === null ? {} : { bandwidthBytesPerSecond: one.bandwidth }),
+})
+
 const createDestinations = (
   host: Host,
   config: Config,
@@ -83,13 +98,7 @@ const createDestinations = (
       lanes: config.lanes
         .filter(({ name }) => one.lanes.includes(name))
         .map(({ name, priority }) => ({ lane: name, priority })),
-      options: {
-        from: one.from,
-        requestsInFlight: destination.inOrder ? 1 : one.requests_in_flight,
-        bodyBytesMax: destination.bodyBytesMax,
-        liveShare: destination.inOrder || one.order === 'oldest_first' ? 0 : one.live_share,
-        ...(one.bandwidth === null ? {} : { bandwidthBytesPerSecond: one.bandwidth }),
-      },
+      options: forwarderOptions(one, destination),
       host,
     })
     return { config: one, destination, forwarder }

@@ -82,8 +82,18 @@ interface LanePlace {
 /** How long requests that are out may still be answered once a session ends. */
 const answerGraceMs = 2_000
 
+/** One request holds a thin link no longer than this: what is more urgent waits behind it. */
+const requestSecondsMax = 2
+const thinBodyBytesMin = 16 * 1024
+const fitted = (options: ForwarderOptions): ForwarderOptions => {
+  const { bodyBytesMax, bandwidthBytesPerSecond: rate = Number.POSITIVE_INFINITY } = options
+  const thin = Math.max(thinBodyBytesMin, rate * requestSecondsMax)
+  return { ...options, bodyBytesMax: Math.min(bodyBytesMax, thin) }
+}
+
 export const createForwarder = (parts: ForwarderParts): Forwarder => {
-  const { spool, destination, host, options } = parts
+  const { spool, destination, host } = parts
+  const options = fitted(parts.options)
   const reader = destination.name
   const lanes = new Map<string, ForwardLane>()
   const breaker = createBreaker(host.random)

@@ -27,7 +27,7 @@ export interface PumpParts {
 }
 export interface Stretch<End> {
   readonly lane: string
-  /** Names the pump's share of the bandwidth. */
+  /** Names the pump's share of the bandwidth, within its lane. */
   readonly pump: string
   readonly after: Seq
   /** Last seq of the stretch; without it the pump follows the lane's head for ever. */
@@ -114,7 +114,11 @@ export const runPump = async <End>(
       sent = Math.max(sent, Math.min(head, stretch.upTo ?? head))
       return
     }
-    await parts.bandwidth.take(stretch.pump, wireBytesOf(items), stretch.share(), stop)
+    const wish = { pump: `${stretch.lane}/${stretch.pump}`, bytes: wireBytesOf(items) }
+    await parts.bandwidth.take(
+      { ...wish, share: stretch.share(), priority: stretch.priority },
+      stop,
+    )
     if (stop.aborted) return
     const batch = stretch.batchOf(items)
     const answer =

@@ -1,4 +1,5 @@
 /** A copy of this tree with one wrong change, for negative controls; gone afterwards. */
+import { execFile } from 'node:child_process'
 import {
   cpSync,
   mkdirSync,
@@ -47,3 +48,30 @@ export const inMutatedCopy = async <T>(
     forget()
   }
 }
+
+/**
+ * Whether these test files pass in a copy with the change, which also has all that is under `tests`; how many places it
+ * fits when not one.
+ */
+export const survives = async (
+  mutant: Mutant,
+  tests: readonly string[],
+  files: readonly string[],
+): Promise<boolean | number> =>
+  await inMutatedCopy(mutant, tests, async (root) => {
+    const env = { ...process.env, HOLDFAST_REDUCE_RUNS: '200', NODE_TEST_CONTEXT: undefined }
+    return await new Promise<boolean>((resolve, reject) => {
+      execFile(
+        process.execPath,
+        ['--test', '--test-isolation=none', ...files.map((file) => join(root, file))],
+        { env, timeout: 120_000 },
+        (error, out) => {
+          if (error?.killed === true) reject(new Error(`${mutant.name}: no end`))
+          // Red for the right reason: tests ran, and one failed.
+          else if (error !== null && !/ℹ fail [1-9]/.test(out)) reject(new Error(out.slice(-2000)))
+          else if (/ℹ pass 0\n/.test(out)) reject(new Error(`${mutant.name}: nothing passes`))
+          else resolve(error === null)
+        },
+      )
+    })
+  })

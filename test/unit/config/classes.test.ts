@@ -4,6 +4,7 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { loadConfig } from '../../../src/config/load.ts'
+import { renderProblems } from '../../../src/config/problems.ts'
 import { destinationTypes } from '../../../src/destinations/table.ts'
 import { sourceTypes } from '../../../src/sources/table.ts'
 import { temporaryFolder } from '../../support/temp.ts'
@@ -119,3 +120,52 @@ test('refused: routes that overlap, raw and thinned to one destination', () => {
   assert.ok(result.problems.some(({ code }) => code === 'HF-C027'))
   assert.ok(load(`${base}${classes}${region(', lanes: [raw]')}`).ok)
 })
+
+/** Each with the text its place points at, and what its remedy speaks of. */
+const placed: readonly (readonly [string, string, string, RegExp])[] = [
+  [
+    'percent without a range',
+    'classes:\n  a:\n    reduce: {method: deadband, deviation: 1.5%}\n',
+    '1.5%',
+    /range/,
+  ],
+  [
+    'a window that divides no day',
+    'classes:\n  a:\n    windows:\n      - {every: 7m, statistics: [mean]}\n',
+    '7m',
+    /day|6m|8m|10m/,
+  ],
+  [
+    'an unknown statistic',
+    'classes:\n  a:\n    windows: [{every: 1m, statistics: [max, meen]}]\n',
+    'meen',
+    /mean/,
+  ],
+  [
+    'routes that overlap',
+    'classes: {a: {reduce: {method: every}}}\n',
+    'lanes: [raw, reduced]',
+    /replay/,
+  ],
+]
+for (const [what, text, at, remedy] of placed)
+  test(`refused with file:line:col and a hint: ${what}`, () => {
+    const source = `${base}${text}${region(what.startsWith('routes') ? ', lanes: [raw, reduced]' : '')}`
+    const result = load(source)
+    assert.ok(!result.ok)
+    const errors = result.problems.filter(({ severity }) => severity === 'error')
+    assert.equal(errors.length, 1, JSON.stringify(errors))
+    const [problem] = errors
+    assert.ok(problem)
+    const lines = source.slice(0, source.indexOf(at)).split('\n')
+    assert.deepEqual(
+      [problem.line, problem.column],
+      [lines.length, (lines.at(-1) ?? '').length + 1],
+    )
+    const shown = renderProblems(errors, { color: false })
+    assert.ok(
+      shown.includes(`${join(folder, 'holdfast.yaml')}:${problem.line}:${problem.column}`),
+      shown,
+    )
+    assert.match(`${problem.hint} ${shown}`, remedy)
+  })

@@ -206,6 +206,58 @@ test('a bandwidth ceiling holds, and fresh points keep their share of it', async
   await trial.stop()
 })
 
+test('under a ceiling: live points have their share beside a backlog, a replay takes none on top', async () => {
+  const rate = 2_000
+  const trial = createTrial(
+    {},
+    { bandwidthBytesPerSecond: rate, liveShare: 0.75, bodyBytesMax: 250 },
+  )
+  trial.add(600)
+  trial.start()
+  await trial.until(() => trial.order.length > 30)
+  const from = trial.time.nowMs()
+  const before = trial.sends.length
+  // More fresh points than their share carries, for a while.
+  for (let second = 0; second < 20; second++) {
+    trial.add(20)
+    await trial.until(() => false, 1_000)
+  }
+  const during = trial.sends.slice(before)
+  const bytesOf = (all: typeof during) =>
+    all.reduce((sum, { batch }) => sum + batch.items.length * 108, 0)
+  const fresh = during.filter(({ batch }) => (batch.items[0]?.seq ?? 0) > 600)
+  const share = bytesOf(fresh) / bytesOf(during)
+  assert.ok(share > 0.65 && share < 0.85, `${share} of the link`)
+  const span = (trial.time.nowMs() - from) / 1000
+  assert.ok(bytesOf(during) <= rate * span + 3 * 250, `${bytesOf(during)} in ${span} s`)
+  assert.ok(bytesOf(during) >= 0.9 * rate * span, 'the link is used')
+
+  assert.ok(await trial.until(() => trial.drained() === 1_000))
+  await trial.forwarder.replay('raw', 0, 200_000_000)
+  const replayFrom = trial.time.nowMs()
+  const sent = trial.sends.length
+  for (let second = 0; second < 15; second++) {
+    trial.add(10)
+    await trial.until(() => false, 1_000)
+  }
+  const both = trial.sends.slice(sent)
+  const seconds = (trial.time.nowMs() - replayFrom) / 1000
+  assert.ok(both.some(({ batch }) => batch.replay) && both.some(({ batch }) => !batch.replay))
+  assert.ok(bytesOf(both) <= rate * seconds + 3 * 250, `${bytesOf(both)} in ${seconds} s`)
+  await trial.stop()
+})
+
+test('on a thin link no request holds up what is more urgent for longer than two seconds', async () => {
+  const options = { bandwidthBytesPerSecond: 8_000, bodyBytesMax: 512 * 1024, liveShare: 0 }
+  const trial = createTrial({}, options)
+  trial.add(300, 1_000)
+  trial.start()
+  assert.ok(await trial.until(() => trial.drained() === 300))
+  const largest = Math.max(...trial.sends.map(({ batch }) => batch.items.length * 1_000))
+  assert.ok(largest > 8_000 && largest <= 16 * 1024, `${largest}`)
+  await trial.stop()
+})
+
 test('a far side that keeps no books: cursors stand as they are', async () => {
   const trial = createTrial({ standing: () => ({ kind: 'unknown' }) })
   trial.add(10)

@@ -35,11 +35,21 @@ const createWay = (requestMs: number) => {
     },
     [Symbol.asyncDispose]: async () => {},
   }
-  const run = (...taken: readonly (readonly [string, number])[]) => {
+  /** Under the same name, at another address: what came there. */
+  const moved: { readonly lane: string; readonly seq: Seq }[] = []
+  const elsewhere: Destination = {
+    ...destination,
+    send: (batch, signal) => {
+      for (const { seq } of batch.items) moved.push({ lane: batch.lane, seq })
+      return destination.send(batch, signal)
+    },
+  }
+  const run = (...taken: readonly (readonly [string, number])[]) => runTo(destination, ...taken)
+  const runTo = (to: Destination, ...taken: readonly (readonly [string, number])[]) => {
     const stop = new AbortController()
     const forwarder = createForwarder({
       spool: port,
-      destination,
+      destination: to,
       lanes: taken.map(([lane, priority]): ForwarderLane => ({ lane, priority })),
       options: { from: 'oldest', requestsInFlight: 2, bodyBytesMax: 1, liveShare: 0 },
       host,
@@ -61,7 +71,11 @@ const createWay = (requestMs: number) => {
     rig,
     spool,
     sent,
+    moved,
+    destination,
+    elsewhere,
     run,
+    runTo,
     add,
     of: (lane: string) => sent.filter((one) => one.lane === lane),
   }
@@ -122,4 +136,75 @@ test('a lane that is taken no more is sent to its end of then, and let go of', a
   await way.rig.clock.pass(20_000)
   await fourth()
   assert.equal(new Set(way.of('raw').map(({ seq }) => seq)).size, 25)
+})
+
+test('each destination gets the lanes it takes and nothing else; a lane nobody takes stays', async () => {
+  const way = createWay(10)
+  const others: string[] = []
+  const other: Destination = {
+    ...way.destination,
+    name: 'elsewhere',
+    send: async ({ lane, items }) => {
+      for (const { seq } of items) others.push(`${lane} ${seq}`)
+      return { kind: 'stored', rejected: [] }
+    },
+  }
+  for (const lane of ['raw', 'alarms', 'reduced']) way.add(lane, 10)
+  const stops = [way.run(['alarms', 0], ['reduced', 5]), way.runTo(other, ['reduced', 5])]
+  await way.rig.clock.pass(10_000)
+  for (const stop of stops) await stop()
+  const seqs = Array.from({ length: 10 }, (_, at) => at + 1)
+  assert.deepEqual(
+    way.of('alarms').map(({ seq }) => seq),
+    seqs,
+  )
+  assert.deepEqual([way.of('reduced').length, way.of('raw').length], [10, 0])
+  assert.deepEqual(
+    others,
+    seqs.map((seq) => `reduced ${seq}`),
+  )
+  const readers = way.spool.lanes().map(({ lane, readers: all }) => [lane, all.length])
+  assert.deepEqual(Object.fromEntries(readers), { alarms: 1, raw: 0, reduced: 2 })
+})
+
+test('a destination at a new address goes on where it stood: nothing is lost, nothing sent again', async () => {
+  const way = createWay(100)
+  way.add('raw', 30)
+  const first = way.run(['raw', 5])
+  // Requests that are out when it stops are answered: the drain waits for them.
+  await way.rig.clock.pass(650)
+  await first()
+  const before = way.of('raw').length
+  assert.ok(before > 4 && before < 25, `${before}`)
+  way.add('raw', 5)
+  const second = way.runTo(way.elsewhere, ['raw', 5])
+  await way.rig.clock.pass(20_000)
+  await second()
+  assert.deepEqual(
+    way.of('raw').map(({ seq }) => seq),
+    Array.from({ length: 35 }, (_, at) => at + 1),
+  )
+  assert.deepEqual([way.moved[0]?.seq, way.moved.length], [before + 1, 35 - before])
+})
+
+test('a lane whose priority changes, and one that is taken in addition: nothing is lost or sent again', async () => {
+  const way = createWay(100)
+  way.add('raw', 20)
+  const first = way.run(['raw', 5])
+  await way.rig.clock.pass(450)
+  await first()
+  way.add('alarms', 5)
+  const second = way.run(['raw', 0], ['alarms', 9])
+  await way.rig.clock.pass(20_000)
+  await second()
+  assert.deepEqual(
+    way.of('raw').map(({ seq }) => seq),
+    Array.from({ length: 20 }, (_, at) => at + 1),
+  )
+  assert.equal(way.of('alarms').length, 5)
+  const alarms = way.sent.findIndex(({ lane }) => lane === 'alarms')
+  assert.ok(
+    way.sent.slice(alarms).every(({ lane }) => lane === 'alarms'),
+    'now raw goes first',
+  )
 })

@@ -68,6 +68,26 @@ test('an open segment is sealed after max_delay, and whoever waits for it is tol
   await port[Symbol.asyncDispose]()
 })
 
+test('each lane is sealed at its own pace', async () => {
+  const lanes = [
+    laneOptions('alarms', { maxDelayMs: 200 }),
+    laneOptions('raw', { maxDelayMs: 5_000 }),
+  ]
+  const rig = createRig({ lanes })
+  const { spool, port } = openPort(rig, lanes)
+  const heads = () => Object.fromEntries(spool.heads().map(({ lane, head }) => [lane, head]))
+  for (let round = 0; round < 10; round++) {
+    for (const { name } of lanes)
+      void port.append(name, intake(floats(rig.series, round * 2 + 1, 2, name)))
+    await rig.clock.pass(400)
+  }
+  assert.equal(heads().raw, 0, 'nothing of it after 4 s')
+  assert.ok((heads().alarms ?? 0) >= 9, 'each of them within 0.3 s')
+  await rig.clock.pass(1_500)
+  assert.equal(heads().raw, 1)
+  await port[Symbol.asyncDispose]()
+})
+
 test('whenPast lets go when its signal fires', async () => {
   const rig = createRig()
   const { port } = openPort(rig)
