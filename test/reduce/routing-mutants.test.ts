@@ -39,12 +39,6 @@ const byFile: Readonly<Record<string, readonly Mutant[]>> = {
       put: '(next.wish.bytes / rate) * 500',
     },
     {
-      name: 'a debt of any size is waited for',
-      file: 'forward/bandwidth.ts',
-      find: 'const timerMs = 1',
-      put: 'const timerMs = Number.MIN_VALUE',
-    },
-    {
       name: 'all shares are equal',
       file: 'forward/bandwidth.ts',
       find: 'start + wish.bytes / wish.share',
