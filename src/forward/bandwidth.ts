@@ -1,9 +1,9 @@
 /**
  * A ceiling on bytes per second, shared by all pumps of one destination.
  *
- * Invariants: over any span no more than rate × (span + 1 ms) plus one request passes, whoever sends it; who waits goes by
- * priority first, then by share (start-time fair queueing), so a pump that is alone has the whole rate and none starves
- * behind another of its priority; a wait ends with its signal and leaves nothing behind.
+ * Invariants: over any span no more than rate × (span + 1 ms) plus one request passes, whoever sends it; who waits goes
+ * by priority first, then by share (start-time fair queueing), so a pump that is alone has the whole rate and none
+ * starves behind another of its priority; a wait ends with its signal and leaves nothing behind.
  */
 import type { Clock } from '../host.ts'
 
@@ -27,7 +27,7 @@ interface Waiter {
   readonly go: () => void
 }
 
-/** A smaller debt is no reason to wait: no timer is finer, and what is left of one by rounding would be waited for for ever. */
+/** No timer is finer: a smaller debt, such as rounding leaves over, would be waited for again and again. */
 const timerMs = 1
 
 const before = (a: Waiter, b: Waiter): boolean =>
