@@ -5,7 +5,7 @@
  * Invariants: better-sqlite3 and lz4-napi stay outside, they are native and stand in `node_modules` beside the bundle;
  * all files lie in one folder, since the spool finds its thread's program beside itself.
  */
-import { rmSync } from 'node:fs'
+import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { isBuiltin } from 'node:module'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
@@ -16,8 +16,14 @@ const root = join(import.meta.dirname, '..')
 /** CommonJS among the dependencies asks for Node's own modules by `require`, which a module does not have. */
 const banner = [
   "import { createRequire as __createRequire } from 'node:module'",
-  'const require = __createRequire(import.meta.url)',
+  'const require = __createRequire(import.meta.url);',
 ].join(';')
+/** All parts are given one, fifty of them: those that never ask do not make it. */
+const dropBanner = (file: string): void => {
+  const text = readFileSync(file, 'utf8')
+  const rest = text.replace(`${banner}\n`, '')
+  if (!/(?<![\w$.])require(?![\w$])/.test(rest)) writeFileSync(file, rest)
+}
 
 /** A CommonJS package that is loaded lazily would lose its names as a part of its own: it gets those that Node sees. */
 const namesOfLazyPackages: Plugin = {
@@ -67,7 +73,7 @@ export const bundleWithParts = async (
     platform: 'node',
     target: 'node24',
     format: 'esm',
-    banner: { js: `${banner};` },
+    banner: { js: banner },
     plugins: [withoutUnused, namesOfLazyPackages, builtinsWhenUsed],
     external: ['better-sqlite3', 'lz4-napi', 'pg-native'],
     // Names stay, so that a stack says where; the rest is memory.
@@ -77,6 +83,7 @@ export const bundleWithParts = async (
     logLevel: 'warning',
     metafile: true,
   })
+  for (const file of Object.keys(metafile.outputs)) dropBanner(join(root, file))
   return { command: join(folder, 'agent.mjs'), packages: packagesIn(metafile) }
 }
 /** Bundles into `folder`; returns the path of the command. */

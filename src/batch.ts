@@ -173,8 +173,11 @@ export const valueAt = (batch: PointBatch, at: number): Value => {
   }
 }
 
-/** Two words a point over the same bytes as `bits`. */
-export const wordsOf = ({ bits, count }: PointBatch): Uint32Array =>
+/**
+ * Two words a point over the same bytes as `bits`, the low one first, as on every platform Node runs on: a BigInt that
+ * is read is an object for the collector.
+ */
+export const wordsOf = ({ bits, count }: Pick<PointBatch, 'bits' | 'count'>): Uint32Array =>
   new Uint32Array(bits.buffer, bits.byteOffset, count * 2)
 
 /** Point `at` of one batch into another; `words` are those of `from`. */

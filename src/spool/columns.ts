@@ -3,6 +3,7 @@
  *
  * Invariants: points stay in accept order; a string's bits index `texts` of this object; `truncate` undoes appends.
  */
+import { wordsOf } from '../batch.ts'
 import { Failure } from '../errors.ts'
 import { kinds, type PointBatch } from '../model.ts'
 
@@ -26,14 +27,16 @@ export interface OpenColumns {
 const timeMax = Number.MAX_SAFE_INTEGER
 /** What could not be sealed later must not be accepted now. */
 const check = (batch: PointBatch): void => {
-  const { count, timeUs, kinds: kindColumn, bits, texts } = batch
+  const { count, timeUs, kinds: kindColumn, texts } = batch
+  const words = wordsOf(batch)
   for (let at = 0; at < count; at++) {
     const time = timeUs[at] as number
     if (Math.floor(time) !== time || time > timeMax || time < -timeMax) {
       throw new Failure('HF-S016', `a point's time is no whole number of microseconds: ${time}`)
     }
     const kind = kindColumn[at] as number
-    const named = kind !== kinds.string || Number(bits[at]) < texts.length
+    const named =
+      kind !== kinds.string || (words[at * 2 + 1] === 0 && (words[at * 2] as number) < texts.length)
     if (kind > kinds.string || !named) throw new Failure('HF-S016', 'a point has no value')
   }
 }
@@ -49,6 +52,7 @@ export const createOpenColumns = (): OpenColumns => {
   let kindColumn = new Uint8Array(capacity)
   let qualities = new Uint8Array(capacity)
   let bits = new BigUint64Array(capacity)
+  let words = wordsOf({ bits, count: capacity })
   let texts: string[] = []
 
   const reserve = (needed: number) => {
@@ -60,6 +64,7 @@ export const createOpenColumns = (): OpenColumns => {
     kindColumn = new Uint8Array(capacity)
     qualities = new Uint8Array(capacity)
     bits = new BigUint64Array(capacity)
+    words = wordsOf({ bits, count: capacity })
     series.set(old.series.subarray(0, count))
     timeUs.set(old.timeUs.subarray(0, count))
     kindColumn.set(old.kindColumn.subarray(0, count))
@@ -67,7 +72,9 @@ export const createOpenColumns = (): OpenColumns => {
     bits.set(old.bits.subarray(0, count))
   }
   const isText = (at: number): boolean => kindColumn[at] === kinds.string
-  const textAt = (at: number): string => texts[Number(bits[at])] as string
+  /** Of a string: where its text stands. */
+  const textIndex = (at: number): number => words[at * 2] as number
+  const textAt = (at: number): string => texts[textIndex(at)] as string
   return {
     count: () => count,
     textBytes: () => textBytes,
@@ -84,8 +91,8 @@ export const createOpenColumns = (): OpenColumns => {
       if (batch.texts.length === 0) return
       for (let at = start; at < count; at++) {
         if (!isText(at)) continue
-        const text = batch.texts[Number(bits[at])] as string
-        bits[at] = BigInt(texts.length)
+        const text = batch.texts[textIndex(at)] as string
+        words[at * 2] = texts.length
         texts.push(text)
         textBytes += textCost(text)
       }
@@ -100,10 +107,11 @@ export const createOpenColumns = (): OpenColumns => {
       }
       if (texts.length === 0) return { ...plain, bits: bits.subarray(from, to), texts: [] }
       const own = bits.slice(from, to)
+      const ownWords = wordsOf({ bits: own, count: to - from })
       const ownTexts: string[] = []
       for (let at = from; at < to; at++) {
         if (!isText(at)) continue
-        own[at - from] = BigInt(ownTexts.length)
+        ownWords[(at - from) * 2] = ownTexts.length
         ownTexts.push(textAt(at))
       }
       return { ...plain, bits: own, texts: ownTexts }
@@ -111,7 +119,7 @@ export const createOpenColumns = (): OpenColumns => {
     truncate: (to) => {
       let firstText = texts.length
       for (let at = to; at < count && texts.length > 0; at++) {
-        if (isText(at)) firstText = Math.min(firstText, Number(bits[at]))
+        if (isText(at)) firstText = Math.min(firstText, textIndex(at))
       }
       texts = texts.slice(0, firstText)
       textBytes = texts.reduce((sum, text) => sum + textCost(text), 0)

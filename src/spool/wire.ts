@@ -5,6 +5,7 @@
  * Invariants: a window's buffer is made here and given away, never a view of somebody's columns; series definitions
  * cross once, before the first window that uses them.
  */
+import { wordsOf } from '../batch.ts'
 import type { Failure } from '../errors.ts'
 import type { LogFields } from '../host.ts'
 import {
@@ -94,9 +95,10 @@ const packPoints = (batches: readonly PointBatch[]): PackedPoints => {
     columns.kinds.set(batch.kinds, at)
     columns.qualities.set(batch.qualities, at)
     if (batch.texts.length > 0 && texts.length > 0) {
+      const words = wordsOf({ bits: columns.bits, count })
       for (let one = at; one < at + batch.count; one++) {
         if (columns.kinds[one] === kinds.string)
-          columns.bits[one] = BigInt(Number(columns.bits[one]) + texts.length)
+          words[one * 2] = (words[one * 2] as number) + texts.length
       }
     }
     for (const text of batch.texts) texts.push(text)

@@ -8,7 +8,7 @@
 import { planSql } from '../../src/database/schema-postgres.ts'
 import { createCertificates } from '../support/certificates.ts'
 import { decodedPoints, directCopy, pointCount, seriesCount } from './pipeline.ts'
-import { createRig, lookUsage, rssMbOf, spentBetween, startDatabase, until } from './rig.ts'
+import { createRig, lookUsage, memoryMbOf, spentBetween, startDatabase, until } from './rig.ts'
 import type { Figures } from './run.ts'
 
 export const bench = async (): Promise<Figures> => {
@@ -34,7 +34,7 @@ export const bench = async (): Promise<Figures> => {
     let rssMb = 0
     await until(
       async () => {
-        rssMb = Math.max(rssMb, rssMbOf(agent.pid))
+        rssMb = Math.max(rssMb, memoryMbOf(agent.pid).rss)
         return Number(postgres.sql('select coalesce(sum(points), 0) from ledger')) >= pointCount
       },
       agent,

@@ -5,27 +5,25 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { freePort, start } from '../support/processes.ts'
-import { countFrom, cpuSecondsOf, createRig, rssMbOf } from './rig.ts'
+import {
+  countFrom,
+  cpuSecondsOf,
+  createRig,
+  highestMemoryMbOf,
+  type MemoryMb,
+  memoryMbOf,
+} from './rig.ts'
 import type { Figures } from './run.ts'
 
 const seconds = countFrom('HOLDFAST_BENCH_IDLE_SECONDS', 30)
 const warmSeconds = Math.min(10, seconds)
 
-const rssMaxOf = async (pid: number): Promise<number> => {
-  let most = 0
-  for (let at = 0; at < seconds * 2; at++) {
-    await sleep(500)
-    most = Math.max(most, rssMbOf(pid))
-  }
-  return most
-}
-
 interface Look {
-  readonly rssMb: number
+  readonly memory: MemoryMb
   readonly cpuPercent: number
 }
-/** What a unit file may set: young objects get less room, threads share one arena of malloc. */
-const frugal = { NODE_OPTIONS: '--max-semi-space-size=2', MALLOC_ARENA_MAX: '1' }
+/** What the package's unit sets: young objects get less room, threads share one arena of malloc. */
+const frugal = { NODE_OPTIONS: '--max-semi-space-size=1', MALLOC_ARENA_MAX: '1' }
 
 const measure = async (
   source: object,
@@ -36,19 +34,19 @@ const measure = async (
   const agent = await rig.startAgent()
   await sleep(warmSeconds * 1000)
   const [cpu, startMs] = [cpuSecondsOf(agent.pid), performance.now()]
-  const rssMb = await rssMaxOf(agent.pid)
+  const memory = await highestMemoryMbOf(agent.pid, seconds * 2, 500)
   const share = (cpuSecondsOf(agent.pid) - cpu) / ((performance.now() - startMs) / 1000)
   await agent.stop()
   await regional.stop()
-  return { rssMb, cpuPercent: share * 100 }
+  return { memory, cpuPercent: share * 100 }
 }
 
 const bareNode = async (): Promise<number> => {
   const running = start(process.execPath, ['-e', 'setInterval(() => {}, 60_000)'])
   await sleep(1_000)
-  const rssMb = rssMbOf(running.pid)
+  const { rss } = memoryMbOf(running.pid)
   await running.kill()
-  return rssMb
+  return rss
 }
 
 export const bench = async (): Promise<Figures> => {
@@ -61,15 +59,21 @@ export const bench = async (): Promise<Figures> => {
   const frugalSlow = await measure({ ...plant, rate: 10_000 }, frugal)
   const frugalFast = await measure({ ...plant, rate: 100_000 }, frugal)
   return {
-    rss_mb_idle: idle.rssMb,
-    rss_mb_10k: slow.rssMb,
-    rss_mb_100k: fast.rssMb,
+    rss_mb_idle: idle.memory.rss,
+    rss_mb_10k: slow.memory.rss,
+    rss_mb_100k: fast.memory.rss,
     cpu_percent_idle: idle.cpuPercent,
     cpu_percent_10k: slow.cpuPercent,
     cpu_percent_100k: fast.cpuPercent,
-    frugal_rss_mb_idle: frugalIdle.rssMb,
-    frugal_rss_mb_10k: frugalSlow.rssMb,
-    frugal_rss_mb_100k: frugalFast.rssMb,
+    frugal_rss_mb_idle: frugalIdle.memory.rss,
+    frugal_rss_mb_10k: frugalSlow.memory.rss,
+    frugal_rss_mb_100k: frugalFast.memory.rss,
+    frugal_pss_mb_idle: frugalIdle.memory.pss,
+    frugal_pss_mb_10k: frugalSlow.memory.pss,
+    frugal_pss_mb_100k: frugalFast.memory.pss,
+    frugal_anonymous_mb_idle: frugalIdle.memory.anonymous,
+    frugal_anonymous_mb_10k: frugalSlow.memory.anonymous,
+    frugal_anonymous_mb_100k: frugalFast.memory.anonymous,
     frugal_cpu_percent_100k: frugalFast.cpuPercent,
     bare_node_rss_mb: await bareNode(),
   }

@@ -11,7 +11,7 @@ import { packageDeb } from '../../build/package-deb.ts'
 import { architectures, nativeArchitecture } from '../../build/package-parts.ts'
 import { type Running, start } from '../support/processes.ts'
 import { temporaryFolder } from '../support/temp.ts'
-import { countFrom, cpuSecondsOf, percentile, rssMbOf } from './rig.ts'
+import { countFrom, cpuSecondsOf, highestMemoryMbOf, type MemoryMb, percentile } from './rig.ts'
 import type { Figures } from './run.ts'
 
 const starts = 7
@@ -68,16 +68,12 @@ const startOnce = async (installed: Installed): Promise<number> => {
   await agent.stop()
   return agent.readyMs
 }
-const idle = async (agent: Running): Promise<{ rssMb: number; cpuPercent: number }> => {
+const idle = async (agent: Running): Promise<{ memory: MemoryMb; cpuPercent: number }> => {
   await sleep(Math.min(10, seconds) * 1000)
   const [cpu, startMs] = [cpuSecondsOf(agent.pid), performance.now()]
-  let rssMb = 0
-  for (let at = 0; at < seconds; at++) {
-    await sleep(1_000)
-    rssMb = Math.max(rssMb, rssMbOf(agent.pid))
-  }
+  const memory = await highestMemoryMbOf(agent.pid, seconds, 1_000)
   const used = cpuSecondsOf(agent.pid) - cpu
-  return { rssMb, cpuPercent: (used / ((performance.now() - startMs) / 1000)) * 100 }
+  return { memory, cpuPercent: (used / ((performance.now() - startMs) / 1000)) * 100 }
 }
 
 export const bench = async (): Promise<Figures> => {
@@ -104,7 +100,9 @@ export const bench = async (): Promise<Figures> => {
     package_ready_ms_cold_least: Math.min(...cold),
     package_ready_ms_warm: percentile(warm, 0.5),
     package_ready_ms_warm_least: Math.min(...warm),
-    package_rss_mb_idle: seen.rssMb,
+    package_rss_mb_idle: seen.memory.rss,
+    package_pss_mb_idle: seen.memory.pss,
+    package_anonymous_mb_idle: seen.memory.anonymous,
     package_cpu_percent_idle: seen.cpuPercent,
   }
 }

@@ -46,6 +46,14 @@ export interface Rig {
   readonly region: () => Promise<{ readonly points: number; readonly bytes: number }>
 }
 
+/** A password does not stand in an address. */
+const addressOf = (text: string): { url: string; password: string } => {
+  const url = new URL(text)
+  const { password } = url
+  url.password = ''
+  return { url: url.href, password }
+}
+
 let program: Promise<string> | undefined
 
 /** Node of this process, with the profiler's flags if HOLDFAST_BENCH_PROFILE names a folder for its files. */
@@ -86,7 +94,7 @@ export const createRig = async (options: RigOptions): Promise<Rig> => {
     state_dir: join(folder, 'region'),
     tls: { ...tls, ...certificates.server },
     metrics: { listen: `127.0.0.1:${meterPort}` },
-    ...(options.postgres ? { database: { url: options.postgres.url, tls } } : {}),
+    ...(options.postgres ? { database: { ...addressOf(options.postgres.url), tls } } : {}),
   }
   writeFileSync(files.agent, stringify(agent))
   writeFileSync(files.regional, stringify(regional))
@@ -146,9 +154,38 @@ export const cpuSecondsOf = (pid: number): number => {
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
   return (Number(fields[11]) + Number(fields[12])) / ticksPerSecond
 }
-export const rssMbOf = (pid: number): number => {
-  const status = readFileSync(`/proc/${pid}/status`, 'latin1')
-  return Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1] ?? Number.NaN) / 1024
+/**
+ * Resident memory; of that what is proportionally its own (Node's text is shared with whatever else runs it), and what is
+ * in no file, which the kernel cannot take back.
+ */
+export interface MemoryMb {
+  readonly rss: number
+  readonly pss: number
+  readonly anonymous: number
+}
+export const memoryMbOf = (pid: number): MemoryMb => {
+  const text = readFileSync(`/proc/${pid}/smaps_rollup`, 'latin1')
+  const of = (name: string) =>
+    Number(new RegExp(`^${name}:\\s+(\\d+) kB$`, 'm').exec(text)?.[1] ?? Number.NaN) / 1024
+  return { rss: of('Rss'), pss: of('Pss'), anonymous: of('Anonymous') }
+}
+/** The highest of `looks` looks, `everyMs` apart. */
+export const highestMemoryMbOf = async (
+  pid: number,
+  looks: number,
+  everyMs: number,
+): Promise<MemoryMb> => {
+  let most: MemoryMb = { rss: 0, pss: 0, anonymous: 0 }
+  for (let at = 0; at < looks; at++) {
+    await sleep(everyMs)
+    const { rss, pss, anonymous } = memoryMbOf(pid)
+    most = {
+      rss: Math.max(most.rss, rss),
+      pss: Math.max(most.pss, pss),
+      anonymous: Math.max(most.anonymous, anonymous),
+    }
+  }
+  return most
 }
 
 /** The value below which `share` of the samples lie. */
