@@ -46,6 +46,8 @@ export const createLosses = (): Losses => {
     if (group === undefined) known.push({ why, text, at: [at] })
     else if (group.at.length < refusedPointsMax) group.at.push(at)
   }
+  const groupsOf = (seq: Seq): readonly RefusedPoints[] =>
+    (groups.get(seq) ?? []).map((one) => ({ ...one, at: one.at.toSorted((a, b) => a - b) }))
   return {
     add: (point) => {
       const { why, text, seq, series, timeUs } = point
@@ -64,7 +66,8 @@ export const createLosses = (): Losses => {
       })
     },
     byReason: () => reasons,
-    lost: () => [...seqs.values()].map((one) => ({ ...one, refused: groups.get(one.seq) ?? [] })),
+    // In the segment's order, whatever the search's was: of two points of one time the later stands.
+    lost: () => [...seqs.values()].map((one) => ({ ...one, refused: groupsOf(one.seq) })),
   }
 }
 

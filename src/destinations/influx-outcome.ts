@@ -9,8 +9,8 @@ import { retryAfterMs } from './retry-after.ts'
 
 export type InfluxReading =
   | { readonly kind: 'taken' }
-  /** Some line of the request is refused: find it. */
-  | { readonly kind: 'suspect'; readonly text: string }
+  /** Some line of the request is refused: find it. `lines` of it are blamed, the first is 0: where to look first. */
+  | { readonly kind: 'suspect'; readonly text: string; readonly lines?: readonly number[] }
   /** Every line of the request is older than what the server keeps. */
   | { readonly kind: 'too-old'; readonly text: string }
   /** Some line is of a time that the server does not keep, and nothing is known of the others. */
@@ -44,6 +44,17 @@ const wordsOf = (body: Uint8Array): string => {
     // Not JSON.
   }
   return text.replace(/\s+/g, ' ').trim().slice(0, textMax)
+}
+/** InfluxDB 3 numbers the lines it refuses, from 1, and stores the others. */
+const blamedIn = (body: Uint8Array): readonly number[] => {
+  try {
+    const { data } = JSON.parse(Buffer.from(body).toString('utf8')) as { data?: unknown }
+    const all = Array.isArray(data) ? (data as { line_number?: unknown }[]) : []
+    const numbers = all.map(({ line_number: line }) => (typeof line === 'number' ? line - 1 : -1))
+    return [...new Set(numbers.filter((line) => line >= 0))]
+  } catch {
+    return []
+  }
 }
 const setback = (one: Extract<Outcome, { kind: 'later' | 'blocked' }>): InfluxReading => ({
   kind: 'setback',
@@ -95,7 +106,7 @@ export const readInfluxReply = (
       /beyond retention policy dropped=(\d+)/.exec(words) ??
       /dropped (\d+) points outside retention policy/.exec(words)
     if (Number(dropped?.[1]) === lineCount) return { kind: 'too-old', text: words }
-    return { kind: 'suspect', text: words }
+    return { kind: 'suspect', text: words, lines: blamedIn(body) }
   }
   return setback(later(text, retryAfterMs(headers['retry-after'], headers.date, nowUs)))
 }

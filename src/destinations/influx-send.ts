@@ -47,6 +47,8 @@ const refusedMax = 100
 const refusedAtFirstMax = 10
 /** Lines tried alone, to learn whether the server takes any: points come series by series, the first may be bad. */
 const probesMax = 8
+/** Answers of a batch that are followed in whom they blame; then it is halves again. */
+const blamesMax = 16
 
 interface Sending {
   readonly lane: string
@@ -56,8 +58,9 @@ interface Sending {
   taken: number
   refused: number
   probed: boolean
+  blames: number
 }
-const noneYet = { taken: 0, refused: 0, probed: false }
+const noneYet = { taken: 0, refused: 0, probed: false, blames: 0 }
 /** Lines of one request, and where each comes from. */
 interface Lines {
   readonly texts: string[]
@@ -180,13 +183,15 @@ export const createInfluxSender = (parts: SenderParts) => {
     const which = unpinned(sending, lines, given)
     const [first] = which
     if (first === undefined) return undefined
-    const halves = async () => {
-      const middle = which.length >> 1
-      return (
-        (await write(sending, lines, which.slice(0, middle), signal)) ??
-        (await write(sending, lines, which.slice(middle), signal))
-      )
+    const inParts = async (parts: readonly (readonly number[])[]) => {
+      for (const part of parts) {
+        const setback = await write(sending, lines, part, signal)
+        if (setback !== undefined) return setback
+      }
+      return undefined
     }
+    const middle = which.length >> 1
+    const halves = () => inParts([which.slice(0, middle), which.slice(middle)])
     const texts = which.map((line) => lines.texts[line] as string)
     const said = await post(texts, signal)
     switch (said.kind) {
@@ -208,6 +213,12 @@ export const createInfluxSender = (parts: SenderParts) => {
         return said.setback
       case 'suspect': {
         if (which.length === 1) return refuse(sending, lines, first, said.text)
+        const listen = sending.blames++ < blamesMax
+        const blamed = new Set(listen ? said.lines?.flatMap((at) => which[at] ?? []) : [])
+        const others = which.filter((line) => !blamed.has(line))
+        // Not believed, but looked at first: whoever is blamed wrongly is taken when it comes alone.
+        if (blamed.size > 0 && others.length > 0)
+          return await inParts([others, ...[...blamed].map((line) => [line])])
         const unprobed = sending.taken === 0 && !sending.probed
         const setback = unprobed ? await probe(sending, lines, which, signal) : undefined
         return setback ?? (await halves())

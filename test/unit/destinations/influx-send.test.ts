@@ -151,31 +151,40 @@ test('too big: several segments become fewer, the lines of one are cut', async (
   const written = requests.filter((lines) => bytesOf(lines) <= 500).flat()
   assert.equal(new Set(written).size, 200)
 })
-test('whichever lines are refused: the others are written, those are counted', async () => {
+const refusedLines = fc.uniqueArray(fc.nat(399), { maxLength: 20 })
+test('whichever lines are refused, and whichever are blamed: the others are written, those are counted', async () => {
   await fc.assert(
-    fc.asyncProperty(fc.uniqueArray(fc.nat(399), { maxLength: 20 }), async (bad) => {
-      const refused = new Set(bad.map((at) => `m,plant=north v=${at} ${at}`))
-      const written = new Set<string>()
-      const { log, send, told } = setUp((lines) => {
-        if (lines[0]?.startsWith('holdfast_gaps') === true) return taken
-        if (lines.some((line) => refused.has(line))) return { kind: 'suspect', text: 'conflict' }
-        for (const line of lines) written.add(line)
-        return taken
-      })
-      // A point of another segment that is taken shows that the server is not what is wrong.
-      const items = [log.add(points(1, 'fine.v')), log.add(points(400))]
-      const outcome = await send(log.batch(items), signal)
-      if (outcome.kind === 'blocked') return assert.ok(bad.length > 10 && written.size === 0)
-      assert.ok(outcome.kind === 'stored')
-      assert.equal(written.size, 401 - bad.length)
-      const loss = { seq: 2, reason: 'rejected', count: bad.length, source: 'm.v' }
-      const times = { timeUsMin: Math.min(...bad), timeUsMax: Math.max(...bad) }
-      const at = [...bad].sort((one, other) => one - other)
-      const named = [{ why: 'refused', text: 'conflict', at }]
-      const lost = [{ ...loss, ...times, refused: named }]
-      assert.deepEqual(outcome.lost ?? [], bad.length === 0 ? [] : lost)
-      assert.equal(told[0]?.count, bad.length === 0 ? undefined : bad.length)
-    }),
+    fc.asyncProperty(
+      refusedLines,
+      fc.constantFrom('none', 'right', 'wrong'),
+      async (bad, blames) => {
+        const refused = new Set(bad.map((at) => `m,plant=north v=${at} ${at}`))
+        const written = new Set<string>()
+        const { log, send, told } = setUp((lines) => {
+          if (lines[0]?.startsWith('holdfast_gaps') === true) return taken
+          const wrong = lines.flatMap((line, at) => (refused.has(line) ? [at] : []))
+          if (wrong.length > 0) {
+            const blamed = { none: [], right: wrong, wrong: [0, lines.length - 1, 7, 999] }[blames]
+            return { kind: 'suspect', text: 'conflict', lines: blamed }
+          }
+          for (const line of lines) written.add(line)
+          return taken
+        })
+        // A point of another segment that is taken shows that the server is not what is wrong.
+        const items = [log.add(points(1, 'fine.v')), log.add(points(400))]
+        const outcome = await send(log.batch(items), signal)
+        if (outcome.kind === 'blocked') return assert.ok(bad.length > 10 && written.size === 0)
+        assert.ok(outcome.kind === 'stored')
+        assert.equal(written.size, 401 - bad.length)
+        const loss = { seq: 2, reason: 'rejected', count: bad.length, source: 'm.v' }
+        const times = { timeUsMin: Math.min(...bad), timeUsMax: Math.max(...bad) }
+        const at = [...bad].sort((one, other) => one - other)
+        const named = [{ why: 'refused', text: 'conflict', at }]
+        const lost = [{ ...loss, ...times, refused: named }]
+        assert.deepEqual(outcome.lost ?? [], bad.length === 0 ? [] : lost)
+        assert.equal(told[0]?.count, bad.length === 0 ? undefined : bad.length)
+      },
+    ),
     { numRuns: 50 },
   )
 })
