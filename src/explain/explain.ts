@@ -1,11 +1,9 @@
 /**
  * Why the last points of a series were sent or not: what became of them is read from the lanes, why from the stages.
  *
- * Invariants: a look; at most `readSegmentsMax` segments and `readPointsMax` points are read for an answer; what is not
+ * Invariants: a look; at most `readSegmentsMax` segments and `readPointsMax` points are read for a lane; what is not
  * known is said to be unknown.
  */
-import { valueAt } from '../batch.ts'
-import { seriesIdOf } from '../codec/series-id.ts'
 import type { Config } from '../config/schema.ts'
 import type {
   ExplainAnswer,
@@ -14,15 +12,13 @@ import type {
   ExplainRoute,
   ExplainRule,
 } from '../control/explained.ts'
-import { tapJson } from '../control/wire.ts'
 import { Failure } from '../errors.ts'
-import type { Cursor, Seq, SeriesEntry, SeriesKey, SeriesTable } from '../model.ts'
+import type { Seq, SeriesEntry, SeriesTable } from '../model.ts'
 import { compileClasses, contractOf, matchParts, type SeriesClass } from '../pipeline/classes.ts'
-import { type Decision, explainRule, tooLateFor } from '../pipeline/explain.ts'
-import { isSentReason } from '../pipeline/rule-reasons.ts'
-import { reasonText } from '../pipeline/rule-texts.ts'
+import { type Decision, explainRule } from '../pipeline/explain.ts'
 import type { LaneStatus, SpoolPort } from '../spool-port.ts'
 import { createPicker, type Knots, readKnots, readTail, type Tail } from './held.ts'
+import { type Looked, pointsOf } from './points.ts'
 import { createFinder } from './series.ts'
 
 export interface ExplainParts {
@@ -39,8 +35,6 @@ const readPointsMax = 8_000_000
 const earlierPoints = [60, 2_000] as const
 const gapRowsMax = 1_000
 
-const passed = ({ backlog, live }: Cursor, seq: Seq): boolean =>
-  seq <= backlog || (live !== null && seq > live.start && seq <= live.upTo)
 const ruleOf = (one: SeriesClass | undefined): ExplainRule | null => {
   if (one === undefined || one.reduce.method === 'none') return null
   const { reduce } = one
@@ -76,16 +70,6 @@ const classesOf = (list: readonly SeriesClass[], entry: SeriesEntry): ExplainCla
     if (fits) break
   }
   return found
-}
-
-interface Looked {
-  readonly entry: SeriesEntry
-  readonly lane: LaneStatus
-  readonly one: SeriesClass | undefined
-  readonly tail: Tail
-  readonly ruleLane: LaneStatus | undefined
-  readonly knots: Knots | undefined
-  readonly decisions: ReadonlyMap<number, Decision>
 }
 
 const look = async (
@@ -133,87 +117,6 @@ const sentAt = ({ seqs, fromUs, lastUs }: Knots, { segments }: Tail) => {
     if (seqs.has(timeUs)) return true
     return timeUs < fromUs || (seqOf.get(timeUs) ?? sealed) >= sealed ? undefined : false
   }
-}
-
-const pointsOf = (
-  { config }: ExplainParts,
-  looked: Looked,
-  count: number,
-): readonly ExplainPoint[] => {
-  const { entry, lane, one, tail, ruleLane, knots, decisions } = looked
-  const { name, tags } = entry
-  const idOf = (key: SeriesKey) => seriesIdOf(config.agent.name, key)
-  const tooLate = (one?.windows ?? []).map((spec) => ({
-    everyUs: spec.everyUs,
-    times: tooLateFor(
-      { class: one as SeriesClass, entry, segments: tail.segments },
-      spec,
-      config.agent.time_zone,
-      idOf,
-    ),
-  }))
-  const destinationsAt = (of: LaneStatus, seq: Seq) =>
-    of.readers
-      .filter(
-        ({ reader, stage }) => !stage && config.destinations.some((each) => each.name === reader),
-      )
-      .map(({ reader, cursor }) => ({
-        destination: reader,
-        state: passed(cursor, seq) ? ('delivered' as const) : ('pending' as const),
-      }))
-  const rulesCursor = lane.readers.find(({ stage, reader }) => stage && reader === '@rules')?.cursor
-  const became = (
-    timeUs: number,
-    seq: Seq,
-  ): Pick<ExplainPoint, 'state' | 'reason' | 'text' | 'destinations'> => {
-    if (one === undefined || ruleLane === undefined || knots === undefined) {
-      const destinations = destinationsAt(lane, seq)
-      const why = one === undefined ? 'no class takes it' : 'its class sends no points'
-      const text =
-        destinations.length > 0 ? 'sent as it came' : `stays in lane "${lane.lane}": ${why}`
-      return { state: destinations.length > 0 ? 'sent' : 'stays', reason: '', text, destinations }
-    }
-    if (rulesCursor !== undefined && seq > rulesCursor.backlog)
-      return { state: 'waits', reason: '', text: 'the rule has not read it yet', destinations: [] }
-    const decision = decisions.get(timeUs)
-    const reason = decision?.reason ?? 'unknown'
-    const why =
-      decision === undefined ? 'why is not known: too little is held' : reasonText(one, decision)
-    const ruleSeq = knots.seqs.get(timeUs)
-    if (ruleSeq !== undefined)
-      return { state: 'sent', reason, text: why, destinations: destinationsAt(ruleLane, ruleSeq) }
-    const given = decision !== undefined && isSentReason(decision.reason)
-    if (given && timeUs >= knots.fromUs) {
-      const text = `${why}; it waits for its segment to close`
-      return { state: 'waits', reason, text, destinations: [] }
-    }
-    if (given) return { state: 'sent', reason, text: `${why}; no longer held`, destinations: [] }
-    return { state: 'reduced', reason, text: why, destinations: [] }
-  }
-  const all = tail.segments.flatMap(({ seq, points }) =>
-    Array.from({ length: points.count }, (_, at) => ({ seq, points, at })),
-  )
-  return all.slice(-count).map(({ seq, points, at }): ExplainPoint => {
-    const timeUs = points.timeUs[at] as number
-    const quality = points.qualities[at] as number
-    const {
-      time,
-      kind,
-      value,
-      quality: word,
-    } = tapJson({ name, tags, timeUs, value: valueAt(points, at), quality })
-    const late = tooLate.filter(({ times }) => times.has(timeUs)).map(({ everyUs }) => everyUs)
-    return {
-      time,
-      kind,
-      value,
-      quality: word,
-      timeUs,
-      seq,
-      ...became(timeUs, seq),
-      tooLateForUs: late,
-    }
-  })
 }
 
 const routesOf = (
@@ -291,7 +194,7 @@ export const createExplain = (parts: ExplainParts): Explain => {
       throw new Failure('HF-X404', 'this agent has no lane that sources write')
     const { lane, one } = looked
     const list = config.classes.find((each) => each.lane === lane.lane)?.classes ?? []
-    const points = pointsOf(parts, looked, count)
+    const points = pointsOf(config, looked, count)
     return {
       series: entry.name,
       tags: Object.fromEntries(entry.tags),

@@ -114,6 +114,8 @@ test('what explain says of each point is what the region has', async () => {
       ['windows', 'windows', 1],
     ],
   )
+  if (walked.points.at(-1)?.state === 'reduced')
+    assert.match(walked.points.at(-1)?.text ?? '', /; a heartbeat is due from 2023-/)
   assert.equal(walked.points.length, 100)
   assert.deepEqual(
     walked.points.map(({ timeUs }) => timeUs),
@@ -167,7 +169,8 @@ test('what explain says of each point is what the region has', async () => {
     )
   const [ofWalk, ofPlant] = [timesOf('walk.a'), timesOf(plant.series)]
   db.close()
-  for (const one of walked.points)
+  // The newest one may leave later, by a heartbeat.
+  for (const one of walked.points.slice(0, -1))
     assert.equal(ofWalk.has(one.timeUs), one.state === 'sent', one.time)
   const known = plant.points.filter(({ reason }) => reason !== 'unknown')
   assert.ok(known.length > plant.points.length * 0.8, `${known.length} reasons known`)

@@ -140,9 +140,31 @@ const windows: readonly Mutant[] = [
   },
 ]
 
+const plans: readonly Mutant[] = [
+  {
+    name: 'the error is measured against steps alone',
+    file: 'cli/plan/error.ts',
+    find: "if (interpolation === 'step' || toUs === undefined",
+    put: 'if (toUs !== null || toUs === undefined',
+  },
+  {
+    name: 'a hull has an upper side alone',
+    file: 'cli/plan/error.ts',
+    find: 'of [1, -1]',
+    put: 'of [1]',
+  },
+  {
+    name: 'a reason is believed whatever the lane says',
+    file: 'pipeline/explain.ts',
+    find: 'else if (truth !== undefined && truth !== sent.has(time)) last.delete(time)',
+    put: '',
+  },
+]
+
 for (const [file, mutants] of [
   ['test/reduce/rules.test.ts', rules],
   ['test/reduce/windows.test.ts', windows],
+  ['test/reduce/plan.test.ts', plans],
 ] as const) {
   for (const mutant of mutants) {
     test(`found: ${mutant.name}`, async () => {

@@ -12,7 +12,6 @@ import {
   type EpochId,
   type PointBatch,
   type Segment,
-  type SeriesEntry,
   type SeriesKey,
   type SeriesTable,
   type Stage,
@@ -30,12 +29,12 @@ export interface PlanBytes {
   rawBytes: number
   /** Compressed: what is stored and sent. */
   bytes: number
+  /** With the pages of the file around them. */
+  storedBytes: number
 }
 export interface PlanLane extends Readonly<PlanBytes> {
   readonly lane: string
   readonly maxDelayMs: number
-  /** With the pages of the file around them. */
-  readonly storedBytes: number
   /** A destination takes it. */
   readonly sent: boolean
 }
@@ -58,6 +57,9 @@ export interface PlanClass {
   readonly greatestError: number | null
   /** Raw points that came too late to be measured. */
   readonly unmeasured: number
+  /** Late points around which the rule could not draw the line anew: the bound may fail there. */
+  readonly unmended: number
+  /** Points too late for a window. */
   readonly tooLate: number
 }
 interface Sum {
@@ -69,6 +71,7 @@ interface Sum {
 }
 
 const readBytesMax = 1 << 20
+const entriesPerCall = 5_000
 const none = -1
 const keyText = ({ name, tags }: SeriesKey): string =>
   JSON.stringify([name, tags.filter(([tag]) => !Object.values<string>(windowTags).includes(tag))])
@@ -89,6 +92,18 @@ const divided = (points: PointBatch, classAt: (series: number) => number) => {
   return new Map([...parts].map(([one, part]) => [one, part.take()]))
 }
 
+/** Lanes that one class alone writes. */
+const soleWriters = (list: readonly SeriesClass[]): ReadonlyMap<string, number> => {
+  const writers = new Map<string, Set<number>>()
+  list.forEach(({ reduce, windows }, at) => {
+    const lanes = windows.map(({ lane }) => lane)
+    if (reduce.method !== 'none') lanes.push(reduce.lane)
+    for (const lane of lanes) writers.set(lane, (writers.get(lane) ?? new Set()).add(at))
+  })
+  const sole = [...writers].filter(([, all]) => all.size === 1)
+  return new Map(sole.map(([lane, [at]]) => [lane, at as number]))
+}
+
 export const createMeasures = (config: Config, series: SeriesTable, from: string) => {
   const reader = 'plan'
   const list: readonly SeriesClass[] =
@@ -96,16 +111,17 @@ export const createMeasures = (config: Config, series: SeriesTable, from: string
   const { classOf } = compileClasses(list)
   const contracts = list.map(contractOf)
   const sums = new Map<number, Sum>()
-  const lanes = new Map<string, PlanBytes & { storedBytes: number; seq: number }>()
+  const lanes = new Map<string, PlanBytes & { seq: number }>()
   /** By number in the series table. */
   const classes: number[] = []
   const errors: (ErrorMeasure | undefined)[] = []
   const refs = new Map<string, number>()
-  const entries = new Map<EpochId, SeriesEntry[]>()
-  const statistics = new Set<bigint>()
+  /** By number in the rehearsal's one dictionary. */
+  const classAt: number[] = []
+  let statistics = 0
+  /** By a stage's own numbers. */
+  const given = new Map<Stage, number[]>()
   let touched = new Set<number>()
-  const encodedBytes = ({ rawBytes, bodyBytes }: SegmentHeader, bytes: Uint8Array) =>
-    rawBytes + bytes.length - bodyBytes
 
   const sumOf = (at: number): Sum => {
     const known = sums.get(at) ?? {
@@ -140,42 +156,64 @@ export const createMeasures = (config: Config, series: SeriesTable, from: string
       touched.add(ref)
     }
   }
-  const given = (all: readonly Derived[], stage: Stage): void => {
+  const hear = (all: readonly Derived[], stage: Stage): void => {
     if (!stage.passesPoints) return
+    const known = given.get(stage) ?? []
+    given.set(stage, known)
     for (const { points, entry } of all) {
       for (let at = 0; at < points.count; at++) {
-        const ref = refs.get(keyText(entry(points.series[at] as number)))
+        const own = points.series[at] as number
+        known[own] ??= refs.get(keyText(entry(own))) ?? none
         const value = valueAt(points, at)
-        if (ref === undefined || typeof value === 'string' || typeof value === 'boolean') continue
-        errors[ref]?.knot(points.timeUs[at] as number, Number(value))
+        if (typeof value === 'string' || typeof value === 'boolean') continue
+        errors[known[own] as number]?.knot(points.timeUs[at] as number, Number(value))
       }
     }
   }
-  const entryAt = (spool: Spool, epoch: EpochId, index: number): SeriesEntry => {
-    const known = entries.get(epoch) ?? []
-    entries.set(epoch, known)
-    while (known.length <= index) known.push(...spool.dictionary(epoch, known.length, 5_000))
-    return known[index] as SeriesEntry
-  }
-  const measure = (spool: Spool, lane: string, { bytes, epoch }: Segment): void => {
-    const { header, points } = openSegment(bytes)
-    const classAt = (index: number): number => {
-      const entry = entryAt(spool, epoch, index)
-      if (isStatistic(entry)) statistics.add(entry.id)
-      return classes[refs.get(keyText(entry)) ?? none] ?? none
+  const learn = (spool: Spool, epoch: EpochId, length: number): void => {
+    while (classAt.length < length) {
+      for (const entry of spool.dictionary(epoch, classAt.length, entriesPerCall)) {
+        if (isStatistic(entry)) statistics++
+        classAt.push(classes[refs.get(keyText(entry)) ?? none] ?? none)
+      }
     }
-    const parts = divided(points, classAt)
-    const alone = (part: PointBatch) =>
-      parts.size === 1 ? bytes.length : sealSegment(header, part, header.compressor).length
-    const weights = [...parts].map(([at, part]) => [at, alone(part)] as const)
+  }
+  const sole = soleWriters(list)
+  /** What each class has of a segment's bytes. */
+  const sharesOf = (
+    lane: string,
+    { header, bytes }: { header: SegmentHeader; bytes: Uint8Array },
+  ) => {
+    const only = sole.get(lane)
+    if (only !== undefined) return [[only, 1]] as const
+    const parts = divided(openSegment(bytes).points, (index) => classAt[index] as number)
+    const weights = [...parts].map(([at, part]) => {
+      const alone = parts.size === 1 ? 1 : sealSegment(header, part, header.compressor).length
+      return [at, alone] as const
+    })
     const whole = weights.reduce((sum, [, weight]) => sum + weight, 0)
-    for (const [at, weight] of weights) {
+    return weights.map(([at, weight]) => [at, weight / whole] as const)
+  }
+  const measure = (
+    spool: Spool,
+    lane: string,
+    { bytes, epoch, pointCount }: Segment,
+    to: PlanBytes,
+  ) => {
+    const header = readHeader(bytes)
+    const encodedBytes = header.rawBytes + bytes.length - header.bodyBytes
+    to.points += pointCount
+    to.segments++
+    to.rawBytes += encodedBytes
+    to.bytes += bytes.length
+    to.storedBytes += storedBytes(bytes.length)
+    learn(spool, epoch, header.dictionaryLength)
+    for (const [at, share] of sharesOf(lane, { header, bytes })) {
       const sum = sumOf(at)
-      const share = weight / whole
       if (lane === from) sum.bytesIn += bytes.length * share
       else {
         sum.bytesOut += bytes.length * share
-        sum.rawBytesOut += encodedBytes(header, bytes) * share
+        sum.rawBytesOut += encodedBytes * share
       }
     }
   }
@@ -194,12 +232,7 @@ export const createMeasures = (config: Config, series: SeriesTable, from: string
       for (const item of items) {
         sum.seq = item.type === 'segment' ? item.seq : item.seqLast
         if (item.type !== 'segment') continue
-        sum.points += item.pointCount
-        sum.segments++
-        sum.rawBytes += encodedBytes(readHeader(item.bytes), item.bytes)
-        sum.bytes += item.bytes.length
-        sum.storedBytes += storedBytes(item.bytes.length)
-        measure(spool, lane, item)
+        measure(spool, lane, item, sum)
       }
       if (items.length === 0) return
       spool.ack(lane, reader, { which: 'backlog', upTo: sum.seq })
@@ -231,6 +264,10 @@ export const createMeasures = (config: Config, series: SeriesTable, from: string
       greatestError:
         measured.length === 0 ? null : Math.max(...measured.map((each) => each.greatest())),
       unmeasured: measured.reduce((all, each) => all + each.unmeasured(), 0),
+      unmended: totals.reduce(
+        (all, each) => all + Number('lateUnmended' in each ? each.lateUnmended : 0),
+        0,
+      ),
       tooLate: totals.reduce((all, each) => all + each.tooLate, 0),
     }
   }
@@ -239,7 +276,7 @@ export const createMeasures = (config: Config, series: SeriesTable, from: string
     /** Points come in, in accept order. */
     raw,
     /** A stage gave something out. */
-    given,
+    given: hear,
     /** Everything given out for the points taken in is known. */
     settle: () => {
       for (const ref of touched) errors[ref]?.settle()
@@ -255,7 +292,7 @@ export const createMeasures = (config: Config, series: SeriesTable, from: string
       const rows = [...list.keys(), ...(sums.has(none) ? [none] : [])]
       return {
         classes: rows.map((at) => classRow(at, stages)),
-        statisticSeries: statistics.size,
+        statisticSeries: statistics,
         lanes: config.lanes.map(({ name, max_delay: maxDelayMs }): PlanLane => {
           const found = lanes.get(name)
           const { seq: _, ...sum } = found ?? {

@@ -1,6 +1,7 @@
 /** What a rehearsal comes to: by the day, and how long the spool would last. Pure. */
 import type { Config } from '../../config/schema.ts'
 import { seriesMax, spoolReserveBytes } from '../../limits.ts'
+import { bytesText } from '../format.ts'
 import type { PlanClass, PlanLane } from './measures.ts'
 import type { Rehearsed } from './rehearse.ts'
 
@@ -80,6 +81,8 @@ export const reportOf = (found: Rehearsed, config: Config): Report => {
   }
 }
 
+/** Of the agent's memory, each: measured, 557 bytes in the spool's thread with its part of the windows' state. */
+const statisticBytes = 560
 const hourUs = 3_600_000_000
 const percent = (part: number, whole: number) => `${((part / whole) * 100).toFixed(1)} %`
 
@@ -98,10 +101,15 @@ export const warningsOf = ({ recording, now, changed }: Omit<Plan, 'warnings'>):
     const { config, statisticSeries, partial, classes } = one
     if (statisticSeries > seriesMax)
       found.push(
-        `${config}: windows make ${statisticSeries} series of statistics, more than ${seriesMax}`,
+        `${config}: windows make ${statisticSeries} series of statistics, more than ${seriesMax}: ` +
+          `none is refused, but they take about ${bytesText(statisticSeries * statisticBytes)} of the ` +
+          `agent's memory, and each key travels once after each start; ask for fewer statistics or windows`,
       )
     if (partial) found.push(`${config}: windows were given out early, for want of room`)
     const unmeasured = classes.reduce((sum, each) => sum + each.unmeasured, 0)
+    const unmended = classes.reduce((sum, each) => sum + each.unmended, 0)
+    if (unmended > 0)
+      found.push(`${config}: ${unmended} points came too late to draw the line around them anew`)
     if (unmeasured > 0) found.push(`${config}: ${unmeasured} points came too late to be measured`)
   }
   return found

@@ -1,23 +1,33 @@
 import assert from 'node:assert/strict'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import fc from 'fast-check'
+import { gzipSync } from 'node:zlib'
 import { laneOptions, spoolOptions, stagesConfig } from '../../../src/agent-spool.ts'
 import { stagesOf } from '../../../src/agent-stages.ts'
 import { createBatchBuilder } from '../../../src/batch.ts'
 import { createArrivalClock } from '../../../src/cli/plan/clock.ts'
-import { createErrorMeasure, hullOf } from '../../../src/cli/plan/error.ts'
 import { createRehearsal } from '../../../src/cli/plan/rehearse.ts'
+import type { Plan } from '../../../src/cli/plan/report.ts'
+import { storedBytes } from '../../../src/cli/plan/stored.ts'
+import { encodeBlock, ndjsonLine, ndjsonPrefix } from '../../../src/codec/points-file.ts'
 import { catalog } from '../../../src/config/catalog.ts'
 import { loadConfig } from '../../../src/config/load.ts'
 import type { Config } from '../../../src/config/schema.ts'
 import { silentLog } from '../../../src/host.ts'
-import type { Contract, PointBatch } from '../../../src/model.ts'
+import type { PointBatch } from '../../../src/model.ts'
 import { createSpoolIngest, createSpoolPort, type SpoolCalls } from '../../../src/spool/port.ts'
 import { openSpool } from '../../../src/spool/spool.ts'
-import { countingBytes, createTestClock, newSeries, readAll } from '../spool/support.ts'
+import {
+  countingBytes,
+  createTestClock,
+  floats,
+  newSeries,
+  readAll,
+  store,
+} from '../spool/support.ts'
+import { holdfast } from './process.ts'
 
 const second = 1_000_000
 const startUs = 1_700_000_001 * second
@@ -164,91 +174,138 @@ test('a rehearsal gives out and seals what a spool with timers and a clock does'
   }
 })
 
-/** As a reader computes it, from everything at once. */
-const naive = (
-  raw: readonly (readonly [number, number])[],
-  knots: readonly (readonly [number, number])[],
-  how: Contract['interpolation'],
-) => {
-  const line = [...new Map(knots)].sort(([a], [b]) => a - b)
-  let worst = 0
-  for (const [time, value] of new Map(raw)) {
-    const after = line.findIndex(([at]) => at > time)
-    const at = (after < 0 ? line.length : after) - 1
-    const [from, to] = [line[at], line[at + 1]]
-    if (from === undefined) return Number.POSITIVE_INFINITY
-    const straight = how === 'linear' && to !== undefined && from[0] !== time
-    const drawn = straight
-      ? from[1] + (to[1] - from[1]) * ((time - from[0]) / (to[0] - from[0]))
-      : from[1]
-    worst = Math.max(worst, Math.abs(value - drawn))
-  }
-  return worst
-}
-test('the error measured on the way is that of everything at once, however long the silences', () => {
-  const point = fc.record({
-    gap: fc.integer({ min: 0, max: 3 }),
-    value: fc.integer({ min: -50, max: 50 }),
-    knot: fc.integer({ min: 0, max: 400 }),
-  })
-  const points = fc.array(point, { minLength: 200, maxLength: 5_000, size: 'max' })
-  for (const how of ['step', 'linear'] as const) {
-    fc.assert(
-      fc.property(points, (given) => {
-        const measure = createErrorMeasure(how)
-        const [raw, knots]: [number, number][][] = [[], []] as [number, number][][]
-        let time = 0
-        given.forEach(({ gap, value, knot }, at) => {
-          time += gap
-          raw?.push([time, value])
-          measure.raw(time, value)
-          if (at === 0 || knot === 0 || at === given.length - 1) {
-            knots?.push([time, value])
-            measure.knot(time, value)
-          }
-          if (at % 50 === 0) measure.settle()
-        })
-        measure.settle(true)
-        assert.equal(measure.unmeasured(), 0)
-        const truth = naive(raw ?? [], knots ?? [], how)
-        assert.ok(Math.abs(measure.greatest() - truth) < 1e-9, `${measure.greatest()} ${truth}`)
-      }),
-      { numRuns: 30 },
-    )
-  }
-})
-
-test('a hull keeps what lies furthest from any straight line', () => {
-  const values = fc.array(fc.integer({ min: -9, max: 9 }), { minLength: 1, maxLength: 40 })
-  fc.assert(
-    fc.property(values, fc.integer(), fc.integer({ min: -5, max: 5 }), (given, base, slope) => {
-      const track = { times: given.map((_, at) => at), values: given }
-      const furthest = ({ times, values: all }: typeof track) =>
-        Math.max(...times.map((time, at) => Math.abs((all[at] ?? 0) - (base % 9) - slope * time)))
-      assert.equal(furthest(hullOf(track)), furthest(track))
-    }),
-  )
-})
-
-test('points behind what was measured are counted, and a line not drawn yet is no good line', () => {
-  const measure = createErrorMeasure('linear')
-  measure.knot(0, 0)
-  for (let at = 0; at < 200; at++) measure.raw(at, 0)
-  measure.knot(199, 0)
-  measure.settle()
-  measure.raw(3, 77)
-  measure.settle(true)
-  assert.equal(measure.unmeasured(), 1)
-  assert.equal(measure.greatest(), 0)
-  const early = createErrorMeasure('step')
-  early.raw(5, 1)
-  early.knot(6, 1)
-  early.settle(true)
-  assert.equal(early.greatest(), Number.POSITIVE_INFINITY)
-})
-
 test('one wrong time moves the clock of a recording by nothing; three that agree do', () => {
   const { arrival, behind } = createArrivalClock()
   assert.deepEqual([1, 2, 9e15, 3, 1, 9e12, 9e12, 9e12].map(arrival), [1, 2, 2, 3, 3, 3, 3, 9e12])
   assert.equal(behind(), 1)
+})
+
+test('what a segment takes in the file is what SQLite takes for it', () => {
+  const series = newSeries()
+  const config = configOf(classes)
+  for (const count of [1, 300, 3_000, 40_000]) {
+    const spool = openSpool({
+      at: { image: null },
+      host: { clock: createTestClock(), log: silentLog, bootId: 'b0', randomBytes: countingBytes },
+      series,
+      options: { ...spoolOptions(config), diskFreeBytesMin: 0 },
+    })
+    const before = spool.stats().bytesUsed
+    for (let at = 0; at < 200; at++) store(spool, floats(series, at * count, count), 'raw', true)
+    const took = spool.stats().bytesUsed - before
+    const said = readAll(spool).reduce(
+      (sum, item) => sum + (item.type === 'segment' ? storedBytes(item.bytes.length) : 0),
+      0,
+    )
+    assert.ok(said / took > 0.8 && said / took < 1.15, `${count} points: ${said} of ${took}`)
+    spool.close()
+  }
+})
+
+const file = (name: string, content: string | Uint8Array) => {
+  const path = join(folder, name)
+  writeFileSync(path, content)
+  return path
+}
+const planned = async (...args: readonly string[]): Promise<Plan> => {
+  const said = await holdfast(['plan', '--json', '-c', join(folder, 'holdfast.yaml'), ...args])
+  assert.equal(said.code, 0, said.err)
+  return JSON.parse(said.out) as Plan
+}
+
+test('line protocol, packed or not, a points file and a stopped spool tell the same of the same points', async () => {
+  const config = configOf(classes)
+  const series = newSeries()
+  const batches = walks(series, 200)
+  const lines: string[] = []
+  const block: string[] = []
+  for (const batch of batches)
+    for (let at = 0; at < batch.count; at++) {
+      const entry = series.entry(batch.series[at] as number)
+      const [name, field] = entry.name.split('.')
+      const value = new Float64Array(batch.bits.buffer, batch.bits.byteOffset, batch.count)[at]
+      lines.push(`${name} ${field}=${value} ${batch.timeUs[at]}000\n`)
+      block.push(`${ndjsonLine(ndjsonPrefix(entry), batch, at)}\n`)
+    }
+  const text = lines.join('')
+  const header = {
+    format: 'ndjson' as const,
+    ...{ agent: 'agent-1', lane: 'raw', laneId: 1, epoch: 'a'.repeat(32) },
+    ...{ seq: 1, seqLast: 1, part: 0, last: true, points: block.length, leftOut: 0 },
+    ...{ timeUsMin: 0, timeUsMax: 0, gap: null, replay: false },
+  } as const
+  const ofLines = await planned('--from', file('day.lp', text))
+  const others = [
+    await planned('--from', file('day.lp.gz', gzipSync(text))),
+    await planned(
+      '--from',
+      file('day.ndjson', encodeBlock({ header, body: Buffer.from(block.join('')) })),
+    ),
+  ]
+  const figures = ({ now }: Plan) => now.classes.map((one) => ({ ...one }))
+  for (const other of others) assert.deepEqual(figures(other), figures(ofLines))
+  assert.equal(ofLines.recording.points, lines.length)
+  assert.ok((ofLines.now.autonomyDays ?? 0) > 0 && ofLines.changed === null)
+
+  const spool = openSpool({
+    at: { path: join(folder, 'spool.db') },
+    host: { clock: createTestClock(), log: silentLog, bootId: 'b0', randomBytes: countingBytes },
+    series,
+    options: { ...spoolOptions(config), diskFreeBytesMin: 0 },
+  })
+  for (const batch of batches) store(spool, batch, 'raw', true)
+  spool.close()
+  for (const args of [['--from', join(folder, 'spool.db')], []]) {
+    const ofSpool = await planned(...args)
+    assert.deepEqual(
+      ofSpool.now.classes.map((one) => [one.class, one.pointsIn, one.greatestError]),
+      ofLines.now.classes.map((one) => [one.class, one.pointsIn, one.greatestError]),
+    )
+  }
+  const none = await holdfast(['plan', '-c', config.file, '--since', '1h'])
+  assert.match(none.err, /HF-X031 there are no points/)
+
+  const wide = configOf({ ...classes, a: { reduce: { method: 'deadband', deviation: 5 } } })
+  const changed = file('changed.yaml', JSON.stringify({ x: 1 }))
+  writeFileSync(changed, readFileSync(wide.file))
+  configOf(classes)
+  const both = await planned('--from', join(folder, 'day.lp'), '--against', changed)
+  const out = (of: Plan['now'] | null) => of?.classes[0]?.pointsOut ?? 0
+  assert.ok(out(both.changed) < out(both.now) / 2)
+  const text2 = await holdfast([
+    'plan',
+    '-c',
+    config.file,
+    '--from',
+    join(folder, 'day.lp'),
+    '--against',
+    changed,
+  ])
+  assert.match(text2.out, /^a {2,}now[\s\S]*^a {2,}changed[\s\S]*difference:.*to send.*offline/m)
+})
+
+test('what cannot be planned says why, and what to do', async () => {
+  const config = configOf(classes)
+  const refused = async (...args: readonly string[]) => {
+    const { code, err } = await holdfast(['plan', '-c', config.file, ...args])
+    assert.equal(code, /HF-X002/.test(err) ? 2 : /HF-C/.test(err) ? 78 : 1, err)
+    return err
+  }
+  assert.match(await refused('--from', join(folder, 'absent.lp')), /HF-X031 cannot read/)
+  assert.match(await refused('--from', file('notime.lp', 'm v=1\n')), /HF-X031.*without a time/)
+  assert.match(await refused('--from', file('noise.lp', 'hello\n')), /HF-X031[\s\S]*noise.lp:1/)
+  const fine = file('fine.lp', 'walk a=1 1700000000000000000\n')
+  assert.match(await refused('--from', fine, '--lane', 'none'), /HF-X032.*no lane/)
+  assert.match(await refused('--from', fine, '--lane', 'windows'), /HF-X032.*no class/)
+  assert.match(await refused('--from', fine, '--since', '1h'), /HF-X002.*no spool/)
+  assert.match(await refused('--from', fine, '--precision', 'weeks'), /HF-X002/)
+  assert.match(await refused('--from', fine, '--against', file('bad.yaml', 'x: [')), /HF-C/)
+  const bad = await holdfast([
+    'plan',
+    '-c',
+    config.file,
+    '--from',
+    file('two.lp', `${'walk a=1 1700000000000000000\n'}bad\n`),
+  ])
+  assert.match(bad.err, /note: 1 lines or points could not be read: .*two.lp:2/)
 })
