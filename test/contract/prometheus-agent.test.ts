@@ -1,6 +1,8 @@
-/** An agent before Prometheus, both as processes: SIGKILL of either and outages lose nothing and alter nothing. */
+/** An agent before Prometheus, both as processes: SIGKILL of either and outages lose nothing and alter nothing; the checker judges. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { kinds } from '../../src/model.ts'
+import { check } from '../../src/verify/checker.ts'
 import { startPrometheus } from '../support/prometheus-server.ts'
 import { createHttpPublisher } from '../support/publisher.ts'
 import { createSite } from '../support/site.ts'
@@ -61,6 +63,16 @@ for (const window of [undefined, '30m'] as const)
       ({ acked, series, timeUs }) => acked && !held.has(`${series}@${timeUs / 1_000}`),
     )
     assert.deepEqual(missing, [])
+    const rows = [...held].map(([key, bits]) => {
+      const [series = '', ms] = key.split('@')
+      const timeUs = Number(ms) * 1_000
+      return { series, timeUs, kind: kinds.float, bits, text: null, quality: 0 }
+    })
+    const evidence = { journal: [journal], gaps: [], reduced: 0, pending: 0 }
+    const verdict = await check({ ...evidence, rows: [rows], delivered: rows.length })
+    assert.deepEqual(verdict.reasons, [])
+    const less = await check({ ...evidence, rows: [rows.slice(1)], delivered: rows.length - 1 })
+    assert.equal(less.missing, 1)
     assert.ok(publisher.acked() > mine * 40, `only ${publisher.acked()} points were accepted`)
     await prometheus.stop()
   })
