@@ -7,6 +7,7 @@
  */
 import { gapRowsMax } from '../limits.ts'
 import type { Gap, GapReason, Loss, Seq } from '../model.ts'
+import { missingPoints } from './missing.ts'
 import { segmentRows } from './retention.ts'
 import { keyOf, type LaneState, type SpoolState, seqOf } from './state.ts'
 
@@ -121,12 +122,14 @@ export const segmentsToGaps = (
   let freed = 0
   for (const row of segmentRows(state, lane, from, to, to - from + 1)) {
     const seq = seqOf(row.key)
+    // No segment is empty: the row itself is damaged, and the books alone know what it held.
+    const lost = row.points === 0 ? missingPoints(state, lane, seq - 1, seq) : 0
     state.sql('DELETE FROM segments WHERE key = ?').run(row.key)
     putGap(
       state,
       lane,
       { seq, seqLast: seq, epoch: row.epoch, deliveredTo: readersPast(lane, seq) },
-      { reason, count: row.points, source: '', timeUsMin: row.min, timeUsMax: row.max },
+      { reason, count: row.points || lost, source: '', timeUsMin: row.min, timeUsMax: row.max },
     )
     freed += row.size
   }

@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import type { LaneItem } from '../../src/model.ts'
+import type { LaneItem, RefusedPoints } from '../../src/model.ts'
 import type { Spool } from '../../src/spool/spool.ts'
 import type { LaneStatus } from '../../src/spool-port.ts'
 import { contents, createRig, floats, laneOptions, readAll } from '../unit/spool/support.ts'
@@ -29,7 +29,8 @@ type Step =
       readonly losing: boolean
     }
   | { readonly kind: 'rewind'; readonly reader: ReaderName; readonly share: number }
-  | { readonly kind: 'reject'; readonly share: number }
+  | { readonly kind: 'reject' | 'giveUp'; readonly share: number }
+  | { readonly kind: 'resend'; readonly share: number; readonly taken: number }
   | { readonly kind: 'crash'; readonly at: string; readonly count: number; readonly seal: boolean }
 
 const reader = fc.constantFrom(...readerNames)
@@ -76,6 +77,11 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   },
   { weight: 3, arbitrary: fc.record({ kind: fc.constant('rewind' as const), reader, share }) },
   { weight: 2, arbitrary: fc.record({ kind: fc.constant('reject' as const), share }) },
+  { weight: 2, arbitrary: fc.record({ kind: fc.constant('giveUp' as const), share }) },
+  {
+    weight: 3,
+    arbitrary: fc.record({ kind: fc.constant('resend' as const), share, taken: share }),
+  },
   {
     weight: 2,
     arbitrary: fc.record({
@@ -94,6 +100,10 @@ type Place =
 /** What this far side cannot hold of a segment, in every order of sending the same. */
 const lostOf = (item: LaneItem): number =>
   item.type === 'segment' && item.seq % 3 !== 0 ? Math.min(item.pointCount, 1 + (item.seq % 2)) : 0
+/** The first points of a segment. */
+const first = (count: number): RefusedPoints => ({
+  ...{ why: 'refused', text: 'no', at: Array.from({ length: count }, (_, at) => at) },
+})
 const sizeOf = (place: Place): number => ('values' in place ? place.values.length : place.count)
 
 interface TwinReader {
@@ -135,6 +145,8 @@ const acceptedOf = (twin: Twin): number =>
 class Crash extends Error {}
 
 const nothingSeen = () => ({
+  resent: 0,
+  givenUp: 0,
   ...{ crash: 0, anchor: 0, forgotten: 0, trimmed: 0, merged: 0, rejected: 0, grown: 0 },
   ...{ partly: 0, takenBack: 0 },
 })
@@ -215,7 +227,7 @@ const createLockstep = () => {
     const acked = {
       which,
       upTo,
-      lost: [...lost].map(([seq, count]) => ({ ...gap, seq, count })),
+      lost: [...lost].map(([seq, count]) => ({ ...gap, seq, count, refused: [first(count)] })),
     } as const
     const cursor = spool.ack('raw', name, acked)
     // An answer that comes twice books nothing.
@@ -335,6 +347,49 @@ const createLockstep = () => {
     wrote(true)
   }
 
+  /** A row of the quarantine that holds refused points. */
+  const refusedRow = (shareOf: number) => {
+    if (spool.flush()) wrote(false)
+    const rows = spool.quarantined(10_000).filter(({ points }) => points > 0)
+    const row = rows[Math.floor((rows.length * shareOf) / 101)]
+    const reader = row === undefined ? undefined : twin.readers.get(row.destination as ReaderName)
+    const booked = row === undefined ? undefined : reader?.booked.get(row.seq)
+    if (row === undefined) return undefined
+    assert.ok(reader !== undefined && booked !== undefined, 'a copy outlives its loss')
+    assert.ok(reader.folded || row.points <= booked.partly, 'more copies than losses')
+    return { row, reader, booked }
+  }
+  const resend = (shareOf: number, takenOf: number) => {
+    const found = refusedRow(shareOf)
+    if (found === undefined) return
+    const { row, reader, booked } = found
+    const segment = spool.resendable(row.id)
+    assert.ok(segment?.seq === row.seq && segment.pointCount === row.points)
+    const place = twin.places[row.seq - 1] as Place
+    if ('values' in place)
+      for (const value of contents([segment])) assert.ok(place.values.includes(Number(value)))
+    const taken = Math.round((row.points * takenOf) / 100)
+    const refused = taken === row.points ? [] : [first(row.points - taken)]
+    const answer = spool.resent(row.id, segment.bytes, refused)
+    assert.equal(answer.refused, row.points - taken)
+    if (!reader.folded) assert.equal(answer.delivered, taken)
+    const { delivered } = answer
+    reader.booked.set(row.seq, {
+      delivered: booked.delivered + delivered,
+      lost: booked.lost - delivered,
+      partly: booked.partly - delivered,
+    })
+    seen.resent += delivered
+    wrote(true)
+  }
+  const giveUp = (shareOf: number) => {
+    const found = refusedRow(shareOf)
+    if (found === undefined) return
+    assert.ok(spool.discardQuarantined(found.row.id))
+    seen.givenUp++
+    wrote(true)
+  }
+
   const run = (one: Step) => {
     switch (one.kind) {
       case 'append':
@@ -373,6 +428,10 @@ const createLockstep = () => {
         return rewind(one.reader, one.share)
       case 'reject':
         return reject(one.share)
+      case 'resend':
+        return resend(one.share, one.taken)
+      case 'giveUp':
+        return giveUp(one.share)
     }
   }
 

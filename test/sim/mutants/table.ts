@@ -47,7 +47,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'dropped-without-a-count',
     file: 'spool/gaps.ts',
-    find: '{ reason, count: row.points, source:',
+    find: '{ reason, count: row.points || lost, source:',
     put: '{ reason, count: 0, source:',
   },
   {
