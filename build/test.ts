@@ -53,8 +53,9 @@ const suites: Readonly<Record<string, Suite>> = {
     concurrency: 2,
   },
   reduce: {
-    about: 'rules and windows against naive ones, in any order, restarted anywhere',
-    minutes: 2,
+    about:
+      'rules, windows and routes against naive ones, in any order, restarted anywhere; their mutants',
+    minutes: 3,
     tools: [],
     concurrency: 2,
   },
@@ -67,8 +68,8 @@ const suites: Readonly<Record<string, Suite>> = {
     concurrency: 1,
   },
   promises: {
-    about: 'every sentence of the promise, end to end',
-    minutes: 6,
+    about: 'every sentence of the promise, and both demos, end to end',
+    minutes: 7,
     tools: [postgres, pgbouncer, mosquitto],
     concurrency: 2,
   },

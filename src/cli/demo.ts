@@ -38,7 +38,7 @@ export interface DemoOptions {
 /** Each scene by its name: how long its story takes, and the least that it needs. */
 const scenes = {
   plain: { secondsDefault: 30, secondsMin: 10 },
-  cellular: { secondsDefault: 50, secondsMin: 24 },
+  cellular: { secondsDefault: 45, secondsMin: 24 },
 } as const
 export const sceneNames = Object.keys(scenes) as readonly (keyof typeof scenes)[]
 

@@ -13,7 +13,8 @@ import { createTelling, type Look, type StoryOutcome, type StoryParts } from './
 export const cellularBitsPerSecond = 64_000
 /** What is a minute in a plant is ten seconds here. */
 const windowMs = 10_000
-const latenessMs = 2_000
+/** A broker that has kept points for an agent that was away may send new ones ahead of them. */
+const latenessMs = 15_000
 const everyS = windowMs / 1_000
 const statistics = ['count', 'good_count', 'min', 'max', 'mean', 'first', 'last']
 const windows = [{ every: `${everyS}s`, lateness: `${latenessMs / 1_000}s`, statistics }]
@@ -118,6 +119,7 @@ export const playCellular = async (parts: StoryParts): Promise<CellularOutcome> 
   screen.turn('the link is back')
   site.link.heal()
   await telling.until(0.7)
+  await telling.ready()
   screen.turn('what did the pump do? Its raw points are asked for')
   const asked = await askForRaw(parts, at(wrong.from), at(wrong.to) + secondUs)
   await telling.until(1)

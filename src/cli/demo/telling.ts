@@ -35,6 +35,8 @@ export interface Look {
 export interface Telling {
   readonly look: () => Promise<Look>
   readonly begin: () => Promise<void>
+  /** Resolves once the agent that runs now answers and is subscribed. */
+  readonly ready: () => Promise<void>
   /** Shows what happens until so much of the story's time has passed. */
   readonly until: (share: number) => Promise<void>
   readonly kill: () => Promise<void>
@@ -59,14 +61,16 @@ const lookOf = (status: AgentStatus): Look => ({
 const createEye = (site: Site) => {
   const client = createControlClient(site.controlSocket, 1_000)
   let last: Look = { subscribed: false, accepted: 0, pending: 0 }
-  return async (): Promise<Look> => {
+  /** Undefined while the agent is being killed, or starts. */
+  const fresh = async (): Promise<Look | undefined> => {
     try {
       last = lookOf(await client.get<AgentStatus>('/v1/status'))
+      return last
     } catch {
-      // The agent is being killed, or starting: the last look stands.
+      return undefined
     }
-    return last
   }
+  return { fresh, look: async () => (await fresh()) ?? last }
 }
 
 /** `describe` says in a line what a look shows. */
@@ -75,7 +79,7 @@ export const createTelling = (
   describe: (look: Look) => string,
 ): Telling => {
   const { clock } = host
-  const look = createEye(site)
+  const { look, fresh } = createEye(site)
   let agent: Part = site.startAgent()
   let sensors: Part | undefined
   let startedMs = 0
@@ -84,14 +88,17 @@ export const createTelling = (
     screen.show({ text: describe(seen), linkUp: site.link.isUp(), agentUp: agent.alive() })
     return seen
   }
+  const ready = async (): Promise<void> => {
+    while ((await fresh())?.subscribed !== true) {
+      if (!agent.alive() || signal.aborted) throw new Failure('HF-X020', 'the agent did not start')
+      await clock.sleep(100, signal)
+    }
+  }
   return {
     look,
+    ready,
     begin: async () => {
-      while (!(await look()).subscribed) {
-        if (!agent.alive() || signal.aborted)
-          throw new Failure('HF-X020', 'the agent did not start')
-        await clock.sleep(100, signal)
-      }
+      await ready()
       screen.turn('the plant publishes')
       startedMs = clock.monotonicMs()
       sensors = site.startSensors()
