@@ -85,7 +85,7 @@ export const judge = async (host: Host, files: Files, agent: string): Promise<Ve
 
 /**
  * The agent's books must say what was found without them, and the region's ledger what its lanes had to give. A broker
- * may deliver a message twice (QoS 1), and not say so: then the agent has accepted more than the plant sent, never less.
+ * may deliver a message twice (QoS 1) and not say so: then the agent has accepted more than the plant sent.
  */
 const bookTroubles = (
   books: readonly LaneStatus[],
