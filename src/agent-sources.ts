@@ -21,17 +21,19 @@ export interface AgentSourceParts {
   readonly series: SeriesTable
   readonly clock: () => ClockReading
   readonly stamps: ArrivalStamps
+  readonly aheadUsMax: number
 }
 
 /** Points a second as an exponential mean over about ten seconds. */
 const rateWindowMs = 10_000
 
 export const createAgentSource = (parts: AgentSourceParts, config: SourceConfig): AgentSource => {
-  const { host, agent, spool, series, clock, stamps } = parts
+  const { host, agent, spool, series, clock, stamps, aheadUsMax } = parts
   const { name, type, lane } = config
   let state: SourceStatus['state'] = 'starting'
   let sinceUs = host.clock.nowUs()
   let text = ''
+  let pointsAhead = 0
   let [points, lastPointUs, rate, rateAtMs] = [0, 0, 0, host.clock.monotonicMs()]
 
   const become = (next: SourceStatus['state'], why = '') => {
@@ -70,7 +72,15 @@ export const createAgentSource = (parts: AgentSourceParts, config: SourceConfig)
     rate = rate * Math.exp((rateAtMs - nowMs) / rateWindowMs) + (added / rateWindowMs) * 1000
     rateAtMs = nowMs
   }
-  const intake = createIntake({ spool, lane, source: name, meter: host.meter, clock, stamps })
+  const counted: Meter = {
+    ...host.meter,
+    count: (meterName, by, labels) => {
+      if (meterName === 'holdfast_points_ahead_total') pointsAhead += by ?? 1
+      host.meter.count(meterName, by, labels)
+    },
+  }
+  const into = { spool, lane, source: name, meter: counted, clock, stamps, aheadUsMax }
+  const intake = createIntake(into)
   const emit: Emit = async (one) => {
     await intake(one)
     points += one.points.count
@@ -114,6 +124,7 @@ export const createAgentSource = (parts: AgentSourceParts, config: SourceConfig)
         points,
         pointsPerSecond: rate,
         lastPointUs,
+        pointsAhead,
       }
     },
   }

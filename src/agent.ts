@@ -266,11 +266,18 @@ const runOver = async (
   for (const { config: one } of destinations)
     for (const lane of one.lanes) await spool.openReader(lane, one.name, one.from)
   const intake = { ...spool, append: provingAppend(spool, options.lives) }
+  const aheadUsMax = config.agent.max_ahead * 1_000
+  const sourceParts = {
+    host,
+    agent: config.agent.name,
+    spool: intake,
+    series,
+    clock: clock.reading,
+    stamps,
+    aheadUsMax,
+  }
   const sources: readonly AgentSource[] = config.sources.map((one) =>
-    createAgentSource(
-      { host, agent: config.agent.name, spool: intake, series, clock: clock.reading, stamps },
-      one,
-    ),
+    createAgentSource(sourceParts, one),
   )
   const selections = config.lanes.some(({ name }) => name === replayLane)
     ? createSelections({ spool, series, host })

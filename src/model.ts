@@ -35,6 +35,8 @@ export const because = {
   clockNeverTrusted: 7 << 2,
   /** A heartbeat: the newest point once more, under its own time, though the rule would not have sent it. */
   repeated: 8 << 2,
+  /** Its time is far ahead of the agent's clock: rules pass it on, no window counts it. */
+  ahead: 9 << 2,
 } as const
 
 /** float64 as number, int64 as bigint, bool, string (any UTF-16 string; the doors refuse NUL and lone surrogates). */

@@ -30,6 +30,9 @@ const sourceLines = (nowUs: number, sources: readonly SourceStatus[]): string[] 
         (one) =>
           `${one.name}: ${one.state}, last point ${ago(nowUs, one.lastPointUs)}${one.text ? `: ${one.text}` : ''}`,
       ),
+    ...sources
+      .filter(({ pointsAhead }) => pointsAhead > 0)
+      .map((one) => `${one.name}: ${countText(one.pointsAhead)} points far ahead of the clock`),
   ]
 }
 const drainText = (one: DestinationStatus, inPerSecond: number): string => {

@@ -99,6 +99,9 @@ export const agentSchema = z.strictObject({
     .default('UTC')
     .refine(isTimeZone, 'must be a time zone such as "Europe/Berlin"')
     .describe('Where days of windows begin and end'),
+  max_ahead: duration()
+    .prefault('1h')
+    .describe('Points further ahead of the trusted clock are marked, and no window counts them'),
   series_max: z
     .int()
     .min(1)

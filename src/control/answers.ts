@@ -54,6 +54,7 @@ const source = both<SourceStatus>()(
     lane: text,
     state: z.enum(['starting', 'running', 'restarting']),
     lastPointUs: timeUs,
+    pointsAhead: count.describe('Marked: further ahead of the clock than agent.max_ahead'),
     ...common,
   }),
 )

@@ -21,6 +21,8 @@ export interface SourceStatus {
   readonly pointsPerSecond: number
   /** 0 when none came yet. */
   readonly lastPointUs: number
+  /** Marked: further ahead of the clock than `agent.max_ahead`. */
+  readonly pointsAhead: number
 }
 export interface DestinationStatus {
   readonly name: string

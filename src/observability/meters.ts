@@ -53,6 +53,10 @@ export const meters: Readonly<Record<string, MeterDeclaration>> = {
     'reason',
   ),
   holdfast_points_refused_total: counter('Points a door refused, by reason.', 'source', 'reason'),
+  holdfast_points_ahead_total: counter(
+    'Points marked because their time is further ahead of the clock than agent.max_ahead.',
+    'source',
+  ),
   holdfast_source_up: gauge('1 while the source is connected or listening.', 'source'),
   holdfast_source_restarts_total: counter('Starts of a source after a failure.', 'source'),
   holdfast_source_last_point_timestamp_seconds: gauge('Arrival of the latest point.', 'source'),

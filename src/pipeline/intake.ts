@@ -7,7 +7,13 @@
 import type { Meter } from '../host.ts'
 import type { ClockReading, Emit, Intake } from '../model.ts'
 import type { SpoolPort } from '../spool-port.ts'
-import { type ArrivalStamps, createArrivalStamps, flagNotANumber, type Stamped } from './quality.ts'
+import {
+  type ArrivalStamps,
+  createArrivalStamps,
+  flagAhead,
+  flagNotANumber,
+  type Stamped,
+} from './quality.ts'
 
 export interface IntakeParts {
   readonly spool: Pick<SpoolPort, 'append'>
@@ -15,22 +21,29 @@ export interface IntakeParts {
   readonly source: string
   readonly meter: Meter
   readonly clock: () => ClockReading
+  /** Points further ahead of the trusted clock are marked; all are believed unless given. */
+  readonly aheadUsMax?: number
   /** Share one among all intakes of an agent: two sources may feed one series. */
   readonly stamps?: ArrivalStamps
 }
 
 export const createIntake = (parts: IntakeParts): Emit => {
   const { spool, lane, source, meter, clock, stamps = createArrivalStamps(clock) } = parts
+  const { aheadUsMax = Number.POSITIVE_INFINITY } = parts
   return async (intake) => {
     const { points, kept = [], losses = [], urgent = false } = intake
     if (points.count === 0 && kept.length === 0 && losses.length === 0 && !urgent) return
     flagNotANumber(points)
+    const { trusted, nowUs } = clock()
+    const believed = intake.timeBase === 'monotonic' || !trusted
+    const ahead = believed ? 0 : flagAhead(points, nowUs + aheadUsMax)
     const stamped: readonly Stamped[] =
       intake.timeBase === 'monotonic' ? [{ points, timeBase: 'monotonic' }] : stamps.stamp(points)
     for (const [at, part] of stamped.entries()) {
       await spool.append(lane, at < stamped.length - 1 ? part : { ...part, kept, losses, urgent })
     }
     count(meter, source, intake, clock().nowUs)
+    if (ahead > 0) meter.count('holdfast_points_ahead_total', ahead, { source })
   }
 }
 

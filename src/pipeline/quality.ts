@@ -1,6 +1,6 @@
 /**
- * What the intake adds to points before the spool: the time of arrival where a source knows none, and the mark of a
- * float that is no number.
+ * What the intake adds to points before the spool: the time of arrival where a source knows none, the mark of a float
+ * that is no number, and that of a time no clock can have shown.
  *
  * Invariants: arrival times of one series increase strictly, in each time base, whatever the wall clock does; a time
  * the source gave is never touched; a point with an arrival time taken from an untrusted clock is in a batch of its
@@ -78,6 +78,19 @@ const pick = (from: PointBatch, count: number, wanted: (timeUs: number) => boole
 }
 
 const severity = 3
+/** Marks points later than `limitUs`, whatever their source said of them. Returns how many there are. */
+export const flagAhead = ({ timeUs, qualities, count }: PointBatch, limitUs: number): number => {
+  let ahead = 0
+  for (let at = 0; at < count; at++) {
+    if (!((timeUs[at] as number) > limitUs)) continue
+    ahead++
+    const given = (qualities[at] as number) & severity
+    qualities[at] = Math.max(given, quality.uncertain) | because.ahead
+  }
+  return ahead
+}
+/** Whether a point was marked so. */
+export const isAhead = (given: number): boolean => (given & ~severity) === because.ahead
 /** Marks floats that are NaN or infinite as bad, unless the source already called them bad for its own reason. */
 export const flagNotANumber = (points: PointBatch): void => {
   const { bits, kinds: kindOf, qualities, count } = points

@@ -10,6 +10,7 @@
 
 import type { BatchBuilder } from '../batch.ts'
 import { because, kinds, type PointBatch } from '../model.ts'
+import { isAhead } from './quality.ts'
 import { type RuleListener, type RuleReason, wantedReason } from './rule-reasons.ts'
 import { skip } from './rule-skip.ts'
 import {
@@ -334,6 +335,12 @@ export const createRuleStep = (
     const at = cells[row + cell.params] as number
     sinks.countIn(at, 1)
     const timeUs = points.timeUs[i] as number
+    // No part of any line: it leaves as it is, and what comes now is not late for its sake.
+    if (isAhead(points.qualities[i] as number)) {
+      say(own, timeUs, 'special')
+      put(own, i, points.qualities[i] as number)
+      return
+    }
     const kind = points.kinds[i] as number
     const meta = kind | ((points.qualities[i] as number) << 2)
     const distance = timeUs - (cells[row + cell.lastTime] as number)

@@ -8,6 +8,7 @@
  */
 import { kinds, type PointBatch } from '../model.ts'
 import { windowsPerClassMax } from './classes.ts'
+import { isAhead } from './quality.ts'
 import { addPoint, createTexts, type Faces, facesOf, usedNumber, usedState } from './window-add.ts'
 import { resetSlot, slot, slotStride, standing } from './window-slots.ts'
 import { type CompiledWindow, newest, newestStride, type WindowTable } from './window-table.ts'
@@ -249,12 +250,14 @@ export const createWindowFeed = (table: WindowTable): WindowFeed => {
       step++
       room(series.count())
       const owns = series.owns()
-      const { count, timeUs, series: numbers } = points
+      const { count, timeUs, qualities, series: numbers } = points
       const newestCells = table.newestCells()
       const { pointsIn } = table
       for (let i = 0; i < count; i++) {
         const own = owns[numbers[i] as number] as number
         if (own < 0) continue
+        // What lies in a time nobody has seen must not make all that comes now late.
+        if (isAhead(qualities[i] as number)) continue
         const classNumber = series.classes[own] as number
         pointsIn[classNumber] = (pointsIn[classNumber] as number) + 1
         const newestUs = newestCells[own * newestStride + newest.time] as number

@@ -6,6 +6,7 @@
  */
 import { type BatchBuilder, createBatchBuilder } from '../batch.ts'
 import { kinds, type PointBatch, type StageInput } from '../model.ts'
+import { isAhead } from './quality.ts'
 import type { StageSeries } from './stage-series.ts'
 
 /** Points of one reading: 44 MiB of columns. What is left over is made in the next turn. */
@@ -83,7 +84,7 @@ const makeTouching = (
     const bits = new Uint32Array(batch.bits.buffer, batch.bits.byteOffset, batch.count * 2)
     for (let i = 0; i < batch.count; i++) {
       const mine = byOwn.get(owns[batch.series[i] as number] ?? -1)
-      if (mine === undefined) continue
+      if (mine === undefined || isAhead(batch.qualities[i] as number)) continue
       const time = batch.timeUs[i] as number
       for (const { job, to } of mine) {
         if (time >= job.fromUs && time < job.toUs) copy(batch, bits, i, to)

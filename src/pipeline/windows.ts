@@ -9,8 +9,9 @@
  * which says "save me"); a window equals what its distinct points, the last accepted standing, make in time order, with
  * the last point of the span before as the value in force at its start; a turn reads at most `gatherMax` points again.
  */
-import type { SeriesKey, Stage, StageTotals } from '../model.ts'
+import type { PointBatch, SeriesKey, Stage, StageTotals } from '../model.ts'
 import { type CompiledClasses, windowsPerClassMax } from './classes.ts'
+import { isAhead } from './quality.ts'
 import {
   createWindowFeed,
   flagsOf,
@@ -145,15 +146,18 @@ export const createWindowsStage = (parts: WindowsStageParts): Stage => {
     issue.clear()
     quiet = { times: new Float64Array(0), since: new Float64Array(0) }
   }
-  const begin = (timeUs: Float64Array): void => {
-    for (const time of timeUs) if (!(time >= table.bornUs)) table.bornUs = time
+  const begin = ({ timeUs, qualities, count }: PointBatch): void => {
+    for (let i = 0; i < count; i++) {
+      const time = timeUs[i] as number
+      if (!(time >= table.bornUs) && !isAhead(qualities[i] as number)) table.bornUs = time
+    }
   }
   return {
     name: 'windows',
     passesPoints: false,
     step: ({ points, entry, raw }) => {
       table.series.meet(points, entry)
-      if (Number.isNaN(table.bornUs)) begin(points.timeUs)
+      if (Number.isNaN(table.bornUs)) begin(points)
       feed.feed(points)
       issue.run(raw)
       if (++steps % holdSteps === 0) findHold(table)

@@ -307,3 +307,18 @@ test('a state that is none is refused; one of another class gives what it owed',
     [],
   )
 })
+
+test('a point marked as far ahead leaves, and is no part of any line', () => {
+  const ahead = at(86_400, 1e9, quality.uncertain | because.ahead)
+  for (const reduce of [calm, door, { method: 'on_change', lane } as Reduce]) {
+    const points = [at(0, 5), at(1, 5), at(2, 9), at(3, 5), at(4, 5)]
+    const plain = shown(give(reduce, [...points.map((one) => step(one)), ...flush]))
+    const wrong = [...points.slice(0, 2), ahead, ...points.slice(2)].map((one) => step(one))
+    const given = shown(give(reduce, [...wrong, ...flush]))
+    assert.deepEqual(
+      given.filter((one) => one !== '86400:1000000000'),
+      plain,
+    )
+    assert.equal(given.length, plain.length + 1)
+  }
+})

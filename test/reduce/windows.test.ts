@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { seriesIdOf } from '../../src/codec/series-id.ts'
-import { quality, type SeriesEntry, type Value } from '../../src/model.ts'
+import { because, quality, type SeriesEntry, type Value } from '../../src/model.ts'
 import {
   compileClasses,
   dayUs,
@@ -441,4 +441,18 @@ test('a window that lacks raw points says so: partial, uncertain, in every later
   assert.deepEqual(feed(at(31, 5)), ['0 sum=3', '0 partial=true', '0 rev=3'])
   gone.missed = true
   assert.deepEqual(feed(at(121, 7)), ['60 sum=7', '60 partial=true', '60 rev=1'], 'never read')
+})
+
+test('a point marked as far ahead moves no time: it is in no window, and what comes after it is not late', () => {
+  const ahead = at(86_400 * 40, 1e9, quality.uncertain | because.ahead)
+  const spec = window(60e6, 0, { statistics: ['sum', 'p95'] })
+  const plain = [step(at(0, 1)), step(at(20, 2), at(61, 3)), step(at(30, 4)), step(at(130, 5))]
+  const wrong = [step(ahead, at(0, 1)), ...plain.slice(1, 2), step(ahead), ...plain.slice(2)]
+  const { given, stage } = run(classOf(spec), [...wrong, ...flush])
+  assert.deepEqual(
+    shown(given, 'sum'),
+    shown(run(classOf(spec), [...plain, ...flush]).given, 'sum'),
+  )
+  assert.equal(shown(given, 'sum').length, 3)
+  assert.equal(stage.totals()[0]?.tooLate, 1)
 })

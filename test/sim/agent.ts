@@ -19,6 +19,7 @@ import { type AgentSpoolPort, createSpoolIngest, createSpoolPort } from '../../s
 import { openSpool, type Spool } from '../../src/spool/spool.ts'
 import { createTestStage, type Recorded, type TestStage } from '../unit/spool/stage-support.ts'
 import { createVirtualClock, type VirtualTime } from './clock.ts'
+import type { Historian } from './historian.ts'
 import type { SimNetwork } from './network.ts'
 import type { Plan, Totals } from './plan.ts'
 import type { Chance } from './random.ts'
@@ -92,6 +93,7 @@ export interface AgentParts {
   readonly network: SimNetwork
   readonly totals: Totals
   readonly machine: Machine
+  readonly historian: Historian | undefined
   /** No failpoint may strike now. */
   readonly spared: () => boolean
   /** Which of the plan's classes stand. */
@@ -232,22 +234,35 @@ export const startAgent = (parts: AgentParts): AgentProcess => {
       close: async () => {},
     },
   )
-  const forwarder = createForwarder({
+  const forwarding = {
     spool: port,
-    destination,
     lanes: lanes.map(({ name }, at) => ({ lane: name, priority: at })),
+    host,
+  }
+  const options = {
+    from: 'oldest',
+    requestsInFlight: plan.requestsInFlight,
+    bodyBytesMax: plan.bodyBytesMax,
+    liveShare: plan.liveShare,
+  } as const
+  const forwarder = createForwarder({
+    ...forwarding,
+    destination,
     options: {
-      from: 'oldest',
-      requestsInFlight: plan.requestsInFlight,
-      bodyBytesMax: plan.bodyBytesMax,
-      liveShare: plan.liveShare,
+      ...options,
       ...(plan.bandwidthBytesPerSecond === undefined
         ? {}
         : { bandwidthBytesPerSecond: plan.bandwidthBytesPerSecond }),
     },
-    host,
   })
   forwarder.run(new AbortController().signal).then(() => bug('the forwarder ended'), bug)
+  if (parts.historian !== undefined) {
+    const floorOf = (name: string) => spool.lanes().find(({ lane }) => lane === name)?.floor ?? 1
+    const second = parts.historian.destination(floorOf)
+    createForwarder({ ...forwarding, destination: second, options })
+      .run(new AbortController().signal)
+      .then(() => bug('the second forwarder ended'), bug)
+  }
 
   return {
     port,

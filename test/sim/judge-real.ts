@@ -17,6 +17,7 @@ import {
   contractOf,
   type WindowSpec,
 } from '../../src/pipeline/classes.ts'
+import { isAhead } from '../../src/pipeline/quality.ts'
 import type { RuleTotals } from '../../src/pipeline/rules.ts'
 import type { Sample } from '../reduce/harness.ts'
 import { beyondBound, notSent } from '../reduce/naive-rules.ts'
@@ -167,6 +168,8 @@ const seriesOf = (history: readonly StageEvent[], changedAfter = Number.POSITIVE
     if (event.kind !== 'step') return
     const bySeries = new Map<string, Sample[]>()
     samplesOf(event.points).forEach((sample, at) => {
+      // No line and no window has it.
+      if (isAhead(sample.quality)) return
       const { name } = event.entry(event.points.series[at] as number)
       const list = bySeries.get(name) ?? []
       bySeries.set(name, list)
@@ -344,7 +347,7 @@ const judgeRules = (
     // Too far back for the knots remembered: beyond the promise.
     if (ruleTotals.find((each) => each.class === one.name)?.lateUnmended !== 0) continue
     const contract = contractOf(one)
-    const given = found.get(name) ?? []
+    const given = (found.get(name) ?? []).filter(({ quality }) => !isAhead(quality))
     const lastUs = settled(history) ? Number.POSITIVE_INFINITY : (given.at(-1)?.timeUs ?? 0)
     const accepted = pointsIn(steps).filter(({ timeUs }) => timeUs <= lastUs)
     if (contract === undefined) continue

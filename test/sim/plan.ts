@@ -21,6 +21,9 @@ export interface Plan {
   readonly classes: readonly (readonly SeriesClass[])[]
   /** Share of points that come later than others of their series with a later time. */
   readonly lateShare: number
+  /** A second destination that keeps no books and cannot hold every point; and how often it has trouble. */
+  readonly historian: boolean
+  readonly historianTrouble: number
   /** The lanes of the stages, with their settings. */
   readonly derivedLanes: readonly {
     readonly name: string
@@ -214,10 +217,14 @@ export const drawPlan = (seed: number): Plan => {
   return {
     ...plan,
     stages,
+    // Stages commit more often: as often killed in a minute as other seeds are.
+    failpointOneIn: plan.failpointOneIn * (stages === 'none' ? 1 : 3),
     classes: drawClasses(chance, lanes),
     lateShare: sometimes(0.7, 0.01, 0.2),
     derivedLanes: drawDerived(chance, tight, lanes),
     events: [...plan.events, ...real].sort((a, b) => a.atMs - b.atMs),
+    historian: !copied && chance.hit(0.2),
+    historianTrouble: sometimes(0.7, 0.01, 0.2),
     // Long ones hold raw until the quota asks for it.
     windowUs: chance.pick([20_000, 1_000_000, 30_000_000]),
   }
@@ -268,6 +275,9 @@ export const totalNames = [
   'realLate',
   'realBounds',
   'realTicks',
+  'ahead',
+  'lostForOne',
+  'historianRewinds',
 ] as const
 export type Totals = Record<(typeof totalNames)[number], number>
 export const noTotals = (): Totals =>

@@ -5,7 +5,7 @@
  * not trusted, points of `untimed/…` series are stamped by the agent, and their value, a counter, names them instead.
  */
 import { createBatchBuilder } from '../../src/batch.ts'
-import { type Intake, type Kind, kinds } from '../../src/model.ts'
+import { because, type Intake, type Kind, kinds, quality } from '../../src/model.ts'
 import type { JournalPoint } from '../../src/verify/checker.ts'
 import type { AgentProcess } from './agent.ts'
 import type { VirtualTime } from './clock.ts'
@@ -67,6 +67,7 @@ export const createPublisher = (
   let counter = 0
   let lastUs = baseUs
   let lastStampUs = 0
+  let aheadUs = baseUs + 1e13
 
   const bitsFor = (kind: Kind): bigint => {
     if (kind === kinds.bool) return BigInt(chance.int(0, 1))
@@ -115,6 +116,13 @@ export const createPublisher = (
     const corrects = old !== undefined && !untimed(old.series) && old.series.startsWith(lane)
     if (corrects) totals.corrections++
     const number = corrects ? Number(old.series.slice(lane.length + 1)) : chance.int(1, 7)
+    // As the intake marks a time that no clock can have shown.
+    if (!corrects && chance.hit(0.01)) {
+      aheadUs += chance.int(1, 1_000_000)
+      totals.ahead++
+      const point = { series: `${lane}/${number}`, timeUs: aheadUs, ...signal(number) }
+      return { ...point, quality: quality.uncertain | because.ahead, acked: false }
+    }
     const lateUs = chance.hit(plan.lateShare) ? chance.int(1, 12_000_000) : 0
     return {
       series: `${lane}/${number}`,

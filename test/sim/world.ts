@@ -15,6 +15,7 @@ import {
   startAgent,
 } from './agent.ts'
 import { createVirtualClock, createVirtualTime } from './clock.ts'
+import { createHistorian, historianName } from './historian.ts'
 import { judge, judgeDerived } from './judge.ts'
 import { judgeReal } from './judge-real.ts'
 import { createSimNetwork } from './network.ts'
@@ -78,6 +79,9 @@ export const runSeed = async (
       gateway.wall.offsetUs = trueTimeUs
     })
 
+  const historian = plan.historian
+    ? createHistorian(plan, time, createChance(seed, 'historian'), totals)
+    : undefined
   let agent: AgentProcess | undefined
   let boots = 0
   let config = 0
@@ -95,6 +99,7 @@ export const runSeed = async (
       onBug: bug,
       spared: () => time.nowMs() < spared.untilMs,
       config,
+      historian: stream === 'gateway' ? historian : undefined,
       ...(trace === undefined ? {} : { trace: note }),
     })
   const start = () => {
@@ -149,8 +154,13 @@ export const runSeed = async (
   /** I6: nothing counts as delivered that the region did not call committed. */
   const watch = () => {
     for (const { id, lane, readers } of agent?.alive() ? agent.spool.lanes() : [])
-      for (const { cursor, stage } of readers)
-        if (!stage && cursor.backlog > region.told(id) && reasons.length < 5)
+      for (const { reader, cursor, stage } of readers)
+        if (
+          !stage &&
+          reader !== historianName &&
+          cursor.backlog > region.told(id) &&
+          reasons.length < 5
+        )
           reasons.push(`ahead: ${lane} is acked to ${cursor.backlog}, told ${region.told(id)}`)
     time.at(500, watch)
   }
@@ -162,6 +172,7 @@ export const runSeed = async (
   // Healing: everything is well from here on, and nobody lifts a finger.
   publisher.stop()
   network.heal()
+  historian?.heal()
   await region.heal()
   gateway.wall.offsetUs = trueTimeUs
   start()
@@ -191,6 +202,7 @@ export const runSeed = async (
     reasons.push(...(await judgeDerived(plan, region, agent, gateway.disk.record, totals)))
   if (plan.stages === 'real' && agent?.alive() && drained)
     reasons.push(...(await judgeReal(plan, region, agent, gateway.disk.archive, totals)))
+  if (agent?.alive() && drained) reasons.push(...((await historian?.judge(agent)) ?? []))
   if (region.forks() > 0 && !restored && spared.untilMs === 0)
     reasons.push(`${region.forks()} forks: a seq with two contents`)
   if (trace !== undefined) {

@@ -219,10 +219,10 @@ export const mutants: readonly Mutant[] = [
     put: 'if (door) sendHeld',
   },
   {
-    name: 'rules-forget-what-they-hold',
-    file: 'pipeline/rule-state.ts',
-    find: '  cells[at + cell.params] = classNumber * paramStride',
-    put: '  cells[at + cell.params] = classNumber * paramStride; cells[at + cell.heldTime] = Number.NaN',
+    name: 'late-points-mend-nothing',
+    file: 'pipeline/rule-late.ts',
+    find: 'if (inside) send(own, batch, i)',
+    put: '',
   },
   {
     name: 'window-given-out-again-under-its-old-rev',
@@ -259,6 +259,36 @@ export const mutants: readonly Mutant[] = [
     file: 'pipeline/window-feed.ts',
     find: '      const over = endUs + window.spec.latenessUs <= beforeUs',
     put: '      const over = false',
+  },
+  {
+    name: 'mending-without-what-is-gone-not-counted',
+    file: 'pipeline/rules.ts',
+    find: 'const lacking = ({ own }: MendJob) => bump(series.classes[own] as number, 4)',
+    put: 'const lacking = (_: MendJob) => {}',
+  },
+  {
+    name: 'a-point-far-ahead-moves-the-time',
+    file: 'pipeline/window-feed.ts',
+    find: 'if (isAhead(qualities[i] as number)) continue',
+    put: '',
+  },
+  {
+    name: 'losses-of-one-reader-booked-as-delivered',
+    file: 'spool/readers.ts',
+    find: '    delivered: now.delivered + points - partly,\n    lost: now.lost + lost + partly,',
+    put: '    delivered: now.delivered + points,\n    lost: now.lost + lost,',
+  },
+  {
+    name: 'losses-of-one-reader-not-written',
+    file: 'spool/reader-gaps.ts',
+    find: '  for (const row of unsaved) put(state, lane, reader.name, row)\n',
+    put: '',
+  },
+  {
+    name: 'losses-of-one-reader-stay-after-a-rewind',
+    file: 'spool/reader-gaps.ts',
+    find: '    points += taken\n',
+    put: '',
   },
   {
     name: 'windows-made-of-what-is-left-and-called-whole',

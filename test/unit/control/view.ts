@@ -58,6 +58,7 @@ export const status: AgentStatus = {
       points: 1_000,
       pointsPerSecond: 9_840,
       lastPointUs: nowUs - 1_000_000,
+      pointsAhead: 0,
     },
   ],
   lanes: [

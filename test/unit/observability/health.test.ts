@@ -52,6 +52,7 @@ const press: SourceStatus = {
   points: 1,
   pointsPerSecond: 1,
   lastPointUs: nowUs,
+  pointsAhead: 0,
 }
 const well: HealthInputs = {
   nowUs,

@@ -7,12 +7,13 @@ import { because, type Intake, type Loss, quality } from '../../../src/model.ts'
 import { meters } from '../../../src/observability/meters.ts'
 import { createIntake } from '../../../src/pipeline/intake.ts'
 
-const setUp = (trusted = true) => {
+const setUp = (trusted = true, aheadUsMax?: number) => {
   const appended: { lane: string; intake: Intake; release: (error?: Error) => void }[] = []
   const counted: string[] = []
   const emit = createIntake({
     lane: 'raw',
     source: 's',
+    ...(aheadUsMax === undefined ? {} : { aheadUsMax }),
     clock: () => ({ nowUs: 5_000_000, bootId: 'b', monotonicUs: 40, trusted }),
     meter: {
       ...silentMeter,
@@ -96,4 +97,26 @@ test('a time base the source has chosen stands; nothing at all is no append', as
   assert.equal(appended[0]?.intake.timeBase, 'monotonic')
   appended[0]?.release()
   await done
+})
+
+test('times further ahead of a trusted clock than allowed are marked and counted, and stored as they are', async () => {
+  const ahead = quality.bad | because.ahead
+  const given = async (trusted: boolean, timeBase?: 'monotonic') => {
+    const { appended, counted, emit } = setUp(trusted, 1_000)
+    const done = emit({
+      points: points(5_001_000, 5_001_001),
+      ...(timeBase === undefined ? {} : { timeBase }),
+    })
+    await turn()
+    appended[0]?.release()
+    await done
+    const { timeUs, qualities } = appended[0]?.intake.points ?? emptyBatch
+    assert.deepEqual([...timeUs], [5_001_000, 5_001_001])
+    return { counted: counted.slice(1), marked: [...qualities].map((one) => one === ahead) }
+  }
+  const counted = ['holdfast_points_ahead_total 1 s']
+  assert.deepEqual(await given(true), { counted, marked: [false, true] })
+  const believed = { counted: [], marked: [false, false] }
+  assert.deepEqual(await given(false), believed, 'a clock that is wrong itself judges nobody')
+  assert.deepEqual(await given(true, 'monotonic'), believed)
 })

@@ -3,7 +3,12 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import { createBatchBuilder, pointsOf, valueAt } from '../../../src/batch.ts'
 import { because, type ClockReading, quality } from '../../../src/model.ts'
-import { createArrivalStamps, flagNotANumber } from '../../../src/pipeline/quality.ts'
+import {
+  createArrivalStamps,
+  flagAhead,
+  flagNotANumber,
+  isAhead,
+} from '../../../src/pipeline/quality.ts'
 
 const untimed = Number.NaN
 
@@ -101,4 +106,19 @@ test('own times are never touched; only points without one wait for a trusted cl
       ],
     ],
   ])
+})
+
+test('a time beyond the limit is uncertain at best and says so; at the limit and without a time nothing changes', () => {
+  const builder = createBatchBuilder()
+  const given = [0, 0, quality.bad | because.sensorFailure, quality.uncertain | because.stale, 0]
+  const times = [100, 101, 102, 1e15, untimed]
+  times.forEach((timeUs, at) => {
+    builder.addFloat(0, timeUs, 1, given[at] as number)
+  })
+  const batch = builder.take()
+  assert.equal(flagAhead(batch, 100), 3)
+  const ahead = quality.uncertain | because.ahead
+  assert.deepEqual([...batch.qualities], [0, ahead, quality.bad | because.ahead, ahead, 0])
+  assert.deepEqual([...batch.timeUs], times, 'the time itself stands')
+  assert.deepEqual([...batch.qualities].map(isAhead), [false, true, true, true, false])
 })
