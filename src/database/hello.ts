@@ -97,18 +97,36 @@ const letIn = (books: AgentBooks, hello: Hello): void => {
   }
 }
 
+/**
+ * How far an epoch named only now was answered under the name of its last ancestor that was known, which was taken to
+ * reach as far as the next one known; 0 where it was not.
+ */
+const answeredBefore = (
+  known: ReadonlySet<Head>,
+  later: readonly EpochLink[],
+  ancestors: readonly Head[],
+): Seq => {
+  const isKnown = ({ epoch }: EpochLink) => [...known].some((head) => head.epoch === epoch)
+  if (!later.some(isKnown)) return 0
+  return ancestors.findLast((head) => known.has(head))?.contiguous ?? 0
+}
+
 /** Heads of one lane for every epoch named; those there already stay as they are. */
 const addHeads = (books: AgentBooks, hello: Hello, lane: HelloLane, foreign: boolean): void => {
+  const known = new Set([...books.heads.values()].filter((head) => head.lane === lane.lane))
   hello.epochs.forEach((link, at) => {
     const key = headKey(link.epoch, lane.lane)
     if (books.heads.has(key)) return
     const told = baseIn(link, lane.lane)
     // The agent names no epoch it holds nothing of; a database that forgot those too asks from the very beginning.
-    const known = headsAlong(books, chainOf(books, link.epoch), lane.lane).length > 0
-    const { base, baseHash } = at > 0 || foreign || known ? told : { base: 0, baseHash: '' }
+    const ancestors = headsAlong(books, chainOf(books, link.epoch), lane.lane)
+    const { base, baseHash } =
+      at > 0 || foreign || ancestors.length > 0 ? told : { base: 0, baseHash: '' }
     const next = hello.epochs[at + 1]
     const end = next === undefined ? Number.MAX_SAFE_INTEGER : baseIn(next, lane.lane).base
-    const contiguous = foreign ? Math.max(base, Math.min(lane.acked, end)) : base
+    const later = hello.epochs.slice(at + 1)
+    const reached = foreign ? lane.acked : answeredBefore(known, later, ancestors)
+    const contiguous = Math.max(base, Math.min(reached, end))
     const hash = contiguous === base ? baseHash : ''
     const head: Head = {
       epoch: link.epoch,
