@@ -195,22 +195,10 @@ export const mutants: readonly Mutant[] = [
     put: 'const contiguous = foreign || true ? Math',
   },
   {
-    name: 'gathered-appends-tried-as-one-for-ever',
-    file: 'spool/ingest.ts',
-    find: '      if (taken.length === 1) {',
-    put: '      if (taken.length >= 1) {',
-  },
-  {
     name: 'woken-before-all-is-stepped-again',
     file: 'spool/derive.ts',
     find: 'if (!one.fresh || one.failed || catchesUp(one)) return',
     put: 'if (!one.fresh || one.failed) return',
-  },
-  {
-    name: 'other-rules-trust-what-was-given-out',
-    file: 'pipeline/rules.ts',
-    find: '        unsure = loadRules(',
-    put: '        loadRules(',
   },
   {
     name: 'last-before-a-gap-stays-behind',
@@ -261,12 +249,6 @@ export const mutants: readonly Mutant[] = [
     put: '      const over = false',
   },
   {
-    name: 'mending-without-what-is-gone-not-counted',
-    file: 'pipeline/rules.ts',
-    find: 'const lacking = ({ own }: MendJob) => bump(series.classes[own] as number, 4)',
-    put: 'const lacking = (_: MendJob) => {}',
-  },
-  {
     name: 'a-point-far-ahead-moves-the-time',
     file: 'pipeline/window-feed.ts',
     find: 'if (isAhead(qualities[i] as number)) continue',
@@ -289,11 +271,5 @@ export const mutants: readonly Mutant[] = [
     file: 'spool/reader-gaps.ts',
     find: '    points += taken\n',
     put: '',
-  },
-  {
-    name: 'windows-made-of-what-is-left-and-called-whole',
-    file: 'pipeline/window-statistics.ts',
-    find: 'const partial = early || (state & standing.lacking) !== 0',
-    put: 'const partial = early',
   },
 ]
