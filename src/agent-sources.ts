@@ -2,7 +2,7 @@
  * Sources as services: each gets its intake into its lane, and a face for status. What a source says of itself it says
  * by meter and log like everything else; this listens in, so that no source needs a second way to report.
  */
-import type { SourceConfig } from './config/schema.ts'
+import type { Config, SourceConfig } from './config/schema.ts'
 import { textOf } from './errors.ts'
 import type { Host, Log, LogFields, Meter } from './host.ts'
 import type { ClockReading, Emit, SeriesTable, Service } from './model.ts'
@@ -23,6 +23,12 @@ export interface AgentSourceParts {
   readonly stamps: ArrivalStamps
   readonly aheadUsMax: number
 }
+
+/** Only where classes read do times decide anything: a forecast in another lane is nobody's wrong clock. */
+export const aheadUsMaxOf = (config: Pick<Config, 'agent' | 'classes'>, lane: string): number =>
+  config.classes.some((one) => one.lane === lane)
+    ? config.agent.max_ahead * 1_000
+    : Number.POSITIVE_INFINITY
 
 /** Points a second as an exponential mean over about ten seconds. */
 const rateWindowMs = 10_000

@@ -7,7 +7,7 @@
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { createImporter } from './agent-import.ts'
-import { type AgentSource, createAgentSource } from './agent-sources.ts'
+import { type AgentSource, aheadUsMaxOf, createAgentSource } from './agent-sources.ts'
 import { laneOptions, spoolOptions, stagesConfig } from './agent-spool.ts'
 import { type AgentDestination, createAgentView } from './agent-view.ts'
 import { seriesIdOf } from './codec/series-id.ts'
@@ -266,7 +266,6 @@ const runOver = async (
   for (const { config: one } of destinations)
     for (const lane of one.lanes) await spool.openReader(lane, one.name, one.from)
   const intake = { ...spool, append: provingAppend(spool, options.lives) }
-  const aheadUsMax = config.agent.max_ahead * 1_000
   const sourceParts = {
     host,
     agent: config.agent.name,
@@ -274,10 +273,9 @@ const runOver = async (
     series,
     clock: clock.reading,
     stamps,
-    aheadUsMax,
   }
   const sources: readonly AgentSource[] = config.sources.map((one) =>
-    createAgentSource(sourceParts, one),
+    createAgentSource({ ...sourceParts, aheadUsMax: aheadUsMaxOf(config, one.lane) }, one),
   )
   const selections = config.lanes.some(({ name }) => name === replayLane)
     ? createSelections({ spool, series, host })

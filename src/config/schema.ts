@@ -101,7 +101,9 @@ export const agentSchema = z.strictObject({
     .describe('Where days of windows begin and end'),
   max_ahead: duration()
     .prefault('1h')
-    .describe('Points further ahead of the trusted clock are marked, and no window counts them'),
+    .describe(
+      'In lanes that classes read: points further ahead of the trusted clock are marked, and no window counts them',
+    ),
   series_max: z
     .int()
     .min(1)
