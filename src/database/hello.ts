@@ -6,9 +6,17 @@
  * head that the database forgot starts at its epoch's base, so that what was lost is asked for again.
  */
 import type { EpochLink, LaneId, Seq } from '../model.ts'
-import { type AgentBooks, chainOf, type EpochRow, type Head, headKey, headsAlong } from './books.ts'
+import {
+  type AboveRange,
+  type AgentBooks,
+  chainOf,
+  type EpochRow,
+  type Head,
+  headKey,
+  headsAlong,
+} from './books.ts'
 import { fencedRowsMax, letSpeak, parentsIn, pathUp } from './fence.ts'
-import { positionOf } from './ledger.ts'
+import { positionOf, take } from './ledger.ts'
 import type { Hello, HelloLane, StoreTrouble } from './store.ts'
 
 const ancestorsKept = 16
@@ -98,17 +106,27 @@ const letIn = (books: AgentBooks, hello: Hello): void => {
 }
 
 /**
- * How far an epoch named only now was answered under the name of its last ancestor that was known, which was taken to
- * reach as far as the next one known; 0 where it was not.
+ * What was answered of an epoch that is named only now, between two that are known: under the names of its ancestors
+ * then, one of which was taken to reach as far as the next one known.
  */
 const answeredBefore = (
   known: ReadonlySet<Head>,
   later: readonly EpochLink[],
   ancestors: readonly Head[],
-): Seq => {
+): readonly AboveRange[] => {
   const isKnown = ({ epoch }: EpochLink) => [...known].some((head) => head.epoch === epoch)
-  if (!later.some(isKnown)) return 0
-  return ancestors.findLast((head) => known.has(head))?.contiguous ?? 0
+  if (!later.some(isKnown)) return []
+  return ancestors
+    .filter((head) => known.has(head))
+    .flatMap(({ contiguous, above }) => [{ seq: 1, seqLast: contiguous, hash: '' }, ...above])
+}
+/** Of these ranges what is the epoch's own, up to `end`. */
+const takeOver = (head: Head, ranges: readonly AboveRange[], end: Seq): void => {
+  for (const range of ranges) {
+    const [seq, seqLast] = [Math.max(range.seq, head.base + 1), Math.min(range.seqLast, end)]
+    if (seq <= seqLast)
+      take(head, { seq, seqLast, hash: seqLast === range.seqLast ? range.hash : '' })
+  }
 }
 
 /** Heads of one lane for every epoch named; those there already stay as they are. */
@@ -125,8 +143,7 @@ const addHeads = (books: AgentBooks, hello: Hello, lane: HelloLane, foreign: boo
     const next = hello.epochs[at + 1]
     const end = next === undefined ? Number.MAX_SAFE_INTEGER : baseIn(next, lane.lane).base
     const later = hello.epochs.slice(at + 1)
-    const reached = foreign ? lane.acked : answeredBefore(known, later, ancestors)
-    const contiguous = Math.max(base, Math.min(reached, end))
+    const contiguous = foreign ? Math.max(base, Math.min(lane.acked, end)) : base
     const hash = contiguous === base ? baseHash : ''
     const head: Head = {
       epoch: link.epoch,
@@ -140,6 +157,7 @@ const addHeads = (books: AgentBooks, hello: Hello, lane: HelloLane, foreign: boo
       dirty: true,
       aboveDirty: false,
     }
+    if (!foreign) takeOver(head, answeredBefore(known, later, ancestors), end)
     books.heads.set(key, head)
   })
 }
