@@ -93,12 +93,6 @@ export const mutants: readonly Mutant[] = [
     put: 'passed = Math.min(passed, reader.now.backlog)',
   },
   {
-    name: 'hold-of-now-taken-for-the-checkpoints',
-    file: 'spool/stages.ts',
-    find: 'Math.min(one.now.checkpoint, one.now.holdSeq - 1, one.hold.seq() - 1)',
-    put: 'one.hold.seq() - 1',
-  },
-  {
     name: 'stage-numbers-not-rolled-back',
     file: 'spool/write.ts',
     find: '        stage.numbers.clear()',
