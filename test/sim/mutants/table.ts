@@ -147,12 +147,6 @@ export const mutants: readonly Mutant[] = [
     put: '',
   },
   {
-    name: 'tombstone-not-sent',
-    file: 'destinations/ledger-batch.ts',
-    find: "      parcels.push({ frame, epoch, seq, seqLast, digest: '', dictionaryLength: 0 })",
-    put: '',
-  },
-  {
     name: 'no-ledger-check',
     file: 'database/ledger.ts',
     find: "  if (covered !== 'all') return { frame, head, action: 'take', overlaps }",
