@@ -11,10 +11,10 @@ import { readPointsMax } from '../limits.ts'
 import type { PointBatch, Segment, Seq, SeriesEntry, SeriesId } from '../model.ts'
 import { entryIn } from './epochs.ts'
 import { blob, integer } from './schema.ts'
-import { createLosses } from './stage-losses.ts'
+import { createLosses, type Losses } from './stage-losses.ts'
 import { keyOf, type LaneState, type SpoolState, seqOf, throwFatal } from './state.ts'
 
-export interface Feed {
+export interface Feed extends Pick<Losses, 'lacks' | 'missed'> {
   readonly entry: (series: number) => SeriesEntry
   /** Throws when the bytes or their dictionary are damaged. */
   readonly open: (segment: Pick<Segment, 'epoch' | 'bytes'>) => PointBatch
@@ -26,16 +26,6 @@ export interface Feed {
     fromUs: number,
     toUs: number,
   ) => Generator<PointBatch>
-  /** Whether points of that time may be missing in `raw`. */
-  readonly lacks: (lane: LaneState, through: Seq, fromUs: number, toUs: number) => boolean
-  /** Whether points of that time may be gone that this reader of the lane never read. */
-  readonly missed: (
-    lane: LaneState,
-    reader: string,
-    through: Seq,
-    fromUs: number,
-    toUs: number,
-  ) => boolean
 }
 
 const none = 0xffff_ffff

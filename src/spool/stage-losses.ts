@@ -14,7 +14,9 @@ interface Range {
 }
 export interface Losses {
   readonly damaged: (lane: LaneState, range: Range) => void
+  /** Whether points of that time may be missing in a stage's `raw`. */
   readonly lacks: (lane: LaneState, through: Seq, fromUs: number, toUs: number) => boolean
+  /** Whether points of that time may be gone that this reader of the lane never read. */
   readonly missed: (
     lane: LaneState,
     reader: string,

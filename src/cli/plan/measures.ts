@@ -71,6 +71,7 @@ interface Sum {
 }
 
 const readBytesMax = 1 << 20
+const nothing = { points: 0, segments: 0, rawBytes: 0, bytes: 0, storedBytes: 0, seq: 0 }
 const entriesPerCall = 5_000
 const none = -1
 const keyText = ({ name, tags }: SeriesKey): string =>
@@ -218,14 +219,7 @@ export const createMeasures = (config: Config, series: SeriesTable, from: string
     }
   }
   const readLane = (spool: Spool, lane: string): void => {
-    const sum = lanes.get(lane) ?? {
-      points: 0,
-      segments: 0,
-      rawBytes: 0,
-      bytes: 0,
-      storedBytes: 0,
-      seq: 0,
-    }
+    const sum = lanes.get(lane) ?? { ...nothing }
     lanes.set(lane, sum)
     for (;;) {
       const items = spool.read(lane, sum.seq, readBytesMax)
@@ -295,14 +289,7 @@ export const createMeasures = (config: Config, series: SeriesTable, from: string
         statisticSeries: statistics,
         lanes: config.lanes.map(({ name, max_delay: maxDelayMs }): PlanLane => {
           const found = lanes.get(name)
-          const { seq: _, ...sum } = found ?? {
-            points: 0,
-            segments: 0,
-            rawBytes: 0,
-            bytes: 0,
-            storedBytes: 0,
-            seq: 0,
-          }
+          const { seq: _, ...sum } = found ?? nothing
           const sent = config.destinations.some((one) => one.lanes.includes(name))
           return { lane: name, maxDelayMs, ...sum, sent }
         }),
