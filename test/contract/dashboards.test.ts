@@ -57,7 +57,16 @@ const variablesOf = async (
     const [, match = '', label = ''] = /^label_values\((.*), (\w+)\)$/.exec(definition ?? '') ?? []
     if (match === '') continue
     const asked = { 'match[]': fill(match, values) }
-    const found = (await prometheus.ask(`label/${label}/values`, asked)) as readonly string[]
+    const valuesOf = async () =>
+      (await prometheus.ask(`label/${label}/values`, asked)) as readonly string[]
+    let found = await valuesOf()
+    // Scraped once a second, and the label is there from the first scrape that found the process.
+    for (
+      const end = Date.now() + 20_000;
+      found.length === 0 && Date.now() < end;
+      found = await valuesOf()
+    )
+      await pause(200)
     assert.equal(found.length, 1, `${name}: ${found.join(' ')}`)
     values.set(name, allValue ?? found[0] ?? '')
   }
