@@ -93,6 +93,7 @@ export const openSource = (path: string, environment: Environment): Source | Con
     troubles.push({
       code: 'HF-C044',
       text: 'a password stands in the URL',
+      // biome-ignore lint/suspicious/noTemplateCurlyInString: this is what the user writes
       hint: 'write it under "password" beside it, as ${file:/path}, ${env:NAME} or ${cred:NAME}',
       path: one,
       on: 'value',

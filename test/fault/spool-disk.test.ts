@@ -56,6 +56,17 @@ const startShimmed = (folder: string, policy = 'block') => {
   return { running, order }
 }
 
+/** Stops the process where it stands and reads its files from outside: a tmpfs goes with its process. */
+const readStopped = async (running: Running, path: string, copy: string) => {
+  mkdirSync(copy)
+  const acked = lastAck(running)
+  running.signal('SIGSTOP')
+  const inside = ['-t', String(running.pid), '-m', '--', 'sh', '-c', `cp ${path}* ${copy}/`]
+  execFileSync('nsenter', inside)
+  await running.kill()
+  return { acked, found: readBack(join(copy, 'spool.db')) }
+}
+
 test('a flush that fails ends the process with 74, and nothing acked is lost', {
   skip: unshimmed,
 }, async () => {
@@ -133,21 +144,7 @@ test('a disk full under a lane that blocks: acks stop, and go on once there is r
   const held = lastAck(running)
   running.signal('SIGUSR2')
   await acksMore(running, held + 20_000)
-  const copy = join(folder, 'copy')
-  mkdirSync(copy)
-  const acked = lastAck(running)
-  running.signal('SIGSTOP')
-  execFileSync('nsenter', [
-    '-t',
-    String(running.pid),
-    '-m',
-    '--',
-    'sh',
-    '-c',
-    `cp ${path}* ${copy}/`,
-  ])
-  await running.kill()
-  const found = readBack(join(copy, 'spool.db'))
+  const { acked, found } = await readStopped(running, path, join(folder, 'copy'))
   assert.equal(found.lost, 0)
   assertHolds(found, acked)
   forgetFolder(folder)
@@ -159,21 +156,7 @@ test('a disk full under a lane that drops: acks go on, what was dropped is decla
   const folder = temporaryFolder('disk')
   const { running, path } = await startOnTmpfs(folder, 'drop_oldest')
   await acksMore(running, 1_000_000)
-  const copy = join(folder, 'copy')
-  mkdirSync(copy)
-  const acked = lastAck(running)
-  running.signal('SIGSTOP')
-  execFileSync('nsenter', [
-    '-t',
-    String(running.pid),
-    '-m',
-    '--',
-    'sh',
-    '-c',
-    `cp ${path}* ${copy}/`,
-  ])
-  await running.kill()
-  const found = readBack(join(copy, 'spool.db'))
+  const { acked, found } = await readStopped(running, path, join(folder, 'copy'))
   assert.ok(found.lost > 0, JSON.stringify(found))
   assertHolds(found, acked)
   forgetFolder(folder)
