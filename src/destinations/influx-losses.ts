@@ -2,7 +2,8 @@
  * Points of a batch that are not written, and the lines that say so in a measurement of their own.
  *
  * Invariants: one loss a (seq, reason), as an ack takes it; a gap line of a loss whose time is known is the same
- * however often it is sent; a loss of unknown time is stamped when it is sent, its epoch and seq tell it apart.
+ * however often it is sent; a loss of unknown time, or of one that is too old there, is stamped when it is sent, its
+ * epoch and seq tell it apart.
  */
 import type { Host } from '../host.ts'
 import { refusedPointsMax } from '../limits.ts'
@@ -107,6 +108,8 @@ export const gapsMeasurement = 'holdfast_gaps'
 interface GapWriting extends Pick<InfluxDialect, 'timeUnitUs' | 'strings'> {
   readonly agent: string
   readonly nowUs: number
+  /** Stamped when they are sent, whatever their times. */
+  readonly late: boolean
 }
 /** Records of one lane and reason with one first time stay apart by this many units of time. */
 const slots = 1_000
@@ -115,10 +118,10 @@ const slots = 1_000
 export const gapLines = (
   { items, lane }: SendBatch,
   lost: readonly PointsLost[],
-  { agent, nowUs, timeUnitUs, strings }: GapWriting,
+  { agent, nowUs, timeUnitUs, strings, late }: GapWriting,
 ): readonly string[] => {
   const lineOf = (seq: Seq, seqLast: Seq, epoch: string, gap: Gap) => {
-    const sinceUs = gap.timeUsMin === 0 ? Math.floor(nowUs) : gap.timeUsMin
+    const sinceUs = late || gap.timeUsMin === 0 ? Math.floor(nowUs) : gap.timeUsMin
     const times =
       gap.timeUsMin === 0
         ? []

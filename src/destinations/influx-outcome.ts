@@ -9,8 +9,16 @@ import { retryAfterMs } from './retry-after.ts'
 
 export type InfluxReading =
   | { readonly kind: 'taken' }
-  /** Some line of the request is refused: find it. `lines` of it are blamed, the first is 0: where to look first. */
-  | { readonly kind: 'suspect'; readonly text: string; readonly lines?: readonly number[] }
+  /**
+   * Some line of the request is refused: find it. `lines` of it are blamed, the first is 0: where to look first. Or
+   * `tooOld` of them are said to be older than what the server keeps: the oldest ones, if that is so.
+   */
+  | {
+      readonly kind: 'suspect'
+      readonly text: string
+      readonly lines?: readonly number[]
+      readonly tooOld?: number
+    }
   /** Every line of the request is older than what the server keeps. */
   | { readonly kind: 'too-old'; readonly text: string }
   /** Some line is of a time that the server does not keep, and nothing is known of the others. */
@@ -101,12 +109,13 @@ export const readInfluxReply = (
       ),
     )
   if ((status === 400 || status === 422) && !isPage) {
-    // Of 1.6 and of 2.9. Fewer than all: which ones, and whether for this reason, it does not say.
+    // Of 1.6 and of 2.9.
     const dropped =
       /beyond retention policy dropped=(\d+)/.exec(words) ??
       /dropped (\d+) points outside retention policy/.exec(words)
-    if (Number(dropped?.[1]) === lineCount) return { kind: 'too-old', text: words }
-    return { kind: 'suspect', text: words, lines: blamedIn(body) }
+    const tooOld = Number(dropped?.[1] ?? 0)
+    if (tooOld > 0 && tooOld === lineCount) return { kind: 'too-old', text: words }
+    return { kind: 'suspect', text: words, lines: blamedIn(body), tooOld }
   }
   return setback(later(text, retryAfterMs(headers['retry-after'], headers.date, nowUs)))
 }

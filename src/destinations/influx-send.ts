@@ -106,6 +106,12 @@ export const createInfluxSender = (parts: SenderParts) => {
     const series = names[points.series[at] as number] as SeriesLine
     return { seq, at, series, kind: points.kinds[at] as Kind, timeUs: points.timeUs[at] as number }
   }
+  /** Lines of one time stay in order: the last one of a series stands. */
+  const oldestFirst = (lines: Lines, which: readonly number[]): readonly number[] =>
+    which
+      .map((line) => ({ line, timeUs: originOf(lines, line).timeUs }))
+      .sort((a, b) => a.timeUs - b.timeUs)
+      .map(({ line }) => line)
   const lose = (
     { losses }: Sending,
     lines: Lines,
@@ -213,6 +219,11 @@ export const createInfluxSender = (parts: SenderParts) => {
         return said.setback
       case 'suspect': {
         if (which.length === 1) return refuse(sending, lines, first, said.text)
+        if (said.tooOld !== undefined && said.tooOld < which.length && said.tooOld > 0) {
+          // The others together: one that is a little too old is taken beside a younger one that shares its shard.
+          const sorted = oldestFirst(lines, which)
+          return await inParts([sorted.slice(said.tooOld), sorted.slice(0, said.tooOld)])
+        }
         const listen = sending.blames++ < blamesMax
         const blamed = new Set(listen ? said.lines?.flatMap((at) => which[at] ?? []) : [])
         const others = which.filter((line) => !blamed.has(line))
@@ -268,9 +279,18 @@ export const createInfluxSender = (parts: SenderParts) => {
   /** What is lost is told there too. A server that refuses even this is told nothing: the gap records stand here. */
   const tellThere = async (batch: SendBatch, losses: Losses, signal: AbortSignal) => {
     const writing = { agent: deps.agent, nowUs: host.clock.nowUs(), ...parts.dialect }
-    const lines = gapLines(batch, losses.lost(), writing)
+    const linesOf = (late: boolean) => gapLines(batch, losses.lost(), { ...writing, late })
+    const lines = linesOf(false)
     if (lines.length === 0) return undefined
-    const said = await post(lines, signal)
+    let said = await post(lines, signal)
+    const tooOld = ({ kind }: InfluxReading) => kind === 'too-old' || kind === 'out-of-keep'
+    const some = tooOld(said) || (said.kind === 'suspect' && Number(said.tooOld) > 0)
+    // Their own times are no longer kept there.
+    for (const [at, line] of some ? linesOf(true).entries() : []) {
+      said = await post([lines[at] as string], signal)
+      if (tooOld(said)) said = await post([line], signal)
+      if (said.kind === 'setback') break
+    }
     if (said.kind === 'setback') return said.setback
     if (said.kind === 'suspect' || said.kind === 'too-big')
       host.log.warn('gap_records_refused', { destination, lane: batch.lane, text: said.text })

@@ -248,6 +248,22 @@ test('influx, InfluxDB 1: points older than the server keeps are counted, whatev
   assert.deepEqual(await destination.send(log.batch([items[1] as never]), signal), stored)
   assert.deepEqual(leftOut, { retention: 300 })
   assert.equal(await rig.arrived(), 1)
+  // The gap record's own time is too old there as well: it is told as of now.
+  const told = await query('SELECT "count", from_us FROM holdfast_gaps', database)
+  assert.deepEqual(
+    told.map(([, ...facts]) => facts),
+    [[300, timeUs]],
+  )
+  // Beside a younger point of their shard those a little too old are taken: stored or lost, never both.
+  const across = Array.from({ length: 200 }, (_, at) => ({
+    name: 'edge.v',
+    timeUs: nowUs - 7_200_000_000 + ((at * 7) % 200) * 30_000_000,
+    value: at,
+  }))
+  const [loss] = losing(await destination.send(log.batch([log.add(across)]), signal)) as unknown[][]
+  const held = await query('SELECT v FROM edge', database)
+  assert.equal(held.length + Number(loss?.[1]), across.length)
+  assert.ok(held.length > 70, `${held.length}`)
 })
 
 test('influx, InfluxDB 1: a segment larger than the server takes is cut until it fits', async () => {

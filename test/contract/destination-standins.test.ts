@@ -253,8 +253,36 @@ test('stand-ins: points older than the server keeps are counted, whatever their 
     assert.deepEqual(losing(await destination.send(log.batch([both]), signal)), [[2, 2_000]], name)
     assert.equal(await rig.arrived(), 2_000, name)
     assert.deepEqual(leftOut, { retention: 4_000 }, name)
+    // Their gap records, whose own times are too old as well, are told as of now.
+    const gaps = server
+      .held()
+      .filter(({ table, field }) => table === 'holdfast_gaps' && field === 'count')
+    assert.deepEqual(
+      gaps.map(({ value }) => value.value),
+      [2_000n, 2_000n],
+      name,
+    )
     assert.ok(server.asked() < 80, `${name}: ${server.asked()} requests`)
   }
+})
+
+test('stand-in, influxdb2: at the edge of its retention a point is stored or declared lost, never both', async () => {
+  await using rig = await makeRig('influxdb2', {}, { keepDays: 30 })
+  const nowUs = Date.now() * 1_000 - baseUs
+  // What a shard of a day covers is taken beside a younger point of it, and refused without one.
+  const points = Array.from({ length: 200 }, (_, at) => ({
+    name: 'm.v',
+    timeUs: nowUs - 32 * 86_400_000_000 + ((at * 7) % 200) * 1_800_000_000,
+    value: at,
+  }))
+  const outcome = await rig.destination.send(rig.log.batch([rig.log.add(points)]), signal)
+  assert.ok(outcome.kind === 'stored', JSON.stringify(outcome))
+  const refused = outcome.lost?.flatMap((one) => one.refused?.flatMap(({ at }) => at) ?? []) ?? []
+  const held = new Set(rig.held().map(({ timeNs }) => Number(timeNs / 1_000n)))
+  const both = refused.filter((at) => held.has(baseUs + (points[at]?.timeUs ?? 0)))
+  assert.deepEqual(both, [])
+  assert.equal(held.size + refused.length, points.length)
+  assert.ok(held.size > 90 && refused.length > 40, `${held.size} ${refused.length}`)
 })
 
 test('stand-ins: hostile names and tags are stored as they are, or declared lost', async () => {

@@ -119,6 +119,46 @@ test('gap records that the server refuses hold nothing up', async () => {
   assert.deepEqual(outcome, stored)
   assert.equal(requests.length, 2)
 })
+test('a gap record of a time that the server no longer keeps is told as of now, the others as they are', async () => {
+  const nowUs = 5_000_000_000_000_000
+  const { clock } = createSystemHost()
+  const old = (line: string) => Number(line.split(' ').at(-1)) < nowUs / 2
+  const { log, send, requests } = setUp(
+    (lines) => {
+      const tooOld = lines.filter(old).length
+      const all: InfluxReading = { kind: 'too-old', text: 'old' }
+      return tooOld === 0
+        ? taken
+        : tooOld === lines.length
+          ? all
+          : { ...all, kind: 'suspect', tooOld }
+    },
+    1 << 20,
+    { clock: { ...clock, nowUs: () => nowUs } },
+  )
+  const nan = (timeUs: number) => log.add([{ name: 'm.v', timeUs, value: Number.NaN }])
+  await send(log.batch([nan(1_000), nan(nowUs - 7)]), signal)
+  const [first = '', second = ''] = requests[0] as string[]
+  const asOfNow = first.replace(/ \d+$/, ` ${nowUs + 1}`)
+  assert.deepEqual(requests.slice(1), [[first], [asOfNow], [second]])
+  assert.match(asOfNow, /from_us=1000i/)
+})
+test('points of which the server calls so many too old: the others together, then the oldest', async () => {
+  const { log, send, requests } = setUp((lines) => {
+    const tooOld = lines.filter((line) => Number(line.split(' ').at(-1)) < 30).length
+    if (tooOld === 0) return taken
+    const all: InfluxReading = { kind: 'too-old', text: 'old' }
+    return tooOld === lines.length ? all : { ...all, kind: 'suspect', tooOld }
+  })
+  const mixed = points(100).toSorted((a, b) => (a.timeUs % 7) - (b.timeUs % 7))
+  const outcome = await send(log.batch([log.add(mixed)]), signal)
+  assert.ok(outcome.kind === 'stored')
+  assert.equal(outcome.lost?.[0]?.count, 30)
+  assert.deepEqual(
+    requests.map((lines) => lines.length),
+    [100, 70, 30, 1],
+  )
+})
 test('segments of several epochs use their own dictionaries', async () => {
   const { log, send, requests } = setUp(() => taken)
   const first = log.add(points(1, 'old.v'))
