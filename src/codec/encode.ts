@@ -12,7 +12,16 @@ import { putFloats } from './floats.ts'
 import { groupBySeries } from './group.ts'
 import { type IntSinks, putInts, putWides, type Run, scratchRun } from './ints.ts'
 import { flags, modes, timeRange } from './layout.ts'
-import { type BitSink, createSink, endBits, putByte, putVarint, type Sink } from './streams.ts'
+import { scratchBytes, scratchFloats } from './scratch.ts'
+import {
+  type BitSink,
+  createSink,
+  emptySink,
+  endBits,
+  putByte,
+  putVarint,
+  type Sink,
+} from './streams.ts'
 import { putText } from './texts.ts'
 import { putTimes } from './times.ts'
 
@@ -28,17 +37,34 @@ export interface Runs {
   readonly runCount: number
 }
 export interface EncodedBody {
+  /** To be read before anything else is encoded: what they stand in is used again. */
   readonly streams: readonly Uint8Array[]
   readonly runCount: number
   readonly timeUsMin: number
   readonly timeUsMax: number
 }
 
+const times = scratchFloats()
+const kindsOfPoints = scratchBytes()
+const qualitiesOfPoints = scratchBytes()
+const columnValues = scratchFloats()
+const runValues = scratchFloats()
+const bits: BitSink = { ...createSink(1024), held: 0, heldBits: 0 }
+const sinks: BodySinks = {
+  modes: createSink(256),
+  shapes: createSink(256),
+  params: createSink(256),
+  firsts: createSink(256),
+  tokens: createSink(1024),
+  texts: createSink(64),
+  bits,
+}
+
 const wholeMax = 2 ** 53
 const refuse = (text: string): Failure => new Failure('HF-K007', `cannot seal: ${text}`)
 
 const timesInOrder = (points: PointBatch, order: Uint32Array): Float64Array => {
-  const sorted = new Float64Array(points.count)
+  const sorted = times(points.count)
   for (let i = 0; i < sorted.length; i++) {
     const time = points.timeUs[order[i] as number] as number
     if (Math.round(time) !== time || time < -wholeMax || time > wholeMax) {
@@ -50,20 +76,14 @@ const timesInOrder = (points: PointBatch, order: Uint32Array): Float64Array => {
 }
 
 export const encodeRuns = (points: PointBatch, runs: Runs): EncodedBody => {
-  const bits: BitSink = { ...createSink(points.count * 2 + 64), held: 0, heldBits: 0 }
-  const sinks: BodySinks = {
-    modes: createSink(runs.runCount + 16),
-    shapes: createSink(2 * runs.runCount + 16),
-    params: createSink(256),
-    firsts: createSink(runs.runCount + 16),
-    tokens: createSink(points.count + 64),
-    texts: createSink(64),
-    bits,
-  }
+  for (const sink of Object.values(sinks)) emptySink(sink)
+  // What was broken off may have left bits.
+  bits.held = 0
+  bits.heldBits = 0
   const { order, runCount } = runs
   const sorted = timesInOrder(points, order)
   const oneKind = isConstant(points.kinds, points.count)
-  const kindColumn = oneKind ? points.kinds : bytesInOrder(points.kinds, order)
+  const kindColumn = oneKind ? points.kinds : inOrder(points.kinds, order, kindsOfPoints)
   const mixed = !oneKind && hasMixedRuns(kindColumn, runs)
   const oneQuality = isConstant(points.qualities, points.count)
   putVarint(sinks.params, runCount)
@@ -72,10 +92,10 @@ export const encodeRuns = (points: PointBatch, runs: Runs): EncodedBody => {
   putInts(sinks, runs.counts, runCount)
   putTimes(sinks, sorted, runs.counts, runCount)
   if (oneQuality) putByte(sinks.params, points.qualities[0] ?? 0)
-  else putColumn(sinks, bytesInOrder(points.qualities, order))
-  if (mixed) putColumn(sinks, kindColumn)
+  else putColumn(inOrder(points.qualities, order, qualitiesOfPoints))
+  if (mixed) putColumn(kindColumn)
   putValues(sinks, points, runs, kindColumn, mixed)
-  endBits(bits)
+  endBits(sinks.bits)
   const streams = [
     sinks.modes,
     sinks.shapes,
@@ -88,8 +108,12 @@ export const encodeRuns = (points: PointBatch, runs: Runs): EncodedBody => {
   return { streams, runCount, ...timeRange(sorted) }
 }
 
-const bytesInOrder = (column: Uint8Array, order: Uint32Array): Uint8Array => {
-  const sorted = new Uint8Array(order.length)
+const inOrder = (
+  column: Uint8Array,
+  order: Uint32Array,
+  scratch: (length: number) => Uint8Array,
+): Uint8Array => {
+  const sorted = scratch(order.length)
   for (let i = 0; i < sorted.length; i++) sorted[i] = column[order[i] as number] as number
   return sorted
 }
@@ -97,8 +121,11 @@ const isConstant = (column: Uint8Array, count: number): boolean => {
   for (let i = 1; i < count; i++) if (column[i] !== column[0]) return false
   return true
 }
-const putColumn = (sinks: BodySinks, column: Uint8Array): void =>
-  putInts(sinks, new Float64Array(column), column.length)
+const putColumn = (column: Uint8Array): void => {
+  const values = columnValues(column.length)
+  values.set(column)
+  putInts(sinks, values, column.length)
+}
 
 /** Also refuses what is no kind, which else would be left out. */
 const hasMixedRuns = (kindsInOrder: Uint8Array, runs: Runs): boolean => {
@@ -131,10 +158,10 @@ const putValues = (
 ): void => {
   let longest = 0
   for (let r = 0; r < runs.runCount; r++) longest = Math.max(longest, runs.counts[r] as number)
-  const words = new Int32Array(longest * 2)
+  const floats = runValues(longest)
   const work: Work = {
-    words,
-    floats: new Float64Array(words.buffer),
+    words: new Int32Array(floats.buffer, floats.byteOffset, longest * 2),
+    floats,
     run: scratchRun(longest),
     sourceWords: new Int32Array(points.bits.buffer, points.bits.byteOffset, points.count * 2),
     textNumbers: new Map(),

@@ -32,6 +32,14 @@ export const createSink = (capacity: number): Sink => ({
   length: 0,
 })
 
+/** Texts may be many megabytes; what one segment needed is not kept for all others. */
+const sinkKeptBytesMax = 1024 * 1024
+/** Begins again, in the bytes that are there. */
+export const emptySink = (sink: Sink): void => {
+  if (sink.bytes.length > sinkKeptBytesMax) sink.bytes = new Uint8Array(1024)
+  sink.length = 0
+}
+
 /** Room for `more` bytes behind what is there. */
 export const reserve = (sink: Sink, more: number): void => {
   const needed = sink.length + more

@@ -5,6 +5,7 @@
  * vector referred to has as many times as the run has points.
  */
 import { type IntCursors, type IntSinks, numbersOf, putInts, type Run, takeInts } from './ints.ts'
+import { scratchFloats } from './scratch.ts'
 import { malformed } from './streams.ts'
 
 /** Where the vectors seen so far lie among the times. */
@@ -13,6 +14,9 @@ interface Vectors {
   readonly starts: number[]
   readonly counts: number[]
 }
+
+const refsOfRuns = scratchFloats()
+const firstsOfVectors = scratchFloats()
 
 const isVector = (vectors: Vectors, vector: number, at: number, count: number): boolean => {
   if (vectors.counts[vector] !== count) return false
@@ -31,7 +35,7 @@ export const putTimes = (
 ): void => {
   const vectors: Vectors = { times, starts: [], counts: [] }
   const byEnds = new Map<number, number>()
-  const refs = new Float64Array(runCount)
+  const refs = refsOfRuns(runCount)
   let before = -1
   for (let run = 0, at = 0; run < runCount; run++) {
     const count = counts[run] as number
@@ -58,7 +62,8 @@ export const putTimes = (
 
 const putVectors = (out: IntSinks, vectors: Vectors): void => {
   const { starts, counts } = vectors
-  const firsts = Float64Array.from(starts, (start) => vectors.times[start] as number)
+  const firsts = firstsOfVectors(starts.length)
+  for (let v = 0; v < starts.length; v++) firsts[v] = vectors.times[starts[v] as number] as number
   putInts(out, firsts, firsts.length)
   for (let v = 0; v < starts.length; v++) {
     if ((counts[v] as number) === 1) continue

@@ -17,7 +17,7 @@ export interface OpenColumns {
   readonly textBytes: () => number
   /** Appends a batch, its series renumbered to dictionary indexes. Throws HF-S016 before anything changes. */
   readonly append: (batch: PointBatch, renumber: Renumber) => void
-  /** Points `from..to-1`, as views where possible. */
+  /** Points `from..to-1` as views, good until something is appended or cut off; `texts` are those of all points. */
   readonly slice: (from: number, to: number) => PointBatch
   readonly truncate: (count: number) => void
   /** The end (exclusive) of the longest run from `from` within both limits; at least one point. */
@@ -97,25 +97,15 @@ export const createOpenColumns = (): OpenColumns => {
         textBytes += textCost(text)
       }
     },
-    slice: (from, to) => {
-      const plain = {
-        count: to - from,
-        series: series.subarray(from, to),
-        timeUs: timeUs.subarray(from, to),
-        kinds: kindColumn.subarray(from, to),
-        qualities: qualities.subarray(from, to),
-      }
-      if (texts.length === 0) return { ...plain, bits: bits.subarray(from, to), texts: [] }
-      const own = bits.slice(from, to)
-      const ownWords = wordsOf({ bits: own, count: to - from })
-      const ownTexts: string[] = []
-      for (let at = from; at < to; at++) {
-        if (!isText(at)) continue
-        ownWords[(at - from) * 2] = ownTexts.length
-        ownTexts.push(textAt(at))
-      }
-      return { ...plain, bits: own, texts: ownTexts }
-    },
+    slice: (from, to) => ({
+      count: to - from,
+      series: series.subarray(from, to),
+      timeUs: timeUs.subarray(from, to),
+      kinds: kindColumn.subarray(from, to),
+      qualities: qualities.subarray(from, to),
+      bits: bits.subarray(from, to),
+      texts,
+    }),
     truncate: (to) => {
       let firstText = texts.length
       for (let at = to; at < count && texts.length > 0; at++) {

@@ -55,6 +55,8 @@ export interface SpoolParts {
 
 const walAutocheckpointPages = 256
 const walBytesMax = 2 * 1024 * 1024
+/** better-sqlite3 would take 16 MiB in time; the kernel keeps the rest, and takes it back when memory is short. */
+const pageCacheKiB = 2 * 1024
 
 const connect = (path: string): Database.Database => {
   let db: Database.Database | null = null
@@ -74,6 +76,7 @@ const connect = (path: string): Database.Database => {
     db.pragma(`wal_autocheckpoint = ${walAutocheckpointPages}`)
     db.pragma(`journal_size_limit = ${walBytesMax}`)
     db.pragma('temp_store = MEMORY')
+    db.pragma(`cache_size = -${pageCacheKiB}`)
     migrate(db, path)
     // A write of our own: it takes the lock for good, and shows a read-only disk now rather than later.
     db.transaction(() => db?.exec('UPDATE meta SET value = value WHERE 0')).immediate()

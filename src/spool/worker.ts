@@ -11,6 +11,7 @@ import { createSystemHost, type Log } from '../host.ts'
 import type { LaneItem, SeriesEntry } from '../model.ts'
 import { openSpool, type Spool, type StageReader } from './spool.ts'
 import {
+  buffersOf,
   type FailureText,
   type FromWorker,
   type ToWorker,
@@ -46,7 +47,12 @@ const entry = (ref: number): SeriesEntry => {
 const answer = (spool: Spool, message: ToWorker): { result: unknown; transfer: ArrayBuffer[] } => {
   if ('windows' in message) {
     series.push(...message.series)
-    return { result: spool.commit(message.windows.map(unpackWindow)), transfer: [] }
+    try {
+      return { result: spool.commit(message.windows.map(unpackWindow)), transfer: [] }
+    } finally {
+      // The spool has copied what it keeps; a collector would come for the buffers seconds later.
+      for (const buffer of buffersOf(message.windows)) buffer.transfer(0)
+    }
   }
   const call = spool[message.method as keyof Spool] as (...args: readonly unknown[]) => unknown
   const result = call(...message.args)

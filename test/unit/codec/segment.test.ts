@@ -50,6 +50,26 @@ test('the journal keeps any points bit for bit and in accept order', () => {
   fc.assert(fc.property(tameBatch, check), { numRuns: 100 })
 })
 
+test('bytes once made stay, and depend on nothing that was encoded or broken off before', () => {
+  const encode = (batch: PointBatch, compressor: Compressor) => [
+    sealSegment(header, batch, compressor),
+    encodeJournal(batch, compressor),
+  ]
+  const check = (one: PointBatch, other: PointBatch, compressor: Compressor) => {
+    const made = encode(one, compressor)
+    const kept = made.map((bytes) => Buffer.from(bytes))
+    encode(other, compressor)
+    // The last point breaks it off, with everything before it written.
+    const kindsOf = Uint8Array.from(other.kinds).fill(9, -1)
+    if (other.count > 0)
+      assert.throws(() => sealSegment(header, { ...other, kinds: kindsOf }, compressor))
+    assert.deepEqual(made.map(Buffer.from), kept)
+    assert.deepEqual(encode(one, compressor).map(Buffer.from), kept)
+  }
+  const batch = fc.oneof(wildBatch, tameBatch)
+  fc.assert(fc.property(batch, batch, fc.constantFrom(...compressors), check), { numRuns: 200 })
+})
+
 test('a reader made from the document alone reads the same', () => {
   const check = (batch: PointBatch, compressor: Compressor) => {
     const bytes = sealSegment(header, batch, compressor)

@@ -26,6 +26,20 @@ test('strings keep their texts through appends, slices and truncations', () => {
   assert.deepEqual(valuesOf(columns.slice(0, 8)), [...first.slice(0, 4), ...second])
 })
 
+test('nothing of a batch is kept: its buffer may be given back, and then cannot be read', () => {
+  const columns = createOpenColumns()
+  const values: Value[] = ['a', 1.5, true, 'b', 2n ** 62n, 'a']
+  for (let time = 0; time < 3; time++) {
+    const batch = batchOf(values)
+    columns.append(batch, asTheyAre)
+    // As the spool's thread does after a commit.
+    ;(batch.bits.buffer as ArrayBuffer).transfer(0)
+    assert.throws(() => columns.append(batch, asTheyAre), 'a batch that is gone')
+  }
+  assert.deepEqual(valuesOf(columns.slice(0, 18)), [...values, ...values, ...values])
+  assert.deepEqual([...columns.slice(6, 12).timeUs], [0, 1, 2, 3, 4, 5])
+})
+
 test('a string whose text is not there is refused, before anything changes', () => {
   const wrong = [1n, 2n ** 32n, 2n ** 63n]
   for (const bits of wrong) {
