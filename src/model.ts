@@ -240,11 +240,17 @@ export interface Stage {
    */
   readonly step: (input: StageInput) => readonly Derived[]
   /**
-   * Closes what the clock alone can close (no point came); the spool saves the state in the same transaction, also when
-   * all that is given out is an empty batch.
+   * Closes what the clock alone can close (no point came); the spool saves in the same transaction what was decided, or
+   * the state, also when all that is given out is an empty batch.
    */
   readonly tick: (nowUs: number, raw: StageInput['raw']) => readonly Derived[]
   readonly save: () => Uint8Array
+  /**
+   * What the last tick decided by the clock alone, small enough to be saved in place of the state: `redo` does it again
+   * when a restart has come to the same place of the lane, and gives nothing out. A stage without them is saved whole.
+   */
+  readonly decided?: () => Uint8Array
+  readonly redo?: (decided: Uint8Array, input: Omit<StageInput, 'points'>) => void
   /**
    * Before the first step; `null` is the beginning. A state of another configuration is understood or begun anew; bytes
    * that are none throw. What must be read again from the raw lane waits for the first step, be it one without points:

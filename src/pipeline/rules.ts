@@ -24,6 +24,7 @@ import {
   paramStride,
   stride,
 } from './rule-table.ts'
+import { createDecisions, eachDecision } from './stage-decisions.ts'
 import { createStageSeries } from './stage-series.ts'
 
 export interface RulesStageParts {
@@ -46,6 +47,7 @@ export interface RulesStage extends Stage {
 
 /** First size of what a turn gives out; it grows by doubling. */
 const outPoints = 1024
+const decisionKind = 4
 
 export const createRulesStage = ({ classes: compiled, decided }: RulesStageParts): RulesStage => {
   const { classes } = compiled
@@ -86,6 +88,7 @@ export const createRulesStage = ({ classes: compiled, decided }: RulesStageParts
       late.push({ own, i, timeUs, sent, ...(range ?? { fromUs: timeUs, toUs: timeUs }) })
     },
   })
+  const decisions = createDecisions()
   const contracts = classes.map(contractOf)
   const outEntries: SeriesEntry[] = []
   const entry = (own: number): SeriesEntry => {
@@ -168,6 +171,7 @@ export const createRulesStage = ({ classes: compiled, decided }: RulesStageParts
     },
     tick: (nowUs) => {
       const count = series.count()
+      decisions.begin()
       if (seenTimes.length < count) {
         const [times, since] = [
           new Float64Array(count * 2).fill(Number.NaN),
@@ -180,9 +184,19 @@ export const createRulesStage = ({ classes: compiled, decided }: RulesStageParts
       }
       for (let own = 0; own < count; own++) {
         const due = dueAt(own, nowUs)
-        if (due !== 'no') step.flush(own, due === 'marked')
+        if (due === 'no') continue
+        step.flush(own, due === 'marked')
+        decisions.add(due === 'marked' ? 1 : 0, 0, (series.entries[own] as SeriesEntry).id)
       }
       return takeAll()
+    },
+    decided: () => decisions.bytes(decisionKind),
+    redo: (decided) => {
+      eachDecision(decided, decisionKind, (marked, _, id) => {
+        const own = series.ownOf(id)
+        if (own !== undefined) step.flush(own, marked === 1)
+      })
+      takeAll()
     },
     save: () => saveRules({ classes, series, table, counts, unsure }),
     load: (state) => {

@@ -21,6 +21,8 @@ export interface StageSeries {
   readonly met: (raw: StageInput['raw']) => StageInput['raw']
   /** Whether any batch was met: before that, the input's numbers mean nothing. */
   readonly known: () => boolean
+  /** Own number of a series that has one. */
+  readonly ownOf: (id: SeriesId) => number | undefined
   /** A series of a saved state; undefined when its class is no longer one of the stage's. */
   readonly add: (entry: SeriesEntry) => number | undefined
   readonly count: () => number
@@ -84,6 +86,7 @@ export const createStageSeries = (
     entries,
     classes: classNumbers,
     known: () => lastEntry !== undefined,
+    ownOf: (id) => byId.get(id),
     add,
     count: () => entries.length,
     clear: () => {

@@ -13,7 +13,7 @@ import { flagsOf, isOver, release, setFlags } from './window-feed.ts'
 import { type Gathered, jobsOfOneTurn, type MakeJob, makeAgain } from './window-make.ts'
 import { resetSlot, slot, slotStride, standing } from './window-slots.ts'
 import { type Given, type Issue, putStatistic, statisticEntry } from './window-statistics.ts'
-import { type CompiledWindow, newest, newestStride, type WindowTable } from './window-table.ts'
+import { newest, newestStride, type WindowTable } from './window-table.ts'
 
 export interface WindowIssue {
   /** Gives out what is due; windows that must be made again wait while the input's numbers are not known. */
@@ -27,6 +27,55 @@ export interface WindowIssue {
   readonly clear: () => void
 }
 
+/** Numbers of statistic series: those of one owner follow each other, in the order in which owners first gave out. */
+interface Numbers {
+  readonly firstOf: (owner: number, count: number) => number
+  readonly of: (number: number) => { readonly owner: number; readonly first: number }
+  readonly clear: () => void
+}
+const createNumbers = (): Numbers => {
+  /** By owner: its place in the two below, less 1. */
+  let places = new Uint32Array(64)
+  let firsts = new Uint32Array(64)
+  let owners = new Uint32Array(64)
+  let count = 0
+  let next = 0
+  const grown = (from: Uint32Array<ArrayBuffer>, least: number) => {
+    if (least < from.length) return from
+    const larger = new Uint32Array(Math.ceil((least + 1) * 1.25))
+    larger.set(from)
+    return larger
+  }
+  return {
+    firstOf: (owner, given) => {
+      places = grown(places, owner)
+      const known = places[owner] as number
+      if (known > 0) return firsts[known - 1] as number
+      firsts = grown(firsts, count)
+      owners = grown(owners, count)
+      firsts[count] = next
+      owners[count] = owner
+      next += given
+      places[owner] = ++count
+      return firsts[count - 1] as number
+    },
+    of: (number) => {
+      let [low, high] = [0, count - 1]
+      while (low < high) {
+        const middle = (low + high + 1) >>> 1
+        if ((firsts[middle] as number) <= number) low = middle
+        else high = middle - 1
+      }
+      return { owner: owners[low] as number, first: firsts[low] as number }
+    },
+    clear: () => {
+      places.fill(0)
+      count = 0
+      next = 0
+    },
+  }
+}
+
 export const createWindowIssue = (
   table: WindowTable,
   idOf: (key: SeriesKey) => bigint,
@@ -34,24 +83,13 @@ export const createWindowIssue = (
   const { slots, series } = table
   const outs = new Map<string, BatchBuilder>()
   for (const { spec } of table.windows.flat()) outs.set(spec.lane, createBatchBuilder(4096))
-  /** Number of an owner's first statistic series, by owner, and back. */
-  const firsts = new Map<number, number>()
-  const owners: number[] = []
-
-  const firstOf = (owner: number, window: CompiledWindow): number => {
-    const known = firsts.get(owner)
-    if (known !== undefined) return known
-    const first = owners.length
-    firsts.set(owner, first)
-    for (let i = 0; i < window.given.length; i++) owners.push(owner)
-    return first
-  }
+  const numbers = createNumbers()
   const entry = (number: number): SeriesEntry => {
-    const owner = owners[number] as number
+    const { owner, first } = numbers.of(number)
     const window = table.windowOf(owner)
-    const statistic = window.given[number - (firsts.get(owner) as number)] as Given
+    const statistic = window.given[number - first] as Given
     const of = series.entries[Math.floor(owner / windowsPerClassMax)] as SeriesEntry
-    return statisticEntry(of, window.spec.everyUs, statistic, idOf)
+    return statisticEntry(of, window.everyTag, statistic, idOf)
   }
   const issue = (at: number, untilUs: number, values: Float64Array | undefined): void => {
     const [cells, words, row] = [slots.cells(), slots.words(), at * slotStride]
@@ -65,7 +103,7 @@ export const createWindowIssue = (
     const now = (whole ? standing.issued : standing.partial) | (lacking ? standing.partial : 0)
     setFlags(table, at, (flagsOf(table, at) & ~gone) | now)
     const before = out.count()
-    const first = firstOf(owner, window)
+    const first = numbers.firstOf(owner, window.given.length)
     const one: Issue = {
       cells,
       words,
@@ -217,9 +255,6 @@ export const createWindowIssue = (
       }
       return derived
     },
-    clear: () => {
-      firsts.clear()
-      owners.length = 0
-    },
+    clear: numbers.clear,
   }
 }

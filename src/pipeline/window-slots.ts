@@ -125,7 +125,8 @@ export const createSlots = (): Slots => {
         return at
       }
       if ((top + 1) * slotStride > cells.length) {
-        const larger = new Float64Array(cells.length * 2)
+        // By a quarter: this is most of what windows take, and half of it empty would be much.
+        const larger = new Float64Array(Math.ceil(top * 1.25) * slotStride)
         larger.set(cells)
         cells = larger
         words = new Uint32Array(cells.buffer)

@@ -10,12 +10,13 @@ import { windowsPerClassMax } from './classes.ts'
 import { createStageSeries, type StageSeries } from './stage-series.ts'
 import { createSlots, type Slots, slot, slotStride } from './window-slots.ts'
 import { createSpans, type Spans } from './window-spans.ts'
-import { type Given, givenFor } from './window-statistics.ts'
+import { everyTagOf, type Given, givenFor } from './window-statistics.ts'
 
 export interface CompiledWindow {
   readonly spec: WindowSpec
   readonly spans: Spans
   readonly given: readonly Given[]
+  readonly everyTag: readonly [string, string]
   readonly quantiles: boolean
   readonly states: boolean
   /** undefined where `delta` is of no counter. */
@@ -69,6 +70,7 @@ const compile = (spec: WindowSpec, timeZone: string): CompiledWindow => ({
   spec,
   spans: createSpans(spec.everyUs, timeZone),
   given: givenFor(spec.statistics),
+  everyTag: everyTagOf(spec.everyUs),
   quantiles: spec.statistics.some((one) => one === 'median' || one === 'p95'),
   states: spec.statistics.includes('time_in_state'),
   modulus: spec.counter?.modulus,

@@ -9,9 +9,11 @@
  * which says "save me"); a window equals what its distinct points, the last accepted standing, make in time order, with
  * the last point of the span before as the value in force at its start; a turn reads at most `gatherMax` points again.
  */
-import type { PointBatch, SeriesKey, Stage, StageTotals } from '../model.ts'
+import { emptyBatch } from '../batch.ts'
+import type { PointBatch, SeriesEntry, SeriesKey, Stage, StageTotals } from '../model.ts'
 import { type CompiledClasses, windowsPerClassMax } from './classes.ts'
 import { isAhead } from './quality.ts'
+import { createDecisions, type Decisions, eachDecision } from './stage-decisions.ts'
 import {
   createWindowFeed,
   flagsOf,
@@ -72,34 +74,62 @@ const quietUs = (quiet: Quiet, own: number, newestUs: number, nowUs: number): nu
   return nowUs - (quiet.since[own] as number)
 }
 
+/** Closes for good the windows of an owner that end by then. The end of the last of them, NaN where there was none. */
+const closeBy = (table: WindowTable, owner: number, byUs: number): number => {
+  let lastUs = Number.NaN
+  eachOf(table, owner, (at) => {
+    const endUs = table.slots.cells()[at * slotStride + slot.end] as number
+    const flags = flagsOf(table, at)
+    if (endUs > byUs || (flags & standing.final) !== 0) return
+    if (!(lastUs >= endUs)) lastUs = endUs
+    const closed = table.closedUntil()
+    if (!((closed[owner] as number) >= endUs)) closed[owner] = endUs
+    const owes = (flags & (standing.issued | standing.dirty)) !== standing.issued
+    if (owes) makeDue(table, at, standing.final)
+    else release(table, at)
+  })
+  return lastUs
+}
 /**
  * Closes windows of silent series for good: their time is taken to have gone on with the clock since their newest
  * point came, so a device whose clock is wrong, or a backlog of last week, loses nothing. True when any was closed.
  */
-const closeSilent = (table: WindowTable, quiet: Quiet, nowUs: number): boolean => {
+const closeSilent = (
+  table: WindowTable,
+  quiet: Quiet,
+  nowUs: number,
+  decisions: Decisions,
+): boolean => {
   let changed = false
+  decisions.begin()
   for (let own = 0; own < table.series.count(); own++) {
     const newestUs = table.newestCells()[own * newestStride + newest.time] as number
     const reachedUs = newestUs + quietUs(quiet, own, newestUs, nowUs)
     for (let k = 0; k < windowsPerClassMax; k++) {
       const owner = own * windowsPerClassMax + k
+      if ((table.heads()[owner] as number) < 0) continue
       sweep(table, owner, newestUs)
-      eachOf(table, owner, (at) => {
-        const endUs = table.slots.cells()[at * slotStride + slot.end] as number
-        const { latenessUs } = table.windowOf(owner).spec
-        const flags = flagsOf(table, at)
-        if (endUs + latenessUs > reachedUs || (flags & standing.final) !== 0) return
-        changed = true
-        const closed = table.closedUntil()
-        if (!((closed[owner] as number) >= endUs)) closed[owner] = endUs
-        const owes = (flags & (standing.issued | standing.dirty)) !== standing.issued
-        if (owes) makeDue(table, at, standing.final)
-        else release(table, at)
-      })
+      const { latenessUs, everyUs } = table.windowOf(owner).spec
+      const endUs = closeBy(table, owner, reachedUs - latenessUs)
+      if (Number.isNaN(endUs)) continue
+      changed = true
+      decisions.add(everyUs, endUs, (table.series.entries[own] as SeriesEntry).id)
     }
   }
   return changed
 }
+/** As a tick decided it; a series or a length that the classes no longer have has no windows. */
+const closeAgain = (table: WindowTable, decided: Uint8Array): void =>
+  eachDecision(decided, decisionKind, (everyUs, endUs, id) => {
+    const own = table.series.ownOf(id)
+    if (own === undefined) return
+    const ofClass = table.windows[table.series.classes[own] as number]
+    const k = ofClass?.findIndex(({ spec }) => spec.everyUs === everyUs) ?? -1
+    if (k < 0) return
+    const owner = own * windowsPerClassMax + k
+    sweep(table, owner, table.newestCells()[own * newestStride + newest.time] as number)
+    closeBy(table, owner, endUs)
+  })
 
 /** What the raw lane is held for. Looked up now and then: an answer too low only holds more. */
 const findHold = (table: WindowTable): void => {
@@ -132,12 +162,14 @@ const totalsOf = (table: WindowTable, compiled: CompiledClasses): StageTotals[] 
 
 /** Steps between two looks at what is held: a backlog is worked off without ticks. */
 const holdSteps = 64
+const decisionKind = 3
 
 export const createWindowsStage = (parts: WindowsStageParts): Stage => {
   const { classes: compiled, timeZone, idOf } = parts
   const table = createWindowTable(compiled, timeZone)
   const feed = createWindowFeed(table)
   const issue = createWindowIssue(table, idOf)
+  const decisions = createDecisions()
   const classNames = compiled.classes.map(({ name }) => name)
   let quiet: Quiet = { times: new Float64Array(0), since: new Float64Array(0) }
   let steps = 0
@@ -164,10 +196,19 @@ export const createWindowsStage = (parts: WindowsStageParts): Stage => {
       return issue.take(false)
     },
     tick: (nowUs, raw) => {
-      const changed = closeSilent(table, quiet, nowUs)
+      const changed = closeSilent(table, quiet, nowUs, decisions)
       issue.run(raw)
       findHold(table)
       return issue.take(changed)
+    },
+    decided: () => decisions.bytes(decisionKind),
+    redo: (decided, { entry, raw }) => {
+      // Nothing may have been read yet: what is read again must mean something.
+      table.series.meet(emptyBatch, entry)
+      closeAgain(table, decided)
+      issue.run(raw)
+      findHold(table)
+      issue.take(false)
     },
     save: () => saveWindows(table, classNames),
     load: (state) => {

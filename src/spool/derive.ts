@@ -13,7 +13,7 @@ import { quarantineSegment } from './quarantine.ts'
 import { readItems } from './read.ts'
 import { type Room, releasePassed, requireRoom, writeWithRoom } from './room.ts'
 import { storeStages } from './stage-output.ts'
-import { catchesUp, cursorOf, type StageState } from './stages.ts'
+import { catchesUp, cursorOf, holdsMore, type StageNow, type StageState } from './stages.ts'
 import { alive, keyOf, type LaneState, type SpoolState, throwFatal, uptimeMs } from './state.ts'
 
 /** Whether there is more to do now, nothing, or no room for what was given out. */
@@ -25,9 +25,14 @@ const turnBytesMax = 256 * 1024
 /** More than lies between two checkpoints; only a state that begins anew takes longer. */
 const catchUpTurnsMax = 128
 /** A restart steps again at most about this much. */
-const checkpointSegmentsMax = 256
+const checkpointSegmentsMax = 1_024
 const checkpointPointsMax = 4_000_000
-const checkpointMs = 60_000
+/** A state is saved about as often as it is small: 8 KiB/s, which a card bears for years. */
+const checkpointMsMin = 60_000
+const checkpointMsMax = 900_000
+const savedBytesPerMs = 8
+/** And a log is never much longer than the state it saves from being written. */
+const logBytesMin = 256 * 1024
 
 export const stagesOf = (state: SpoolState, lane: LaneState): readonly StageState[] =>
   state.stages.filter((one) => one.lane === lane && !one.failed)
@@ -82,6 +87,18 @@ const step = (state: SpoolState, one: StageState, seq: Seq, points: PointBatch) 
   }
 }
 
+/** What ticks had decided here, before a restart, is decided again; what it gives out is in its lanes already. */
+const redo = (state: SpoolState, one: StageState) => {
+  const { feed, position: seq } = one
+  for (;;) {
+    const [next] = one.again
+    if (next === undefined || next.seq > seq || one.failed) return
+    one.again = one.again.slice(1)
+    const input = { entry: feed.entry, seq, raw: rawFor(one, seq) }
+    asked(state, one, () => one.stage.redo?.(next.bytes, input))
+  }
+}
+
 /**
  * A state from before a restart may owe what must be read again from the lane: it is asked once, as soon as all is
  * stepped again that was given out before.
@@ -120,6 +137,7 @@ const readOn = (state: SpoolState, lane: LaneState, stages: readonly StageState[
     for (const one of here) {
       if (batch !== null) step(state, one, item.seq, batch)
       if (!one.failed) one.position = seqLast
+      redo(state, one)
       wake(state, one)
     }
     points += batch?.count ?? 0
@@ -127,13 +145,16 @@ const readOn = (state: SpoolState, lane: LaneState, stages: readonly StageState[
   }
 }
 
-const isDue = (state: SpoolState, { now, hold }: StageState): boolean =>
+const savedBytes = ({ saved }: StageNow): number => saved?.bytes ?? 0
+const checkpointEveryMs = (now: StageNow): number =>
+  Math.min(checkpointMsMax, Math.max(checkpointMsMin, savedBytes(now) / savedBytesPerMs))
+const isDue = (state: SpoolState, { now }: StageState): boolean =>
   now.due ||
   now.segments >= checkpointSegmentsMax ||
   now.points >= checkpointPointsMax ||
-  (now.segments > 0 && uptimeMs(state) - now.checkpointMs >= checkpointMs) ||
-  // A window of an older time has opened: a restart must find what it needs.
-  hold.seq() < now.holdSeq
+  now.logBytes >= Math.max(logBytesMin, savedBytes(now)) ||
+  ((now.segments > 0 || now.logRows > 0) &&
+    uptimeMs(state) - now.checkpointMs >= checkpointEveryMs(now))
 
 /** What was given out, cursors and checkpoints that are due, in one transaction. */
 const store = (state: SpoolState, stages: readonly StageState[]): Turn => {
@@ -143,7 +164,12 @@ const store = (state: SpoolState, stages: readonly StageState[]): Turn => {
   }
   const changed = stages.filter(
     (one) =>
-      !one.failed && (one.position > cursorOf(one) || one.now.ready.length > 0 || one.now.due),
+      !one.failed &&
+      (one.position > cursorOf(one) ||
+        one.now.ready.length > 0 ||
+        one.now.due ||
+        one.now.decided.length > 0 ||
+        holdsMore(one)),
   )
   if (changed.length === 0) return 'done'
   const lanes = new Set(changed.flatMap(({ now }) => now.ready.map(({ lane }) => lane)))
@@ -179,7 +205,10 @@ export const derive = (state: SpoolState): Turn => {
   for (const lane of new Set(state.stages.map((one) => one.lane))) {
     const stages = stagesOf(state, lane)
     if (!isUnderived(state, lane)) continue
-    for (const one of stages) wake(state, one)
+    for (const one of stages) {
+      redo(state, one)
+      wake(state, one)
+    }
     if (!stages.some(({ now }) => now.ready.length > 0)) readOn(state, lane, stages)
     const result = store(state, stages)
     if (result === 'full') turn = 'full'
@@ -200,7 +229,12 @@ export const tick = (state: SpoolState, nowUs: number): Turn => {
       const derived = asked(state, one, () => one.stage.tick(nowUs, rawFor(one, one.position)))
       // An empty batch is no point, but a state that must be saved.
       if (derived === undefined || derived.length === 0) continue
-      one.now = { ...one.now, ready: withPoints(derived), due: true }
+      const bytes = one.now.saved === null ? undefined : one.stage.decided?.()
+      if (bytes === undefined) one.now = { ...one.now, ready: withPoints(derived), due: true }
+      else {
+        const decided = [...one.now.decided, { seq: one.position, hold: null, bytes }]
+        one.now = { ...one.now, ready: withPoints(derived), decided }
+      }
     }
     if (store(state, stages) === 'full') turn = 'full'
   }
@@ -210,8 +244,8 @@ export const tick = (state: SpoolState, nowUs: number): Turn => {
 /** Before the spool closes: nothing need be stepped again at the next opening. */
 export const checkpointAll = (state: SpoolState): void => {
   for (const one of state.stages) {
-    const moved = one.now.segments > 0 || one.now.due
-    if (moved && !one.failed) one.now = { ...one.now, due: true }
+    const moved = one.now.segments > 0 || one.now.due || one.now.logRows > 0
+    if (moved && !one.failed && one.again.length === 0) one.now = { ...one.now, due: true }
   }
   store(state, state.stages)
 }
@@ -220,6 +254,7 @@ export const checkpointAll = (state: SpoolState): void => {
 export const catchUp = (state: SpoolState, lane: LaneState, seq: Seq): void => {
   const behind = () =>
     stagesOf(state, lane).filter((one) => one.position < Math.min(seq, cursorOf(one)))
+  for (const one of stagesOf(state, lane)) redo(state, one)
   for (let turns = 0; behind().length > 0; turns++) {
     if (turns === catchUpTurnsMax) {
       state.host.log.warn('stage_steps_missed', { lane: lane.name, seq })

@@ -3,7 +3,7 @@
  *
  * Invariants: the series of entry i never changes (a contract may come to it); new entries are written in the
  * transaction that first uses them; `truncate` undoes entries of a transaction that failed; every hash of the running
- * chain is kept so that undoing needs no recomputation.
+ * chain is kept, as bytes, so that undoing needs no recomputation.
  */
 import { dictionaryHashStart, extendDictionaryHash } from '../codec/series-id.ts'
 import type { SeriesEntry, SeriesId, SeriesRef } from '../model.ts'
@@ -21,10 +21,13 @@ export interface Dictionary {
 }
 
 const none = 0xffffffff
+const hashBytes = 16
 
 export const createDictionary = (entryOf: (ref: SeriesRef) => SeriesEntry): Dictionary => {
   const entries: SeriesEntry[] = []
-  const hashes: string[] = [dictionaryHashStart]
+  /** Up to each entry; `hash` is the last one. */
+  let hashes = Buffer.alloc(hashBytes * 256)
+  let hash = dictionaryHashStart
   const byId = new Map<SeriesId, number>()
   let byRef = new Uint32Array(1024).fill(none)
 
@@ -36,7 +39,10 @@ export const createDictionary = (entryOf: (ref: SeriesRef) => SeriesEntry): Dict
     }
     const at = entries.length
     entries.push(entry)
-    hashes.push(extendDictionaryHash(hashes[at] as string, entry.id))
+    hash = extendDictionaryHash(hash, entry.id)
+    if ((at + 2) * hashBytes > hashes.length)
+      hashes = Buffer.concat([hashes, Buffer.alloc(hashes.length)])
+    hashes.write(hash, (at + 1) * hashBytes, 'hex')
     byId.set(entry.id, at)
     return at
   }
@@ -52,7 +58,7 @@ export const createDictionary = (entryOf: (ref: SeriesRef) => SeriesEntry): Dict
   }
   return {
     length: () => entries.length,
-    hash: () => hashes[entries.length] as string,
+    hash: () => hash,
     ofRefs: (source, into) => {
       let table = byRef
       for (let i = 0; i < source.length; i++) {
@@ -71,7 +77,7 @@ export const createDictionary = (entryOf: (ref: SeriesRef) => SeriesEntry): Dict
     truncate: (length) => {
       if (length === entries.length) return
       for (const entry of entries.splice(length)) byId.delete(entry.id)
-      hashes.length = length + 1
+      hash = hashes.toString('hex', length * hashBytes, (length + 1) * hashBytes)
       for (let ref = 0; ref < byRef.length; ref++) {
         const at = byRef[ref] as number
         if (at !== none && at >= length) byRef[ref] = none

@@ -11,7 +11,7 @@ import { crc32 } from 'node:zlib'
 import type Database from 'better-sqlite3'
 import { Failure } from '../errors.ts'
 
-export const schemaVersion = 1
+export const schemaVersion = 2
 /** A program of this schema version or newer may open the file this one writes. */
 const oldestWriter = 1
 const applicationId = 0x48464c44
@@ -132,9 +132,9 @@ CREATE TABLE stages (
   reader TEXT NOT NULL,
   checkpoint INTEGER NOT NULL,     -- the state is the stage's after this seq
   hold TEXT NOT NULL,              -- JSON: what that state may still ask for, see hold.ts
-  state_crc INTEGER NOT NULL,      -- CRC32 of the state
+  state_crc INTEGER NOT NULL,      -- CRC32 of the bytes in state
   crc INTEGER NOT NULL,            -- rowCrc of all columns before
-  state BLOB NOT NULL,
+  state BLOB NOT NULL,             -- a zstd frame, or as the stage gave it (version 1)
   PRIMARY KEY (lane, reader)
 ) STRICT, WITHOUT ROWID;
 
@@ -186,8 +186,25 @@ CREATE TABLE quarantine (
 ) STRICT;
 `
 
+const stageLog = `
+CREATE TABLE stage_log (
+  lane INTEGER NOT NULL,           -- with reader: the row of stages it follows
+  reader TEXT NOT NULL,
+  number INTEGER NOT NULL,         -- 0, 1, 2 ... since that state was saved
+  seq INTEGER NOT NULL,            -- decided after this seq
+  hold TEXT NOT NULL,              -- as in stages, where it went back further than was saved; else ''
+  state_crc INTEGER NOT NULL,      -- of the state it follows: others are left over from a program that knows no log
+  decided_crc INTEGER NOT NULL,    -- CRC32 of decided
+  crc INTEGER NOT NULL,            -- rowCrc of all columns before
+  decided BLOB NOT NULL,           -- what a tick decided; empty where only hold moved
+  PRIMARY KEY (lane, reader, number)
+) STRICT, WITHOUT ROWID;
+`
+
 /** Step n brings version n to n + 1. Additive only, so that one version back can still write. Comments stay here. */
-const migrations: readonly string[] = [tables].map((sql) => sql.replaceAll(/ *--.*$/gm, ''))
+const migrations: readonly string[] = [tables, stageLog].map((sql) =>
+  sql.replaceAll(/ *--.*$/gm, ''),
+)
 
 /*
  * A column read as the type its table declares: a flipped bit in the row's own header can change a

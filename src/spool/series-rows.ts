@@ -31,12 +31,18 @@ const bytesOf = (id: bigint, texts: readonly Uint8Array[]): Buffer => {
   return Buffer.concat([idPart, ...texts.flatMap((text) => [between, text])])
 }
 
-/** A series that comes without a contract keeps the one it had: points thinned by it may still be held. */
+/**
+ * A series that comes without a contract keeps the one it had: points thinned by it may still be held. What stands
+ * there as it should is not written again: each opening names its series anew, and windows have hundreds of thousands.
+ */
 export const saveSeries = (state: SpoolState, entry: SeriesEntry): void => {
   const { id, name, tags, unit, contract } = entry
-  const known = () =>
-    state.sql('SELECT contract FROM series WHERE id = ?').pluck().get(id) as string | undefined
-  const contractText = contract === undefined ? (known() ?? '') : JSON.stringify(contract)
+  const found = state
+    .sql('SELECT name, tags, unit, contract, crc FROM series WHERE id = ?')
+    .raw()
+    .get(id) as readonly unknown[] | undefined
+  const known = typeof found?.[3] === 'string' ? found[3] : ''
+  const contractText = contract === undefined ? known : JSON.stringify(contract)
   const texts = [name, JSON.stringify(tags), unit, contractText]
   const crc = crc32(
     bytesOf(
@@ -44,6 +50,7 @@ export const saveSeries = (state: SpoolState, entry: SeriesEntry): void => {
       texts.map((text) => Buffer.from(text)),
     ),
   )
+  if (found !== undefined && [...texts, crc].every((value, at) => value === found[at])) return
   state.sql('INSERT OR REPLACE INTO series VALUES (?, ?, ?, ?, ?, ?)').run(id, ...texts, crc)
 }
 
@@ -86,8 +93,9 @@ export const entryOfRow = (row: SeriesRow): SeriesEntry | undefined => {
 /** New entries of the dictionary since `from`, and their series. */
 export const saveDictionary = (state: SpoolState, from: number): number => {
   const entries = state.dictionary.entries(from)
+  // Ids are random: in their order a page of the table is written once.
+  for (const entry of entries.toSorted((a, b) => (a.id < b.id ? -1 : 1))) saveSeries(state, entry)
   entries.forEach((entry, at) => {
-    saveSeries(state, entry)
     state
       .sql('INSERT INTO dictionary VALUES (?, ?)')
       .run(state.ordinal * 2 ** 24 + from + at, entry.id)

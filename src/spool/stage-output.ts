@@ -11,7 +11,7 @@ import type { Renumber } from './columns.ts'
 import { journalOrSeal } from './commit.ts'
 import { book } from './readers.ts'
 import { saveDictionary, saveSeries } from './series-rows.ts'
-import { cursorOf, keep, type StageState, saveCheckpoint } from './stages.ts'
+import { cursorOf, keep, type StageState, saveCheckpoint, saveLog } from './stages.ts'
 import { type LaneState, laneNamed, readerNamed, type SpoolState } from './state.ts'
 
 const none = 0xffff_ffff
@@ -91,6 +91,7 @@ export const storeStages = (
   for (const one of stages) {
     advance(state, one)
     if (one.now.due) saveCheckpoint(state, one)
+    else saveLog(state, one)
     keep(one)
   }
   passed()

@@ -11,7 +11,15 @@ import type { Derived, Seq, Stage } from '../model.ts'
 import { createHold, type Hold, seqHeld } from './hold.ts'
 import { addReader } from './readers.ts'
 import { createFeed, type Feed } from './stage-input.ts'
-import { deleteStageRow, type StageRow, saveStageRow, stageRows } from './stage-rows.ts'
+import {
+  type Decided,
+  deleteStageRow,
+  type SavedState,
+  type StageRow,
+  saveDecided,
+  saveStageRow,
+  stageRows,
+} from './stage-rows.ts'
 import { type LaneState, laneNamed, readerNamed, type SpoolState, uptimeMs } from './state.ts'
 import { write } from './write.ts'
 
@@ -36,6 +44,13 @@ export interface StageNow {
   /** Since the checkpoint. */
   readonly segments: number
   readonly points: number
+  /** Decided by ticks and not yet in the log. */
+  readonly decided: readonly Decided[]
+  /** The state in the file that a log may follow; null where that is damaged. */
+  readonly saved: SavedState | null
+  /** Of the log in the file. */
+  readonly logRows: number
+  readonly logBytes: number
 }
 export interface StageState {
   readonly reader: string
@@ -46,6 +61,8 @@ export interface StageState {
   /** By lane it writes: its own numbers to the epoch's dictionary. Empty after a transaction that failed. */
   readonly numbers: Map<string, Uint32Array>
   position: Seq
+  /** The log's decisions that lie ahead of `position`, to be done again on the way. */
+  again: readonly Decided[]
   /** Not asked yet, in this life, for what its state owes. */
   fresh: boolean
   now: StageNow
@@ -53,22 +70,55 @@ export interface StageState {
   failed: boolean
 }
 
+/** About what a row of the log takes beside what was decided. */
+const logRowBytes = 128
+
 export const cursorOf = ({ lane, reader }: StageState): Seq => readerNamed(lane, reader).now.backlog
 /** Steps again what a checkpoint did not hold; what it gives out is in its lanes already. */
-export const catchesUp = (one: StageState): boolean => one.position < cursorOf(one)
+export const catchesUp = (one: StageState): boolean =>
+  one.position < cursorOf(one) || one.again.length > 0
 
 /** Inside a transaction: the state as it is now, if no durable output is missing for it. */
 export const saveCheckpoint = (state: SpoolState, one: StageState): void => {
-  saveStageRow(state.sql, {
+  const saved = saveStageRow(state.sql, {
     lane: one.lane.id,
     reader: one.reader,
     checkpoint: one.position,
     hold: one.hold.places(),
     state: one.stage.save(),
   })
-  const fresh = { checkpointMs: uptimeMs(state), segments: 0, points: 0, due: false }
-  one.now = { ...one.now, ...fresh, checkpoint: one.position, holdSeq: one.hold.seq() }
+  one.now = {
+    ...one.now,
+    ...{ checkpointMs: uptimeMs(state), segments: 0, points: 0, due: false },
+    ...{ checkpoint: one.position, holdSeq: one.hold.seq() },
+    // What is still to be done again follows this state now.
+    ...{ saved, logRows: 0, logBytes: 0, decided: one.again },
+  }
+  saveLog(state, one)
   keep(one)
+}
+
+/** A window of an older time has opened than the saved state tells: a restart must find what it needs. */
+export const holdsMore = ({ hold, now }: StageState): boolean => hold.seq() < now.holdSeq
+
+/** Inside a transaction: what ticks decided since the state was saved, in place of the state. */
+export const saveLog = (state: SpoolState, one: StageState): void => {
+  const { saved, decided } = one.now
+  const moved = holdsMore(one)
+  if (saved === null || (decided.length === 0 && !moved)) return
+  const place = { seq: one.position, hold: one.hold.places(), bytes: new Uint8Array(0) }
+  const rows = moved ? [...decided, place] : decided
+  rows.forEach((row, at) => {
+    const key = { lane: one.lane.id, reader: one.reader }
+    saveDecided(state.sql, key, one.now.logRows + at, saved.crc, row)
+  })
+  one.now = {
+    ...one.now,
+    decided: [],
+    holdSeq: Math.min(one.now.holdSeq, one.hold.seq()),
+    logRows: one.now.logRows + rows.length,
+    logBytes: rows.reduce((sum, { bytes }) => sum + logRowBytes + bytes.length, one.now.logBytes),
+  }
 }
 
 /** What the checkpoint in the file and the state in memory may ask for is not trimmed. */
@@ -119,7 +169,10 @@ const attach = (
   const lane = laneNamed(state, one.lane)
   const known = lane.readers.has(one.reader)
   const { now: cursor } = readerFor(state, lane, one, row)
-  const sound = row?.state != null && row.checkpoint <= cursor.backlog
+  const sound =
+    row?.state != null &&
+    row.checkpoint <= cursor.backlog &&
+    row.log.every(({ seq }) => seq <= lane.now.head)
   const loaded = loadState(state, one, sound ? row : undefined)
   // Nothing below the floor is there to be read.
   const begin = Math.max(loaded ? (row?.checkpoint ?? 0) : cursor.start, lane.now.floor - 1)
@@ -128,6 +181,7 @@ const attach = (
     state.host.log.warn('stage_begins_anew', facts)
   }
   const places = loaded ? (row?.hold ?? []) : []
+  const log = loaded ? (row?.log ?? []) : []
   const attached: StageState = {
     reader: one.reader,
     lane,
@@ -136,6 +190,7 @@ const attach = (
     hold: createHold(state, lane, places),
     numbers: new Map(),
     position: begin,
+    again: log.filter(({ bytes }) => bytes.length > 0),
     fresh: true,
     now: {
       ready: [],
@@ -145,6 +200,10 @@ const attach = (
       checkpointMs: uptimeMs(state),
       segments: 0,
       points: 0,
+      decided: [],
+      saved: loaded ? (row?.saved ?? null) : null,
+      logRows: log.length,
+      logBytes: log.reduce((sum, { bytes }) => sum + logRowBytes + bytes.length, 0),
     },
     failed: false,
   }

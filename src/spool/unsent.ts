@@ -20,7 +20,9 @@ const rowsOf = (db: Database.Database, table: 'lanes' | 'cursors'): readonly Row
 /** With several readers the one furthest behind decides; points that no reader was ever there for are unsent. */
 export const unsentPoints = (db: Database.Database): number => {
   const version = db.pragma('user_version', { simple: true }) as number
-  if ((version & 0xffff) !== schemaVersion) throw new Error(`spool schema ${version & 0xffff}`)
+  // Older ones have the same lanes and cursors.
+  if ((version & 0xffff) > schemaVersion || (version & 0xffff) === 0)
+    throw new Error(`spool schema ${version & 0xffff}`)
   const cursors = rowsOf(db, 'cursors')
   const unsentOf = ({ id = 0, accepted = 0, waiting = 0 }: Row): number => {
     const sum = (table: 'journal' | 'segments') =>

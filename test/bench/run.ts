@@ -19,7 +19,7 @@ const files: Readonly<Record<string, readonly string[]>> = {
   startup: ['startup'],
   idle: ['idle'],
   package: ['package'],
-  reduce: ['reduce'],
+  reduce: ['reduce', 'reduce-wear'],
   'reduce-table': ['reduce-table'],
 }
 const names = process.argv.slice(2).filter((one) => !one.startsWith('--'))

@@ -83,6 +83,19 @@ const recorded = (
       bytes.set(state, numberBytes)
       return bytes
     },
+    // What was decided brings its history along, as a state does; what is left of the new life begins behind it.
+    decided: () => {
+      const decided = inner.decided?.() ?? new Uint8Array(0)
+      const bytes = new Uint8Array(numberBytes + decided.length)
+      new DataView(bytes.buffer).setFloat64(0, archive.states.push(last) - 1)
+      bytes.set(decided, numberBytes)
+      return bytes
+    },
+    redo: (decided, input) => {
+      inner.redo?.(decided.subarray(numberBytes), input)
+      last = archive.states[Buffer.from(decided.subarray(0, numberBytes)).readDoubleBE()] ?? null
+      note({ kind: 'open', config })
+    },
     load: (state) => {
       last = null
       inner.load(state === null ? null : state.subarray(numberBytes))

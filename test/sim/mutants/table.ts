@@ -105,6 +105,18 @@ export const mutants: readonly Mutant[] = [
     put: 'ready: withPoints(derived) }',
   },
   {
+    name: 'decided-and-not-logged',
+    file: 'spool/stage-output.ts',
+    find: '    else saveLog(state, one)',
+    put: '',
+  },
+  {
+    name: 'decided-and-not-done-again',
+    file: 'spool/derive.ts',
+    find: '    asked(state, one, () => one.stage.redo?.(next.bytes, input))',
+    put: '',
+  },
+  {
     name: 'no-rewind',
     file: 'spool/readers.ts',
     find: '  const to = Math.min(after, reader.now.backlog)',

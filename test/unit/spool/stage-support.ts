@@ -58,6 +58,8 @@ export interface TestStageOptions extends StageFaults {
   /** Put before the names of what it gives out. */
   readonly prefix?: string
   readonly windowUs?: number
+  /** Its ticks are logged, in place of the state. */
+  readonly decides?: boolean
   /** Every batch it is given, by seq. */
   readonly record?: Map<number, Recorded>
 }
@@ -126,7 +128,21 @@ export const createTestStage = (name = 'test', faults: TestStageOptions = {}): T
     }
     return windows.builder.count() > 0 ? [windows.derived()] : []
   }
+  let tickedUs = 0
+  const tick = (nowUs: number) => {
+    tickedUs = nowUs
+    const given = close((_, start) => start + windowUs * 2 < nowUs, 0)
+    if (given.length > 0) history.push(['tick', nowUs])
+    return given
+  }
+  const decides = {
+    decided: () => Buffer.from(String(tickedUs)),
+    redo: (decided: Uint8Array) => {
+      tick(Number(Buffer.from(decided).toString()))
+    },
+  }
   return {
+    ...(faults.decides === true ? decides : {}),
     name,
     passesPoints: true,
     seqs,
@@ -162,11 +178,7 @@ export const createTestStage = (name = 'test', faults: TestStageOptions = {}): T
       }
       return [thin.derived(), windows.derived()]
     },
-    tick: (nowUs) => {
-      const given = close((_, start) => start + windowUs * 2 < nowUs, 0)
-      if (given.length > 0) history.push(['tick', nowUs])
-      return given
-    },
+    tick,
     letGo: (beforeUs) => {
       history.push(['letGo', beforeUs])
       return close((_, start) => start < beforeUs, 1)
