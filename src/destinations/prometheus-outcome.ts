@@ -69,23 +69,36 @@ export const readPrometheusReply = (reply: RelayReply, nowUs: number): Prometheu
   return setback(later(text, retryAfterMs(headers['retry-after'], headers.date, nowUs)))
 }
 
-/**
- * What a query for one sample found: its value, undefined when it is not there. The answer is a matrix of one series:
- * `[seconds, "value"]`.
- */
-export const readHeld = (
-  { status, body }: RelayReply,
-  ms: number,
-): number | undefined | PrometheusSetback => {
+/** What a query found of one series: values by millisecond. */
+export interface HeldSeries {
+  readonly labels: Readonly<Record<string, string>>
+  readonly values: ReadonlyMap<number, number>
+}
+interface Matrix {
+  readonly data: {
+    readonly result: readonly {
+      readonly metric: Readonly<Record<string, string>>
+      readonly values: readonly (readonly [number, string])[]
+    }[]
+  }
+}
+/** What a query for a range of samples found: a matrix of `[seconds, "value"]`. */
+export const readHeld = ({
+  status,
+  body,
+}: RelayReply): readonly HeldSeries[] | PrometheusSetback => {
   if (status === 429 || status >= 500) return later(`the query is answered with HTTP ${status}`)
   try {
-    const { data } = JSON.parse(Buffer.from(body).toString('utf8')) as {
-      data: { result: { values: [number, string][] }[] }
-    }
-    for (const { values } of data.result)
-      for (const [seconds, text] of values)
-        if (Math.round(seconds * 1_000) === ms) return Number(text.replace('Inf', 'Infinity'))
-    return undefined
+    const { data } = JSON.parse(Buffer.from(body).toString('utf8')) as Matrix
+    return data.result.map(({ metric, values }) => ({
+      labels: metric,
+      values: new Map(
+        values.map(([seconds, text]) => [
+          Math.round(seconds * 1_000),
+          Number(text.replace('Inf', 'Infinity')),
+        ]),
+      ),
+    }))
   } catch {
     const text = `after a refused write the server must be asked what it holds, and answers HTTP ${status}`
     return blocked(prometheusCodes.noQuery, text, 'Let this agent read /api/v1/query there too.')

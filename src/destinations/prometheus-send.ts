@@ -4,10 +4,9 @@
  * A refused request leaves nothing behind, and says neither why nor which: it may be there already (an answer was
  * lost), or hold a sample that is late. So the server is asked what it holds.
  *
- * Invariants: a segment is cut the same way each time, so that a request sent again is wholly there or not at all;
- * `stored` means that every point was answered 204, was found there, or is named as lost; a sample is lost as
- * refused only alone in a request, and only when the server took others of the same batch; nothing is counted before
- * the batch is stored.
+ * Invariants: `stored` means that every point was answered 204, was found there by itself, or is named as lost; a sample
+ * is lost as refused only alone in a request, after it was looked for, and only when the server took others of the same
+ * batch or holds them; nothing is counted before the batch is stored.
  */
 import { openSegment } from '../codec/segment.ts'
 import { isFailure, textOf } from '../errors.ts'
@@ -16,12 +15,8 @@ import type { Outcome, Rejection, Segment, SendBatch, Seq } from '../model.ts'
 import { labelsOf, type Sample, selectorOf } from '../protocol/remote-write.ts'
 import type { DestinationDeps } from './destination.ts'
 import { createLosses, createLossTeller, type Losses } from './influx-losses.ts'
-import {
-  lateHint,
-  type PrometheusReading,
-  type PrometheusSetback,
-  prometheusCodes,
-} from './prometheus-outcome.ts'
+import { type AskHeld, missingOf } from './prometheus-held.ts'
+import { lateHint, type PrometheusReading, prometheusCodes } from './prometheus-outcome.ts'
 import { type PlacedSample, type SampledSeries, samplesOf } from './prometheus-samples.ts'
 import { blocked, later } from './relay-outcome.ts'
 import { createSeriesCache } from './series-cache.ts'
@@ -31,19 +26,21 @@ export interface PrometheusParts {
   readonly deps: Pick<DestinationDeps, 'name' | 'agent' | 'spool'> & { readonly host: Host }
   /** One write; never rejects for trouble on the way. */
   readonly post: (samples: readonly Sample[], signal: AbortSignal) => Promise<PrometheusReading>
-  /** The value the server holds at a sample's series and time. */
-  readonly held: (
-    sample: Sample,
-    signal: AbortSignal,
-  ) => Promise<number | undefined | PrometheusSetback>
+  readonly held: AskHeld
 }
 
 const samplesMax = 5_000
-/** Each costs about 8·log2(samples) requests to find. */
+/** Each costs about 2·log2(samples) requests to find. */
 const refusedMax = 100
 /** A server that took nothing yet and refused so many is itself what is wrong. */
 const refusedAtFirstMax = 10
 
+/** Of one segment; `absent`: known not to be there. */
+interface Request {
+  readonly samples: readonly PlacedSample[]
+  readonly seq: Seq
+  readonly absent: boolean
+}
 interface Sending {
   readonly segments: number
   readonly losses: Losses
@@ -74,38 +71,43 @@ export const createPrometheusSender = (parts: PrometheusParts) => {
     const most = sending.taken === 0 ? refusedAtFirstMax : refusedMax
     return sending.refused > most ? refusesAll(text) : undefined
   }
-  /** Whether a refused request stands there already: its first, its middle and its last sample do. */
-  const isThere = async (
-    samples: readonly PlacedSample[],
-    signal: AbortSignal,
-  ): Promise<boolean | Setback> => {
-    const looked = new Set([0, samples.length >> 1, samples.length - 1])
-    for (const at of looked) {
-      const sample = samples[at] as Sample
-      const found = await held(sample, signal)
-      if (typeof found === 'object') return found
-      if (!Object.is(found, sample.value)) return false
-    }
-    return true
-  }
   const halves = async (
     sending: Sending,
-    samples: readonly PlacedSample[],
-    seq: Seq,
+    { samples, seq, absent }: Request,
     signal: AbortSignal,
   ): Promise<Setback | undefined> => {
     const middle = samples.length >> 1
     return (
-      (await write(sending, samples.slice(0, middle), seq, signal)) ??
-      (await write(sending, samples.slice(middle), seq, signal))
+      (await write(sending, { samples: samples.slice(0, middle), seq, absent }, signal)) ??
+      (await write(sending, { samples: samples.slice(middle), seq, absent }, signal))
     )
+  }
+  /** A refused request: what of it is there is looked up once, the rest is sent by halves until what is refused is alone. */
+  const search = async (
+    sending: Sending,
+    { samples, seq, absent }: Request,
+    text: string,
+    signal: AbortSignal,
+  ): Promise<Setback | undefined> => {
+    if (!absent) {
+      const missing = await missingOf(samples, held, signal)
+      if ('kind' in missing) return missing
+      sending.taken += samples.length - missing.length
+      if (missing.length === 0) return undefined
+      if (missing.length < samples.length)
+        return write(sending, { samples: missing, seq, absent: true }, signal)
+    }
+    const [only] = samples
+    return only !== undefined && samples.length === 1
+      ? refuse(sending, only, seq, text)
+      : halves(sending, { samples, seq, absent: true }, signal)
   }
   const write = async (
     sending: Sending,
-    samples: readonly PlacedSample[],
-    seq: Seq,
+    request: Request,
     signal: AbortSignal,
   ): Promise<Setback | undefined> => {
+    const { samples, seq } = request
     const said = await post(samples, signal)
     const [only] = samples
     switch (said.kind) {
@@ -117,16 +119,9 @@ export const createPrometheusSender = (parts: PrometheusParts) => {
       case 'too-big':
         if (sending.segments > 1) return { kind: 'smaller', text: said.text }
         if (only !== undefined && samples.length === 1) return refuse(sending, only, seq, said.text)
-        return halves(sending, samples, seq, signal)
-      case 'suspect': {
-        const there = await isThere(samples, signal)
-        if (typeof there === 'object') return there
-        if (there) sending.taken += samples.length
-        else if (only !== undefined && samples.length === 1)
-          return refuse(sending, only, seq, said.text)
-        else return halves(sending, samples, seq, signal)
-        return undefined
-      }
+        return halves(sending, request, signal)
+      case 'suspect':
+        return search(sending, request, said.text, signal)
     }
   }
   const sendSegment = async (
@@ -144,7 +139,8 @@ export const createPrometheusSender = (parts: PrometheusParts) => {
       sending.losses.add({ why, text, seq, at, series: name, timeUs })
     })
     for (let at = 0; at < samples.length; at += samplesMax) {
-      const setback = await write(sending, samples.slice(at, at + samplesMax), seq, signal)
+      const request = { samples: samples.slice(at, at + samplesMax), seq, absent: false }
+      const setback = await write(sending, request, signal)
       if (setback !== undefined) return setback
     }
     return undefined

@@ -8,12 +8,13 @@
 import { z } from 'zod'
 import { snappyCompress } from '../codec/snappy.ts'
 import type { Destination } from '../model.ts'
-import { encodeWriteRequest, type Sample, selectorOf } from '../protocol/remote-write.ts'
+import { encodeWriteRequest, type Sample } from '../protocol/remote-write.ts'
 import { duration } from '../units.ts'
 import { type DestinationDeps, defineDestination } from './destination.ts'
 import { authorizationOf, checkLogin, httpShape, urlSchema } from './http-config.ts'
 import { createHttpExchange } from './http-exchange.ts'
 import { type LinkTarget, unwell, well } from './link.ts'
+import type { AskHeld } from './prometheus-held.ts'
 import { type PrometheusReading, readHeld, readPrometheusReply } from './prometheus-outcome.ts'
 import { createPrometheusSender } from './prometheus-send.ts'
 
@@ -59,16 +60,16 @@ const create = (deps: DestinationDeps, config: PrometheusConfig): Destination =>
     if ('trouble' in got) return { kind: 'setback', setback: got.trouble }
     return readPrometheusReply(got.reply, host.clock.nowUs())
   }
-  const held = async ({ labels, ms }: Sample, signal: AbortSignal) => {
-    const time = (ms / 1_000).toFixed(3)
-    const form = new URLSearchParams({ query: `${selectorOf(labels)}[1ms]`, time })
+  const held: AskHeld = async ({ selector, fromMs, toMs }, signal) => {
+    const time = (toMs / 1_000).toFixed(3)
+    const query = `${selector}[${toMs - fromMs + 1}ms]`
     const headers = {
       'content-type': 'application/x-www-form-urlencoded',
       ...authorizationOf(config),
     }
-    const body = Buffer.from(form.toString(), 'utf8')
+    const body = Buffer.from(new URLSearchParams({ query, time }).toString(), 'utf8')
     const got = await http.ask({ path: '/api/v1/query', headers, body }, signal)
-    return 'trouble' in got ? got.trouble : readHeld(got.reply, ms)
+    return 'trouble' in got ? got.trouble : readHeld(got.reply)
   }
   return {
     name: deps.name,

@@ -157,6 +157,45 @@ test('prometheus: 10,000 points, one of them late: found, counted, the others st
   assert.deepEqual(leftOut, { refused: 2 })
 })
 
+test('prometheus: a late sample anywhere in a segment is lost each time, and what is there is found', async () => {
+  for (const [at, config] of [
+    [inOrder, {}],
+    [withWindow, window],
+  ] as const) {
+    await using rig = await makeRig({}, at, config)
+    const { destination, log } = rig
+    const steady = (name: string, from: number, count: number) =>
+      Array.from({ length: count }, (_, nth) => ({ name, timeUs: from + nth, value: nth }))
+    const first = [...steady('m.a', 1_000, 1), ...steady('m.late', 1_000, 1)]
+    assert.deepEqual(await destination.send(log.batch([log.add(first)]), signal), stored)
+    // A correction of a time that is there: no window takes it. A sibling holds what is looked for, under one label more.
+    const late = { name: 'm.late', timeUs: 1_000, value: 2 }
+    const sibling = { ...late, timeUs: 1_001, tags: [['x', 'y']] as const }
+    for (const [place, from] of [0, 1, 17, 50, 98, 100].map((one, nth) => [
+      one,
+      2_000 + nth * 200,
+    ])) {
+      const points = steady('m.a', from ?? 0, 40).concat(steady('m.z', from ?? 0, 60))
+      const item = log.add([...points.slice(0, place), late, ...points.slice(place)])
+      const siblings = log.add([{ ...sibling, timeUs: (from ?? 0) + 1 }])
+      const said = await destination.send(log.batch([item, siblings]), signal)
+      assert.ok(
+        said.kind === 'stored' && said.lost?.[0]?.count === 1,
+        JSON.stringify([place, said]),
+      )
+      assert.deepEqual(said.lost[0].source, 'm.late')
+      assert.deepEqual(
+        await destination.send(log.batch([item, siblings]), signal),
+        said,
+        `${place}`,
+      )
+    }
+    const held = await rig.samples()
+    assert.equal(held.length, 2 + 6 * 101)
+    assert.equal(held.find(([name, ms]) => name === 'm_late' && ms === 1_000)?.[2], '0')
+  }
+})
+
 test('prometheus: late points are taken within the window, and pause it without one; nothing is dropped', async () => {
   for (const [at, config] of [
     [inOrder, {}],
