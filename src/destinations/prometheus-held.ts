@@ -1,5 +1,5 @@
 /**
- * What a server holds of samples it refused: a refusal says neither which sample is meant nor which stand there already.
+ * What a server holds of samples it refused: a refusal says neither which sample is meant nor which are there already.
  *
  * Invariants: a sample is there only when its own series (the same labels, no others) has its value at its millisecond;
  * a query asks for no more than the span of its samples, so that an answer stays about as large as the request was.

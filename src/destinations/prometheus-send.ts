@@ -4,9 +4,9 @@
  * A refused request leaves nothing behind, and says neither why nor which: it may be there already (an answer was
  * lost), or hold a sample that is late. So the server is asked what it holds.
  *
- * Invariants: `stored` means that every point was answered 204, was found there by itself, or is named as lost; a sample
- * is lost as refused only alone in a request, after it was looked for, and only when the server took others of the same
- * batch or holds them; nothing is counted before the batch is stored.
+ * Invariants: `stored` means that every point was answered 204, was found there by itself, or is named as lost; a
+ * sample is lost as refused only alone in a request, after it was looked for, and only when the server took others of
+ * the same batch or holds them; nothing is counted before the batch is stored.
  */
 import { openSegment } from '../codec/segment.ts'
 import { isFailure, textOf } from '../errors.ts'
@@ -82,7 +82,7 @@ export const createPrometheusSender = (parts: PrometheusParts) => {
       (await write(sending, { samples: samples.slice(middle), seq, absent }, signal))
     )
   }
-  /** A refused request: what of it is there is looked up once, the rest is sent by halves until what is refused is alone. */
+  /** A refused request: what of it is there is looked up once, the rest goes by halves until the refused is alone. */
   const search = async (
     sending: Sending,
     { samples, seq, absent }: Request,
