@@ -5,7 +5,7 @@
 import { join } from 'node:path'
 import { openSegment, segmentDigest } from '../../../src/codec/segment.ts'
 import { dictionaryHashStart, extendDictionaryHash } from '../../../src/codec/series-id.ts'
-import { silentLog } from '../../../src/host.ts'
+import { type Log, silentLog } from '../../../src/host.ts'
 import type { GapReason, LaneItem, SeriesEntry } from '../../../src/model.ts'
 import { openSpool, type Spool } from '../../../src/spool/spool.ts'
 import type { LaneStatus, ReaderStatus } from '../../../src/spool-port.ts'
@@ -14,6 +14,7 @@ import { createTestClock, newSeries, readAll } from '../../unit/spool/support.ts
 import {
   diskFreeBytes,
   type Facts,
+  isStaged,
   type LaneFacts,
   type LaneName,
   lanes,
@@ -23,20 +24,30 @@ import {
   pointsFrom,
   type Reached,
 } from './life.ts'
+import { createWatch, examineStages, lifeStages } from './stages.ts'
 
 type Series = ReturnType<typeof newSeries>
-export const openAfter = (folder: string, seed: number, chance: Chance, series: Series): Spool =>
+type Stages = ReturnType<typeof lifeStages>
+type Watch = ReturnType<typeof createWatch>
+export const openAfter = (
+  folder: string,
+  seed: number,
+  chance: Chance,
+  series: Series,
+  parts: { readonly log?: Log; readonly stages?: Stages } = {},
+): Spool =>
   openSpool({
     at: { path: join(folder, 'spool.db') },
     host: {
       clock: createTestClock(),
       randomBytes: chance.bytes,
       bootId: 'cc'.repeat(16),
-      log: silentLog,
+      log: parts.log ?? silentLog,
     },
     series,
     options: lifeOptions(seed),
     diskFreeBytes,
+    stages: parts.stages ?? lifeStages(seed),
   })
 
 class Wrong extends Error {}
@@ -127,9 +138,10 @@ const examineReader = (
   reader: ReaderStatus,
   items: readonly LaneItem[],
 ) => {
-  const { cursor, pending, delivered, declaredLost } = reader
+  const { cursor, pending, delivered, reduced, declaredLost, stage } = reader
   const who = `${lane} ${reader.reader}`
-  const known = facts.readers.get(reader.reader) ?? { most: 0, least: 0 }
+  const nobody = { most: stage ? status.head : 0, least: 0 }
+  const known = facts.readers.get(reader.reader) ?? nobody
   const top = Math.max(cursor.backlog, cursor.live?.upTo ?? 0)
   const jumped = cursor.live !== null && cursor.live.upTo === cursor.live.start
   demand(
@@ -146,7 +158,7 @@ const examineReader = (
   )
   const counted = pendingBy(reader, items)
   demand(pending === counted, `books: ${who} has ${pending} pending, finds ${counted}`)
-  const sum = delivered + declaredLost + pending
+  const sum = delivered + reduced + declaredLost + pending
   demand(
     sum === status.accepted && delivered >= 0 && declaredLost >= 0,
     `books: ${who} ${delivered} + ${declaredLost} + ${pending} of ${status.accepted}`,
@@ -204,16 +216,27 @@ const goOn = (
   lane: LaneName,
   facts: LaneFacts,
   at: { points: number; head: number },
+  count: number,
 ) => {
   const used = Math.max(at.head, ...facts.read.keys())
-  const points = pointsFrom((name) => series.ref(name, []), lane, at.points + 1, 3)
+  const points = pointsFrom((name) => series.ref(name, []), lane, at.points + 1, count)
   const result = spool.commit([{ lane, intakes: [{ points }], seal: true }])
   demand(result.kind === 'stored', `stuck: ${lane} takes no points`)
   const [next] = readAll(spool, lane, used)
   demand(next?.seq === used + 1 && next.epoch === spool.epoch, `reused: ${lane} goes on elsewhere`)
 }
 
-const examineSpool = (spool: Spool, series: Series, seed: number, facts: Facts, chance: Chance) => {
+/** More than the longest window: those a crash fell into come to their ends. */
+const pointsToEnd = 140
+/** Driving stages on costs twice as much as all else. */
+const drivenShare = 0.5
+const examineSpool = (
+  { spool, series }: { spool: Spool; series: Series },
+  seed: number,
+  facts: Facts,
+  chance: Chance,
+  driven: boolean,
+) => {
   demand(!facts.epochs.has(spool.epoch), `reused: epoch ${spool.epoch}`)
   spool.seal([...lanes])
   const dictionaries = createDictionaries(spool)
@@ -221,16 +244,27 @@ const examineSpool = (spool: Spool, series: Series, seed: number, facts: Facts, 
   for (const lane of lanes) {
     const laneFacts = facts.lanes.get(lane) as LaneFacts
     const at = examineLane(spool, lane, laneFacts, lossReasons(seed), dictionaries)
-    if (lane === next) goOn({ spool, series }, lane, laneFacts, at)
+    if (driven && lane === 'raw') goOn({ spool, series }, lane, laneFacts, at, pointsToEnd)
+    else if (lane === next) goOn({ spool, series }, lane, laneFacts, at, 3)
   }
+}
+const examineRaw = (spool: Spool, facts: Facts, watch: Watch, stages: Stages) => {
+  const raw = facts.lanes.get('raw') as LaneFacts
+  const text = examineStages(spool, stages, raw, createDictionaries(spool))
+  demand(text === '', text)
+  demand(watch.text() === '', `windows: a crash led to ${watch.text()}`)
 }
 
 export const examine = (folder: string, seed: number, facts: Facts, chance: Chance): string => {
   let spool: Spool | null = null
   try {
     const series = newSeries()
-    spool = openAfter(folder, seed, chance, series)
-    examineSpool(spool, series, seed, facts, chance)
+    const stages = lifeStages(seed)
+    const watch = createWatch()
+    spool = openAfter(folder, seed, chance, series, { log: watch.log, stages })
+    const driven = isStaged(seed) && chance.hit(drivenShare)
+    examineSpool({ spool, series }, seed, facts, chance, driven)
+    if (driven) examineRaw(spool, facts, watch, stages)
     return ''
   } catch (error) {
     if (error instanceof Wrong) return error.message

@@ -24,7 +24,7 @@ try {
     const found = flipOne(base, flip, folder)
     ends[found.kind]++
     if (found.text !== '') wrong.push({ ...found, flip })
-    if (flip % 100 === first) process.send?.({ flip })
+    if (flip % 20 === first % 20) process.send?.({ flip })
   }
   process.off('disconnect', orphaned)
   process.send?.({ ends, wrong })

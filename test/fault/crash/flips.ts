@@ -58,8 +58,12 @@ const dueOf = (spool: Spool, lane: LaneName): Due => {
   }
   return { points, declared }
 }
+const turnsMax = 1_000
 const allDue = (spool: Spool): Map<LaneName, Due> => {
   spool.seal([...lanes])
+  // Whatever fell over in a stage's state, it holds up nobody.
+  for (let turn = 0; spool.derive() === 'more'; turn++)
+    if (turn === turnsMax) throw new Error('stuck: there is no end of deriving')
   return new Map(lanes.map((lane) => [lane, dueOf(spool, lane)]))
 }
 
@@ -75,7 +79,8 @@ export const prepareBases = (life: string, seed: number, scratch: string): reado
   place(folder, filesIn(life))
   // Closed in between: a rewind that a flip makes undone is asked for again by the region, which is not here.
   const rewound = openAfter(folder, seed, chance, newSeries())
-  for (const { lane, floor } of rewound.lanes()) rewound.rewind(lane, reader, floor - 1)
+  for (const { lane, floor, derived } of rewound.lanes())
+    if (!derived) rewound.rewind(lane, reader, floor - 1)
   rewound.close()
   const series = newSeries()
   const spool = openAfter(folder, seed, chance, series)

@@ -152,13 +152,41 @@ const mix = (number: number, salt: number): number => {
   h = Math.imul(h ^ (h >>> 15), 0x85ebca77) >>> 0
   return (h ^ (h >>> 13)) >>> 0
 }
-const timeOf = (number: number): number => 1_650_000_000_000_000 + number * 1_000
-export const numberAt = (timeUs: number): number => (timeUs - 1_650_000_000_000_000) / 1_000
-const nameOf = (lane: LaneName, number: number): string => `${lane}-${number % 7}`
-const qualityOf = (number: number): number => number % 3
+const seriesCount = 7
+/**
+ * The lane's times are those of its numbers, but for one point in every other block of each series that comes four
+ * places late: `by` is 1 for a number's place in time, -1 for the number of a place.
+ */
+const placeOf = (number: number, by: 1 | -1): number => {
+  const inSeries = Math.floor(number / seriesCount)
+  const place = inSeries % 10
+  if ((number % seriesCount) % 2 === Math.floor(inSeries / 10) % 2 || place > 4) return number
+  return number + (((place + by + 5) % 5) - place) * seriesCount
+}
+const firstUs = 1_650_000_000_000_000
+const stepUs = 40_000
+export const timeOf = (number: number): number => firstUs + placeOf(number, 1) * stepUs
+export const numberAt = (timeUs: number): number => {
+  const place = (timeUs - firstUs) / stepUs
+  return Number.isInteger(place) ? placeOf(place, -1) : place
+}
+export const nameOf = (lane: LaneName, number: number): string => `${lane}-${number % seriesCount}`
+/** What stages read changes its quality seldom, as a plant does. */
+export const qualityOf = (lane: LaneName, number: number): number =>
+  lane === 'raw' ? ([0, 0, 0, 1, 0, 2][(number >> 6) % 6] ?? 0) : number % 3
 const words = new DataView(new ArrayBuffer(8))
+/** Signals of a plant, and noise in the last series. */
+const signalOf = (number: number): Value | undefined => {
+  const low = mix(number, 5) % 16
+  const walk = Math.round(160 * Math.sin(number / 90)) / 4 + low / 8
+  const signals = [walk, walk + 100, Math.abs((number % 700) - 350) / 4, BigInt(number * 3) % 1000n]
+  const states = ['run', 'idle', 'stop']
+  return [...signals, (number & 32) === 0, states[(number >> 5) % 3]][number % seriesCount]
+}
 /** Noise of every kind, so that nothing is small and nothing alike. */
-const valueFor = (lane: LaneName, number: number): Value => {
+export const valueFor = (lane: LaneName, number: number): Value => {
+  const signal = lane === 'raw' ? signalOf(number) : undefined
+  if (signal !== undefined) return signal
   const salt = lanes.indexOf(lane) * 7_919 + 1
   const [high, low] = [mix(number, salt), mix(number, salt + 1)]
   if (number % 4 === 0) return BigInt.asIntN(64, (BigInt(high) << 32n) | BigInt(low))
@@ -178,7 +206,7 @@ export const pointsFrom = (
 ): PointBatch => {
   const builder = createBatchBuilder(count)
   for (let at = first; at < first + count; at++) {
-    builder.add(refOf(nameOf(lane, at)), timeOf(at), valueFor(lane, at), qualityOf(at))
+    builder.add(refOf(nameOf(lane, at)), timeOf(at), valueFor(lane, at), qualityOf(lane, at))
   }
   return builder.take()
 }
@@ -220,18 +248,27 @@ export const numbersOf = (
 
 // ── the spool of a life ─────────────────────────────────────────────────────────────────────────
 
+/** Rules and windows read the lane `raw` of every third life, which loses nothing. */
+export const isStaged = (seed: number): boolean => seed % 3 === 1
+export const stageLanes = ['thin', 'rollup'] as const
+
 /** Every third life has a quota it meets, every second one holds what was sent. */
 export const lifeOptions = (seed: number): SpoolOptions => {
   const quota = seed % 3 === 2
+  const derived = isStaged(seed) ? stageLanes : []
   return spoolOptions({
     lanes: [
-      laneOptions('raw', { segmentPointsMax: 60, policy: quota ? 'drop_oldest' : 'block' }),
+      laneOptions('raw', {
+        segmentPointsMax: isStaged(seed) ? 12 : 60,
+        policy: quota ? 'drop_oldest' : 'block',
+      }),
       laneOptions('alarms', {
         segmentPointsMax: 12,
         maxDelayMs: 50,
         policy: quota ? 'drop_oldest' : 'block',
       }),
       laneOptions('bulk', { segmentPointsMax: 200, policy: 'drop_oldest' }),
+      ...derived.map((name) => laneOptions(name, { derived: true, segmentPointsMax: 400 })),
     ],
     bytesMax: quota ? 1_048_576 + 220 * 1_024 : 64 * 1024 * 1024,
     keepSentMs: seed % 2 === 1 ? 400 : 0,

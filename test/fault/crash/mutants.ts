@@ -1,7 +1,10 @@
 /** Negative controls: wrong changes of the spool that its crash states must show. */
 import type { Mutant } from '../../support/mutants.ts'
 
-export const mutants: readonly Mutant[] = [
+export const mutants: readonly (Mutant & {
+  /** Whose states show it; the first unless given. */
+  readonly life?: number
+})[] = [
   {
     name: 'synchronous-normal',
     file: 'spool/open.ts',
@@ -37,5 +40,38 @@ export const mutants: readonly Mutant[] = [
     file: 'spool/retention.ts',
     find: 'passed = Math.min(passed, reader.now.backlog)',
     put: 'passed = Math.min(passed, Math.max(reader.now.backlog, lane.readThrough))',
+  },
+  {
+    name: 'stage-state-before-its-cursor',
+    file: 'spool/stages.ts',
+    find: '    state: one.stage.save(),\n  })\n',
+    put: `    state: one.stage.save(),
+  })
+  state.sql('COMMIT').run()
+  state.sql('BEGIN IMMEDIATE').run()
+`,
+  },
+  {
+    name: 'stage-output-before-its-cursor',
+    file: 'spool/stage-output.ts',
+    find: '  return append(state, stages)\n',
+    put: `  const bytes = append(state, stages)
+  state.sql('COMMIT').run()
+  state.sql('BEGIN IMMEDIATE').run()
+  return bytes
+`,
+  },
+  {
+    name: 'stepped-again-given-out-again',
+    file: 'spool/derive.ts',
+    find: '  const again = seq <= cursorOf(one)',
+    put: '  const again = false',
+  },
+  {
+    name: 'hold-of-now-taken-for-the-checkpoints',
+    file: 'spool/stages.ts',
+    life: 4,
+    find: 'Math.min(one.now.checkpoint, one.now.holdSeq - 1, one.hold.seq() - 1)',
+    put: 'one.hold.seq() - 1',
   },
 ]

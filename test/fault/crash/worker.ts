@@ -62,7 +62,7 @@ const run = (): Found => {
     done++
     if (text !== '') wrong.push({ state, step: at, text })
     if (text !== '' && stopAtRed === 1) break
-    if (done % 100 === 0) process.send?.({ done })
+    if (done % 20 === 0) process.send?.({ done })
   }
   return { states: done, distinct: seen.size, wrong }
 }

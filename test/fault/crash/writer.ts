@@ -13,6 +13,7 @@ import { createChance } from '../../sim/random.ts'
 import { createTestClock, newSeries } from '../../unit/spool/support.ts'
 import {
   diskFreeBytes,
+  isStaged,
   type LaneName,
   lanes,
   lifeOptions,
@@ -22,6 +23,7 @@ import {
   type Reached,
   readers,
 } from './life.ts'
+import { lifeStages } from './stages.ts'
 
 const [folder = '', seedText = '1', openingText = '0'] = process.argv.slice(2)
 const seed = Number(seedText)
@@ -54,6 +56,7 @@ const spool = openSpool({
   series,
   options,
   diskFreeBytes,
+  stages: lifeStages(seed),
   failpoint: (name) => {
     if (!closes && step >= killStep && name === killAt) process.kill(process.pid, 'SIGKILL')
   },
@@ -146,7 +149,17 @@ const goBack = async (lane: LaneName, reader: string) => {
   note({ note: 'rewinding', lane, reader, after })
   await port.rewind(lane, reader, after)
 }
+const staged = isStaged(seed)
+/** A clock that stands closes no window: it only lets stages look what they still hold. */
+const standing = { nowUs: clock.nowUs(), bootId: 'b', monotonicUs: 0, trusted: true }
+const rest = async () => {
+  if (staged) await port.setClock(standing)
+  // Long enough for a checkpoint of its own, or for a lane's delay.
+  await clock.pass(staged && chance.hit(0.5) ? 61_000 : 1_000)
+}
 const reject = async (lane: LaneName) => {
+  // What of it a window has seen before depends on the moment.
+  if (staged && lane === 'raw') return
   const status = (await port.lanes()).find((one) => one.lane === lane)
   if (status === undefined || status.head < status.floor) return
   const seq = chance.int(status.floor, status.head)
@@ -164,7 +177,7 @@ const act = async () => {
   else if (what < 0.94) await goBack(lane, reader)
   else if (what < 0.96) await port.startLive(lane, 'copy')
   else if (what < 0.97) await reject(lane)
-  else await clock.pass(1_000)
+  else await rest()
   // Whatever was stored is noted as acked before anything else is wanted.
   await clock.pass(chance.hit(0.8) ? commitWindowMs : 0)
 }
