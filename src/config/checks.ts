@@ -128,7 +128,11 @@ const emptiness = (root: Raw, { lanes, readByClasses }: Parts): Trouble[] => {
   else
     for (const { name } of lanes.filter((lane) => !readByClasses.has(lane.name)))
       if (!destinations.some(({ lanes: taken }) => !Array.isArray(taken) || taken.includes(name)))
-        warn(`no destination takes lane "${name}"`, 'its points stay in the spool', ['lanes', name])
+        warn(
+          `no destination takes lane "${name}"`,
+          'its points stay until the spool is full: take it, or give the lane when_full: drop_oldest',
+          ['lanes', name],
+        )
   return found
 }
 

@@ -280,6 +280,25 @@ const classTroublesOf = (
       add('HF-C028', text, `give it one: lane: ${source}, and here from: ${source}`, ...path)
     }
   }
+  const twice = (
+    given: object,
+    one: string,
+    other: string,
+    ...path: readonly (string | number)[]
+  ) => {
+    const values = new Map(Object.entries(given))
+    if (values.get(one) === undefined || values.get(other) === undefined) return
+    add(
+      'HF-C025',
+      `"${one}" and "${other}" are two ways to say one thing`,
+      'keep one',
+      ...path,
+      other,
+    )
+  }
+  twice(given.reduce, 'gap_after', 'gap_times', 'reduce')
+  for (const [at, { counter }] of given.windows.entries())
+    twice(counter ?? {}, 'bits', 'modulus', 'windows', at, 'counter')
   for (const problem of problemsOf(classOf(name, given)))
     found.push({
       code: 'HF-C025',

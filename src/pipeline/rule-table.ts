@@ -71,7 +71,7 @@ const paramsOf = (one: SeriesClass): readonly number[] => {
   const never = Number.POSITIVE_INFINITY
   const deviation = deviationOf(one)
   const heartbeatUs = reduce.heartbeatUs ?? never
-  const hold = method === 'swinging_door' ? (reduce.maxHoldUs ?? holdUsDefault) : never
+  const holdUs = method === 'swinging_door' ? (reduce.maxHoldUs ?? reduce.heartbeatUs) : never
   return [
     methods[method],
     method === 'swinging_door' ? deviation * (1 - doorRounding) - doorUnderflow : deviation,
@@ -80,7 +80,7 @@ const paramsOf = (one: SeriesClass): readonly number[] => {
     heartbeatUs,
     'afterUs' in gap ? gap.afterUs : never,
     'times' in gap ? gap.times : never,
-    Math.min(heartbeatUs, hold),
+    Math.min(heartbeatUs, holdUs ?? holdUsDefault),
   ]
 }
 export const compileParams = (classes: readonly SeriesClass[]): Float64Array =>

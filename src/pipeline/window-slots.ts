@@ -87,10 +87,16 @@ export interface SlotTexts {
   states: Map<string, number>
 }
 
+/** Never half of a character: no text of a database could hold it. */
+const shortened = (state: string): string =>
+  state.length <= stateCharsMax
+    ? state
+    : state.slice(0, stateCharsMax).replace(/[\ud800-\udbff]$/, '')
+
 /** The state was in force for so long. */
 export const addState = (states: Map<string, number>, state: string, spanUs: number): void => {
   if (spanUs <= 0) return
-  const short = state.slice(0, stateCharsMax)
+  const short = shortened(state)
   const name = states.has(short) || states.size < statesMax - 1 ? short : 'other'
   states.set(name, (states.get(name) ?? 0) + spanUs)
 }

@@ -212,6 +212,23 @@ test('a corner waits for maxHold at most, and is measured from there on', () => 
   assert.deepEqual(shown(give(reduce, after)), ['0:0', '2:2', '41:2', '42:2'])
 })
 
+test('a corner without maxHold waits as long as a heartbeat says, or a minute', () => {
+  const slow = (reduce: Reduce) => {
+    const turns = count(60, (i) => at(i * 120, i * 3)).flatMap((point, i): Turn[] => [
+      step(point),
+      ...[5, 60, 115].map(
+        (later): Turn => ({ kind: 'tick', nowUs: startUs + (i * 120 + later) * 1e6 }),
+      ),
+    ])
+    return give(reduce, turns).length
+  }
+  assert.equal(slow(door), 60)
+  const heartbeat = slow({ ...door, heartbeatUs: 900e6 } as Reduce)
+  assert.equal(heartbeat, slow({ ...door, heartbeatUs: 900e6, maxHoldUs: 900e6 } as Reduce))
+  assert.ok(heartbeat < 12, `${heartbeat}`)
+  assert.equal(slow({ ...door, heartbeatUs: 900e6, maxHoldUs: 60e6 } as Reduce), 60)
+})
+
 test('text and bools leave when they change, by every rule with a bound', () => {
   for (const reduce of [calm, door, { method: 'on_change', lane } as Reduce]) {
     const texts = [

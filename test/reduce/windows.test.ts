@@ -347,6 +347,8 @@ test('time in state: of texts, bools and numbers, from the point before on; the 
     '0 changes=0',
     '0 {"a":60}',
   ])
+  const long = states(step(at(0, `${'x'.repeat(63)}😀 stopped`), at(61, 'b')))
+  assert.equal(long[1], `0 {"${'x'.repeat(63)}":60}`, 'never half a character')
   const unused = [at(0, 'a'), at(10, 'a', quality.bad), at(20, 'b'), at(30, 'b', quality.bad)]
   assert.equal(states(step(...unused, at(40, 'b')))[0], '0 changes=1', 'as of numbers')
   const many = states(step(...count(50, (i) => at(i, `s${i}`))))[1]?.slice(2) ?? ''

@@ -44,17 +44,19 @@ const configAt = async (context: CliContext, path: string): Promise<Config> => {
   if (result.ok) return result.config
   throw new Failure('HF-C020', `${path} is no valid configuration`, 'See all of it: holdfast check')
 }
-const checkLane = ({ file, lanes, classes }: Config, lane: string) => {
-  if (!lanes.some(({ name }) => name === lane))
+/** Both know the lane; a class of one of them reads it: without, the other says what is sent today. */
+const checkLane = (configs: readonly Config[], lane: string) => {
+  const without = configs.find(({ lanes }) => !lanes.some(({ name }) => name === lane))
+  if (without !== undefined)
     throw new Failure(
       'HF-X032',
-      `${file} has no lane "${lane}"`,
+      `${without.file} has no lane "${lane}"`,
       'Name one of its own with --lane.',
     )
-  if (!classes.some((one) => one.lane === lane))
+  if (!configs.some(({ classes }) => classes.some((one) => one.lane === lane)))
     throw new Failure(
       'HF-X032',
-      `${file} has no class that reads lane "${lane}"`,
+      `${configs.map(({ file }) => file).join(' and ')}: no class reads lane "${lane}"`,
       'Add classes, or name the lane they read with --lane.',
     )
 }
@@ -139,7 +141,7 @@ export const plan = async (context: CliContext, options: PlanOptions): Promise<n
   const paths = [context.configPath(), ...(options.against === undefined ? [] : [options.against])]
   const configs: Config[] = []
   for (const path of paths) configs.push(await configAt(context, path))
-  for (const config of configs) checkLane(config, options.lane)
+  checkLane(configs, options.lane)
   const answer = await rehearse(context, options, configs)
   if (context.flags.json) context.json(answer)
   else printPlan(context, answer)

@@ -284,6 +284,22 @@ test('line protocol, packed or not, a points file and a stopped spool tell the s
   assert.match(text2.out, /^a {2,}now[\s\S]*^a {2,}changed[\s\S]*difference:.*to send.*offline/m)
 })
 
+test('a configuration without classes is planned against one with them, and the other way round', async () => {
+  const config = configOf({})
+  const bare = file('bare.yaml', readFileSync(config.file, 'utf8'))
+  configOf(classes)
+  const fine = file('fine.lp', 'walk a=1 1700000000000000000\nwalk a=2 1700000001000000000\n')
+  for (const [now, changed] of [
+    [bare, config.file],
+    [config.file, bare],
+  ] as const) {
+    const said = await holdfast(['plan', '-c', now, '--from', fine, '--against', changed])
+    assert.equal(said.code, 0, said.err)
+  }
+  const none = await holdfast(['plan', '-c', bare, '--from', fine])
+  assert.match(none.err, /HF-X032.*no class reads/)
+})
+
 test('what cannot be planned says why, and what to do', async () => {
   const config = configOf(classes)
   const refused = async (...args: readonly string[]) => {

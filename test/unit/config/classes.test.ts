@@ -67,6 +67,18 @@ ${region('')}`)
 })
 
 const refused: readonly (readonly [string, string, string, RegExp])[] = [
+  [
+    'a gap said twice',
+    'a: {reduce: {method: every, gap_after: 1m, gap_times: 5}}',
+    'HF-C025',
+    /two ways/,
+  ],
+  [
+    'a counter said twice',
+    'a: {windows: [{every: 1m, statistics: [delta], counter: {bits: 16, modulus: 100}}]}',
+    'HF-C025',
+    /two ways/,
+  ],
   ['percent without a range', 'a: {reduce: {method: deadband, deviation: 1%}}', 'HF-C025', /range/],
   [
     'a window that divides no day',
