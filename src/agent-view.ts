@@ -186,9 +186,26 @@ export const createAgentView = (parts: AgentViewParts): AgentView => {
   }
   const secondsOf = (bytes: number, { bandwidth }: DestinationConfig): number | null =>
     bandwidth === null ? null : bytes / bandwidth
+  const called = (name: string | null | undefined): readonly (typeof destinations)[number][] => {
+    const chosen = destinations.filter(({ config: one }) => (name ?? one.name) === one.name)
+    if (chosen.length > 0) return chosen
+    throw new Failure(
+      'HF-X404',
+      `there is no destination "${name}"`,
+      `there are: ${destinations.map((one) => one.config.name).join(', ')}`,
+    )
+  }
   /** Chosen series of a lane, through the lane for copies, to whoever takes that. */
   const select = async (request: ReplayRequest): Promise<ReplayAnswer> => {
+    const chosen = called(request.destination)
     const takers = destinations.filter(({ config: { lanes } }) => lanes.includes(replayLane))
+    const others = takers.filter((one) => !chosen.includes(one))
+    if (others.length > 0)
+      throw new Failure(
+        'HF-X018',
+        `copies of chosen series go to all that take lane "${replayLane}": ${others[0]?.config.name} does too`,
+        'leave --destination out, or take that lane off the others',
+      )
     if (parts.selections === null || takers.length === 0)
       throw new Failure(
         'HF-X018',
@@ -211,15 +228,7 @@ export const createAgentView = (parts: AgentViewParts): AgentView => {
     if (!(fromUs < toUs))
       throw new Failure('HF-X006', 'the range is empty', 'give --from before --to')
     if (request.series.length > 0) return await select(request)
-    const chosen = destinations.filter(
-      ({ config: one }) => (request.destination ?? one.name) === one.name,
-    )
-    if (chosen.length === 0)
-      throw new Failure(
-        'HF-X404',
-        `there is no destination "${request.destination}"`,
-        `there are: ${destinations.map((one) => one.config.name).join(', ')}`,
-      )
+    const chosen = called(request.destination)
     const wanted = chosen.flatMap(({ config: one, forwarder }) =>
       one.lanes
         .filter((lane) => (request.lane ?? lane) === lane)

@@ -64,7 +64,8 @@ export const replay = async (context: CliContext, options: ReplayOptions): Promi
       : [`about ${spanText(one.seconds * 1_000)} at the link's bandwidth`]),
   ])
   for (const line of table(lines)) context.out(line)
-  if (total === 0) context.say('nothing of that range is still held here')
+  const asked = options.series === undefined ? 'that range' : 'that range and those series'
+  if (total === 0) context.say(`nothing of ${asked} is held here`)
   else if (options.dryRun) context.say('nothing was sent: --dry-run')
   else context.say(`replay ${answer.id} runs; end it with: holdfast replay cancel ${answer.id}`)
   return exitCodes.good

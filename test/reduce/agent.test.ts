@@ -159,17 +159,13 @@ test('with five SIGKILLs: the bound holds, every window is what its points make,
   regional = await site.startRegional()
   const from = new Date((startUs + 20 * second) / 1000).toISOString()
   const to = new Date((startUs + 30 * second) / 1000).toISOString()
-  const asked = cli([
-    'replay',
-    '--series',
-    'walk.b',
-    '--from',
-    from,
-    '--to',
-    to,
-    '--socket',
-    site.socket,
-  ])
+  const replay = (series: string, ...more: readonly string[]) => {
+    const range = ['--from', from, '--to', to, '--socket', site.socket]
+    return cli(['replay', '--series', series, ...range, ...more])
+  }
+  assert.match(replay('walk.b', '--destination', 'nosuch').err, /HF-X404.*no destination "nosuch"/)
+  assert.match(replay('nosuch.*').err, /nothing of that range and those series/)
+  const asked = replay('walk.b')
   assert.equal(asked.code, 0, asked.err)
   await site.when(({ selections }) => selections.at(-1)?.state === 'done', 30)
   await pause(1_500)
