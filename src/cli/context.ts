@@ -43,6 +43,13 @@ export interface CliContext {
   /** Fires at the first SIGINT or SIGTERM. */
   readonly signal: AbortSignal
 }
+const credentials = '/run/credentials'
+/** By hand there is no $CREDENTIALS_DIRECTORY; the unit's own is used where this user may. */
+export const credentialsOf = (environment: Environment, unit: string): Environment => {
+  const folder = `${credentials}/${unit}.service`
+  if (environment.CREDENTIALS_DIRECTORY || !existsSync(folder)) return environment
+  return { ...environment, CREDENTIALS_DIRECTORY: folder }
+}
 const styles = { bold: '1', dim: '2', red: '31', green: '32', yellow: '33' } as const
 export type Style = keyof typeof styles
 

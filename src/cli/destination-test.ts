@@ -1,20 +1,21 @@
 /**
  * `holdfast destination list` and `destination test`: what there is, how it is, and the way to one step by step.
  * Invariant: `test` goes past the agent and its spool: it works while none runs, moves no cursor, and what it writes
- * is one point of the series `holdfast.probe`.
+ * is one point of the series `holdfast.probe`: where the agent would pause, and where a point of now would do harm,
+ * nothing.
  */
 import { z } from 'zod'
 import { createBatchBuilder } from '../batch.ts'
 import { sealSegment } from '../codec/segment.ts'
 import { dictionaryHashStart, extendDictionaryHash, seriesIdOf } from '../codec/series-id.ts'
 import { catalog } from '../config/catalog.ts'
-import { loadConfig } from '../config/load.ts'
 import type { DestinationConfig } from '../config/schema.ts'
 import type { AgentStatus } from '../control/view.ts'
 import type { DestinationDeps } from '../destinations/destination.ts'
 import {
+  isOpen,
   type LinkStep,
-  probeLink,
+  probeLinks,
   type Reading,
   timed,
   unwell,
@@ -23,11 +24,11 @@ import {
 import { type Proof, proofOf, proofs } from '../destinations/proven.ts'
 import { exitCodes, isFailure, textOf } from '../errors.ts'
 import { createSystemHost, type Host } from '../host.ts'
-import type { Outcome, SendBatch, SeriesEntry } from '../model.ts'
+import type { Destination, Outcome, SendBatch, SeriesEntry, Standing } from '../model.ts'
 import type { DestinationStatus } from '../observability/health.ts'
 import { printable } from '../observability/printable.ts'
 import type { CliContext } from './context.ts'
-import { destinationNamed } from './destination.ts'
+import { destinationNamed, loadFor } from './destination.ts'
 import { countText, table } from './format.ts'
 
 /** What a configuration can name and nobody has proven is unproven, whether or not the table says so. */
@@ -52,9 +53,11 @@ const stateText = (one: DestinationStatus | undefined) => {
   return `${one.state}${pending}${why}`
 }
 
-export const list = async (context: CliContext): Promise<number> => {
-  const { environment } = context
-  const loaded = loadConfig(context.configPath(), { environment, catalog, surroundings: false })
+export const list = async (
+  context: CliContext,
+  flags: { readonly unit: string },
+): Promise<number> => {
+  const loaded = loadFor(context, flags)
   const configured = loaded.ok ? loaded.config.destinations : []
   let status: AgentStatus | undefined
   try {
@@ -137,23 +140,27 @@ const onePoint = (host: Host, agent: string) => {
   }
   return { batch, spool }
 }
-const readingOf = (outcome: Outcome, leftOut: number): Reading => {
-  if (outcome.kind === 'stored' && leftOut === 0 && outcome.rejected.length === 0)
-    return well('one point of holdfast.probe was written and acknowledged')
-  if (outcome.kind === 'blocked') return unwell(outcome.code, outcome.text, outcome.hint)
+const isWell = (outcome: Outcome, leftOut: number) =>
+  outcome.kind === 'stored' && leftOut === 0 && outcome.rejected.length === 0
+const readingOf = (said: Outcome | Standing, leftOut = 0): Reading => {
+  if (said.kind === 'known' || said.kind === 'unknown') return well('the agent would send there')
+  if (isWell(said, leftOut)) return well('one point of holdfast.probe was written and acknowledged')
+  if (said.kind === 'blocked') return unwell(said.code, said.text, said.hint)
   const text =
-    outcome.kind === 'stored'
+    said.kind === 'stored'
       ? 'the server answered, and refused the point'
-      : 'text' in outcome
-        ? outcome.text
-        : outcome.kind
+      : 'text' in said
+        ? said.text
+        : said.kind
   return unwell('HF-N020', text, 'Look at the server, and what stands before it.')
 }
-const writeOnePoint = (
+/** As the agent does: it asks where the far side stands, and writes only where that is no trouble. */
+const askAndWrite = async (
   { of, settings, name }: DestinationConfig,
   agent: string,
+  write: boolean,
   signal: AbortSignal,
-): Promise<LinkStep> => {
+): Promise<readonly LinkStep[]> => {
   let leftOut = 0
   const system = createSystemHost()
   const count = (meter: string, value = 1) => {
@@ -161,54 +168,90 @@ const writeOnePoint = (
   }
   const host: Host = { ...system, meter: { ...system.meter, count } }
   const { batch, spool } = onePoint(host, agent)
-  return timed(host, 'write', async () => {
-    try {
-      const deps = { host, name, agent, spool, farTime: () => {} }
-      await using destination = of.create(deps, settings)
-      return readingOf(await destination.send(batch, signal), leftOut)
-    } catch (error) {
-      if (!isFailure(error)) throw error
-      return unwell(error.code, textOf(error), error.hint)
-    }
-  })
+  const step = (what: LinkStep['step'], work: () => Promise<Reading>) =>
+    timed(host, what, async () => {
+      try {
+        return await work()
+      } catch (error) {
+        if (!isFailure(error)) throw error
+        return unwell(error.code, textOf(error), error.hint)
+      }
+    })
+  const opening = { destination: undefined as Destination | undefined }
+  try {
+    const ready = await step('ready', async () => {
+      opening.destination = of.create({ host, name, agent, spool, farTime: () => {} }, settings)
+      return readingOf(await opening.destination.standing([], signal))
+    })
+    const { destination } = opening
+    if (!ready.good || !write || destination === undefined) return [ready]
+    const sent = async () => readingOf(await destination.send(batch, signal), leftOut)
+    return [ready, await step('write', sent)]
+  } finally {
+    await opening.destination?.[Symbol.asyncDispose]()
+  }
+}
+
+interface TestFlags {
+  /** Undefined: unless it would do harm. */
+  readonly write?: boolean
+  readonly unit: string
+}
+const show = (context: CliContext, steps: readonly LinkStep[]) => {
+  for (const { step, ms, text, code, hint, good, host, bearable } of steps) {
+    const [style, mark] = good
+      ? (['green', 'ok  '] as const)
+      : bearable
+        ? (['yellow', 'LOOK'] as const)
+        : (['red', 'BAD '] as const)
+    const time = `${ms.toFixed(1)} ms`.padStart(10)
+    const at = host === undefined ? '' : `${host}: `
+    context.out(
+      `${context.paint(style, mark)} ${step.padEnd(5)} ${time}  ${code ? `${code} ` : ''}${at}${text}`,
+    )
+    if (hint !== '') context.out(`     = ${hint}`)
+  }
+  if (steps.some(({ bearable }) => bearable))
+    context.say('one of its hosts is good, and is used; the others are told above')
+}
+const whyNothing = ({ of, settings }: DestinationConfig, write: boolean | undefined) => {
+  if (of.tryOut === undefined) return 'only the agent itself may; see its last ack in "status"'
+  const harm = of.tryOut === 'one-point' ? of.spoiledByNow?.(settings) : undefined
+  if (write === undefined && harm !== undefined)
+    return `${harm}; --write writes a point all the same`
+  return of.tryOut === 'one-point' && write === false ? 'as you said' : undefined
 }
 
 export const testVerb = async (
   context: CliContext,
-  { write = true }: { readonly write?: boolean },
+  flags: TestFlags,
   name: string,
 ): Promise<number> => {
-  const named = await destinationNamed(context, name)
+  const named = await destinationNamed(context, flags, name)
   if (named === null) return exitCodes.configInvalid
   const { destination, agent } = named
   const { of, settings } = destination
   const host = createSystemHost()
-  const steps: LinkStep[] = []
-  if (of.link !== undefined)
-    steps.push(...(await probeLink(of.link(settings, agent), host, context.signal)).steps)
-  const good = () => steps.every((one) => one.good)
-  if (good() && of.tryOut === 'one-point') {
-    if (write) steps.push(await writeOnePoint(destination, agent, context.signal))
-  } else if (good() && typeof of.tryOut === 'function')
+  const links = [of.link?.(settings, agent) ?? []].flat()
+  const steps = [...(await probeLinks(links, host, context.signal)).steps]
+  const nothing = whyNothing(destination, flags.write)
+  if (isOpen(steps) && of.tryOut === 'one-point')
+    steps.push(...(await askAndWrite(destination, agent, nothing === undefined, context.signal)))
+  else if (isOpen(steps) && typeof of.tryOut === 'function')
     steps.push(...(await of.tryOut(settings, host)))
+  const ok = isOpen(steps)
   const { hide } = context.redactor
   const shown = steps.map((one) => ({
     ...one,
     text: hide(printable(one.text)),
     hint: hide(one.hint),
   }))
+  const why = ok && nothing !== undefined ? { nothingWritten: nothing } : {}
   if (context.flags.json)
-    context.json({ destination: name, type: destination.type, ok: good(), steps: shown })
+    context.json({ destination: name, type: destination.type, ok, ...why, steps: shown })
   else {
-    for (const { step, ms, text, code, hint, good: well } of shown) {
-      const mark = context.paint(well ? 'green' : 'red', well ? 'ok  ' : 'BAD ')
-      context.out(
-        `${mark} ${step.padEnd(5)} ${`${ms.toFixed(1)} ms`.padStart(10)}  ${code ? `${code} ` : ''}${text}`,
-      )
-      if (hint !== '') context.out(`     = ${hint}`)
-    }
-    if (good() && of.tryOut === undefined)
-      context.say('nothing was written: only the agent itself may; see its last ack in "status"')
+    show(context, shown)
+    if ('nothingWritten' in why) context.say(`nothing was written: ${why.nothingWritten}`)
   }
-  return good() ? exitCodes.good : exitCodes.failed
+  return ok ? exitCodes.good : exitCodes.failed
 }

@@ -3,16 +3,25 @@ import { catalog } from '../config/catalog.ts'
 import { loadConfig } from '../config/load.ts'
 import type { DestinationConfig } from '../config/schema.ts'
 import { exitCodes, Failure } from '../errors.ts'
-import { type CliContext, showProblems } from './context.ts'
+import { type CliContext, credentialsOf, showProblems } from './context.ts'
 import { retentionText } from './regional.ts'
+
+interface UnitOptions {
+  readonly unit: string
+}
+/** With the secrets the agent itself would find. */
+export const loadFor = (context: CliContext, { unit }: UnitOptions) => {
+  const environment = credentialsOf(context.environment, unit)
+  return loadConfig(context.configPath(), { environment, catalog, surroundings: false })
+}
 
 /** Null: the configuration is wrong, and that was said. */
 export const destinationNamed = async (
   context: CliContext,
+  options: UnitOptions,
   name: string,
 ): Promise<{ readonly destination: DestinationConfig; readonly agent: string } | null> => {
-  const { environment } = context
-  const loaded = loadConfig(context.configPath(), { environment, catalog, surroundings: false })
+  const loaded = loadFor(context, options)
   if (!loaded.ok) {
     await showProblems(context, loaded.problems)
     return null
@@ -25,12 +34,16 @@ export const destinationNamed = async (
   throw new Failure('HF-X404', `there is no destination "${name}"`, `destinations: ${names}`)
 }
 
+interface PlanFlags extends UnitOptions {
+  readonly role?: string
+  readonly retention?: string
+}
 export const plan = async (
   context: CliContext,
-  { role, retention }: { readonly role?: string; readonly retention?: string },
+  options: PlanFlags,
   name: string,
 ): Promise<number> => {
-  const found = await destinationNamed(context, name)
+  const found = await destinationNamed(context, options, name)
   if (found === null) return exitCodes.configInvalid
   const { of, settings, type } = found.destination
   if (of.plan === undefined)
@@ -39,8 +52,11 @@ export const plan = async (
       `a destination of type ${type} has no plan`,
       'docs/operate/destinations.md says what to set up',
     )
-  const options = { ...(role === undefined ? {} : { role }), ...retentionText(retention) }
-  context.out(of.plan(settings, options).trimEnd())
+  const { role, retention } = options
+  const given = { ...(role === undefined ? {} : { role }), ...retentionText(retention) }
+  const text = of.plan(settings, given).trimEnd()
+  if (context.flags.json) context.json({ destination: name, type, plan: text })
+  else context.out(text)
   context.say('-- to be run by the owner of the database; safe to run again')
   return exitCodes.good
 }

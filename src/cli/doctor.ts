@@ -3,18 +3,18 @@
  * Invariants: works with and without a running agent, and never opens its spool; changes nothing (the flush probe
  * removes its file); exit 0 all good, 3 something to look at, 4 something is wrong.
  */
-import { existsSync, readdirSync } from 'node:fs'
+import { readdirSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { catalog } from '../config/catalog.ts'
 import { defaultStateDir, loadConfig } from '../config/load.ts'
 import type { Config, DestinationConfig } from '../config/schema.ts'
 import type { AgentStatus } from '../control/view.ts'
-import { type LinkStep, probeLink } from '../destinations/link.ts'
+import { isOpen, type LinkStep, probeLinks } from '../destinations/link.ts'
 import { exitCodes, isFailure } from '../errors.ts'
 import { createSystemHost, systemClock } from '../host.ts'
 import { printable } from '../observability/printable.ts'
 import { setAsideIn } from '../spool/set-aside.ts'
-import { type CliContext, type Style, stateDirOf } from './context.ts'
+import { type CliContext, credentialsOf, type Style, stateDirOf } from './context.ts'
 import { lookAtDisk, lookAtWear } from './doctor/disk.ts'
 import { bad, type Finding, good, unknown, warning } from './doctor/finding.ts'
 import {
@@ -30,13 +30,6 @@ interface DoctorOptions {
   readonly cardTbw: number
   readonly unit: string
 }
-const credentials = '/run/credentials'
-/** By hand there is no $CREDENTIALS_DIRECTORY; the unit's own is used where this user may. */
-export const credentialsOf = (environment: CliContext['environment'], unit: string) => {
-  const folder = `${credentials}/${unit}.service`
-  if (environment.CREDENTIALS_DIRECTORY || !existsSync(folder)) return environment
-  return { ...environment, CREDENTIALS_DIRECTORY: folder }
-}
 
 const askAgent = async (context: CliContext): Promise<AgentStatus | Finding> => {
   try {
@@ -50,9 +43,14 @@ const askAgent = async (context: CliContext): Promise<AgentStatus | Finding> => 
 }
 
 const stepFinding = (check: string, found: LinkStep): Finding => {
-  const { step, ms, text, code, hint } = found
-  const line = `${step.padEnd(5)} ${`${ms.toFixed(1)} ms`.padStart(10)}  ${printable(text)}`
-  const finding = found.good ? good(check, line) : bad(check, line, hint)
+  const { step, ms, text, code, hint, host, bearable } = found
+  const at = host === undefined ? '' : `${host}: `
+  const line = `${step.padEnd(5)} ${`${ms.toFixed(1)} ms`.padStart(10)}  ${at}${printable(text)}`
+  const finding = found.good
+    ? good(check, line)
+    : bearable
+      ? warning(check, `${line}; another host is good`, hint)
+      : bad(check, line, hint)
   return { ...finding, ms, ...(code === '' ? {} : { code }) }
 }
 /** The way to one far side; and what it said of the time. Nothing is written there: that is `destination test`. */
@@ -63,13 +61,10 @@ const lookAtLink = async (
 ): Promise<{ findings: Finding[]; offsetUs: number | null }> => {
   const check = `to ${name}`
   const host = createSystemHost()
-  const link = of.link?.(settings, agent)
-  const { steps, offsetUs } =
-    link === undefined ? { steps: [], offsetUs: null } : await probeLink(link, host, signal)
+  const links = [of.link?.(settings, agent) ?? []].flat()
+  const { steps, offsetUs } = await probeLinks(links, host, signal)
   const more =
-    typeof of.tryOut === 'function' && steps.every((one) => one.good)
-      ? await of.tryOut(settings, host)
-      : []
+    typeof of.tryOut === 'function' && isOpen(steps) ? await of.tryOut(settings, host) : []
   const findings = [...steps, ...more].map((one) => stepFinding(check, one))
   if (findings.length === 0)
     findings.push(unknown(check, `no look at a destination of type ${type}`))

@@ -259,13 +259,17 @@ const addRegionalVerbs = (session: Session, root: Command) => {
   )
 }
 
+/** By hand: whose credentials `${cred:NAME}` means. */
+const unitOption = () =>
+  new Option('--unit <name>', 'the systemd unit of the agent').default('holdfast')
 const addDestinationVerbs = (session: Session, root: Command) => {
   const destination = root.command('destination').description('about the destinations')
   act(
     session,
     destination
       .command('list')
-      .description('which types there are, what proved them, and how the configured ones are'),
+      .description('which types there are, what proved them, and how the configured ones are')
+      .addOption(unitOption()),
     async () => (await import('./destination-test.ts')).list,
   )
   act(
@@ -273,7 +277,9 @@ const addDestinationVerbs = (session: Session, root: Command) => {
     destination
       .command('test <name>')
       .description('DNS, TCP, TLS, login, write: each with its time and the remedy')
-      .option('--no-write', 'write no point'),
+      .option('--write', 'write a point also where one of now does harm (Prometheus in order)')
+      .option('--no-write', 'write no point')
+      .addOption(unitOption()),
     async () => (await import('./destination-test.ts')).testVerb,
   )
   act(
@@ -282,7 +288,8 @@ const addDestinationVerbs = (session: Session, root: Command) => {
       .command('plan <name>')
       .description('print what to run on its far side before the first send')
       .option('--role <name>', 'who will write; else the user of the configuration')
-      .option('--retention <duration>', 'let points go after this long'),
+      .option('--retention <duration>', 'let points go after this long')
+      .addOption(unitOption()),
     async () => (await import('./destination.ts')).plan,
   )
 }

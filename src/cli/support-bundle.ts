@@ -17,9 +17,9 @@ import { printable } from '../observability/printable.ts'
 import { isSecretName, type Redactor } from '../observability/redact.ts'
 import { version } from '../release.ts'
 import { addKeyLines, configText, masked, secretsIn } from './bundle/mask.ts'
-import { type CliContext, isoText, stateDirOf } from './context.ts'
+import { type CliContext, credentialsOf, isoText, stateDirOf } from './context.ts'
 import { type Finding, said } from './doctor/finding.ts'
-import { credentialsOf, examine } from './doctor.ts'
+import { examine } from './doctor.ts'
 import { bytesText, table } from './format.ts'
 
 interface BundleOptions {

@@ -28,8 +28,11 @@ export interface DestinationType<Schema extends z.ZodType = z.ZodType> {
   readonly type: string
   readonly config: Schema
   readonly create: (deps: DestinationDeps, config: z.output<Schema>) => Destination
-  /** Where its far side is, for a look at the way there (`link.ts`); without it there is none to look at. */
-  readonly link?: (config: z.output<Schema>, agent: string) => LinkTarget
+  /**
+   * Where its far side is, for a look at the way there (`link.ts`), or its hosts, of which one is enough; without it
+   * there is none to look at.
+   */
+  readonly link?: (config: z.output<Schema>, agent: string) => LinkTarget | readonly LinkTarget[]
   /**
    * What comes behind the way there, for `holdfast destination test`: 'one-point' sends one point of a series of its
    * own; a function looks for itself; without it only the agent itself may write there.
@@ -37,6 +40,8 @@ export interface DestinationType<Schema extends z.ZodType = z.ZodType> {
   readonly tryOut?:
     | 'one-point'
     | ((config: z.output<Schema>, host: Host) => Promise<readonly LinkStep[]>)
+  /** Why a point of now would do harm there; then `holdfast destination test` writes one only when it is told to. */
+  readonly spoiledByNow?: (config: z.output<Schema>) => string | undefined
   /** What a person runs on the far side before the first send; nothing for types that need nothing. */
   readonly plan?: (config: z.output<Schema>, options: PlanOptions) => string
 }

@@ -19,6 +19,11 @@ CREATE TABLE IF NOT EXISTS ${gapsMeasurement} (
   timestamp TIMESTAMP, agent SYMBOL, lane SYMBOL, reason SYMBOL,
   count LONG, seq LONG, seq_last LONG, from_us LONG, to_us LONG, epoch VARCHAR, source VARCHAR
 ) TIMESTAMP(timestamp) PARTITION BY MONTH WAL DEDUP UPSERT KEYS(timestamp, agent, lane, reason);
+-- Tables that were there before, made by a write: from now on they remove duplicates too.
+ALTER TABLE "${table}" DEDUP ENABLE UPSERT KEYS(timestamp, series_id);
+ALTER TABLE ${gapsMeasurement} DEDUP ENABLE UPSERT KEYS(timestamp, agent, lane, reason);
+-- If that is refused, another table bears the name: RENAME TABLE "${table}" TO …, or give another name in the
+-- configuration (table), and run all of this again.
 `
 const comment = (text: string) => `-- ${text}\n`
 

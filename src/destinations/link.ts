@@ -16,8 +16,12 @@ import type { RelayPost, RelayReply } from './relay-transport.ts'
 import { troubleOf } from './relay-trouble.ts'
 
 export interface LinkStep {
-  readonly step: 'dns' | 'tcp' | 'tls' | 'hello' | 'login' | 'write'
+  readonly step: 'dns' | 'tcp' | 'tls' | 'hello' | 'login' | 'ready' | 'write'
   readonly good: boolean
+  /** Which of several hosts; absent where there is one. */
+  readonly host?: string
+  /** It is not good, and does not matter now: another host of the same far side is. */
+  readonly bearable?: boolean
   readonly ms: number
   /** What was found, or what is wrong. */
   readonly text: string
@@ -238,3 +242,27 @@ export const probeLink = async (
   }
   return { steps, serverEndsUs, offsetUs }
 }
+
+/** Ways to one far side, all looked at: one good host is enough, the others are told with their remedy. */
+export const probeLinks = async (
+  targets: readonly LinkTarget[],
+  host: LinkHost,
+  signal: AbortSignal,
+): Promise<LinkReport> => {
+  const reports = await Promise.all(targets.map((one) => probeLink(one, host, signal)))
+  const [first] = reports
+  if (first === undefined) return { steps: [], serverEndsUs: null, offsetUs: null }
+  if (reports.length === 1) return first
+  const one = reports.some(({ steps }) => steps.every(({ good }) => good))
+  const steps = reports.flatMap((report, at) =>
+    report.steps.map((step) => ({
+      ...step,
+      host: (targets[at] as LinkTarget).url.host,
+      ...(step.good ? {} : { bearable: one }),
+    })),
+  )
+  return { ...first, steps }
+}
+/** Whether the way is open: what is bearable closes nothing. */
+export const isOpen = (steps: readonly LinkStep[]): boolean =>
+  steps.every(({ good, bearable }) => good || bearable === true)

@@ -85,11 +85,13 @@ const create = (deps: DestinationDeps, config: PostgresConfig): Destination => {
   })
 }
 
-/** Of the first host; the others are tried when it does not answer. */
-const link = ({ url }: PostgresConfig): LinkTarget => {
-  const first = new URL(url[0] as string)
-  return { url: new URL(`tcp://${first.hostname}:${first.port || 5432}`), tls: {} }
-}
+/** Of every host: one that lets in is enough. A Unix socket has no way to look at. */
+const link = ({ url: urls }: PostgresConfig): readonly LinkTarget[] =>
+  urls.flatMap((text) => {
+    const { hostname, port, searchParams } = new URL(text)
+    if (hostname === '' || searchParams.has('host')) return []
+    return [{ url: new URL(`tcp://${hostname}:${port || 5432}`), tls: {} }]
+  })
 /** Connects, proves who it is, and looks at schema and rights; changes nothing. */
 const tryOut = async (config: PostgresConfig, host: Host): Promise<readonly LinkStep[]> => {
   const login = await timed(host, 'login', async () => {

@@ -108,4 +108,8 @@ export const prometheusDestination = defineDestination({
   create,
   link,
   tryOut: 'one-point',
+  spoiledByNow: ({ out_of_order_window: windowMs }) =>
+    windowMs > 0
+      ? undefined
+      : 'without an out_of_order_window the server would refuse a backlog more than about an hour older than it',
 })

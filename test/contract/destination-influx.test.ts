@@ -6,11 +6,13 @@ import { influxPlan } from '../../src/destinations/influx-plan.ts'
 import type { Outcome } from '../../src/model.ts'
 import { influxUser, startInflux, startVictoria } from '../support/influx-servers.ts'
 import { killAll } from '../support/processes.ts'
-import { startQuestdb } from '../support/questdb.ts'
+import { startQuestdb, statementsOf } from '../support/questdb.ts'
+import { cli } from '../support/site.ts'
 import { type RigOptions, runDestinationContract } from './destination.ts'
 import { type HttpRig, makeHttpRig } from './destination-http.ts'
 import { createTestLog, type TestLog } from './destination-log.ts'
 import { hostilePoints, saidOf } from './destination-names.ts'
+import { configOf, shape, tried } from './destination-tried.ts'
 
 after(killAll)
 const influx = startInflux()
@@ -70,8 +72,7 @@ const makeVictoriaRig = async (options: RigOptions = {}): Promise<InfluxRig> => 
 const makeQuestdbRig = async (options: RigOptions = {}): Promise<InfluxRig> => {
   const server = await questdb
   // One plan, many tests: an empty table for each.
-  for (const statement of influxPlan('questdb', {}).split(';\n'))
-    if (statement !== '') await server.query(statement)
+  for (const statement of statementsOf(influxPlan('questdb', {}))) await server.query(statement)
   for (const table of ['points', 'holdfast_gaps']) await server.query(`TRUNCATE TABLE ${table}`)
   const { username, password } = server.user
   const given = options.fault === 'credentials' ? 'of-somebody-else' : password
@@ -352,4 +353,52 @@ test('influx, QuestDB: without tables that remove duplicates nothing is sent', a
   await query('ALTER TABLE points DEDUP ENABLE UPSERT KEYS(timestamp, series_id)')
   await query('SELECT 1')
   assert.deepEqual(await rig.destination.standing(rig.log.standing(0), signal), { kind: 'unknown' })
+})
+
+test('influx, QuestDB: "destination test" before the plan writes nothing, and the plan mends a table that a write made', async () => {
+  const { url, user, query } = await questdb
+  const base = { type: 'influx', dialect: 'questdb', url, ...user }
+  const config = configOf([
+    { name: 'quest', ...base, table: 'probed' },
+    { name: 'other', ...base, table: 'elsewhere' },
+  ])
+  const way = ['dns ok', 'tcp ok', 'hello ok']
+  const planned = async (name: string) => {
+    const { out } = cli(['destination', 'plan', name, '-c', config])
+    for (const statement of statementsOf(out)) await query(statement)
+    return out
+  }
+  const tables = () => query("SELECT table_name FROM tables() WHERE table_name = 'probed'")
+  const early = tried(config, 'quest').steps
+  assert.deepEqual(shape(early), [...way, 'ready BAD'])
+  assert.equal(early.at(-1)?.code, 'HF-F124')
+  assert.deepEqual(await tables(), [])
+  // As an earlier version did.
+  const write = async () => {
+    const headers = { authorization: `Basic ${btoa(`${user.username}:${user.password}`)}` }
+    const body = `probed,series=a series_id=1i,value=1 ${timeUs}\n`
+    const { status } = await fetch(`${url}/write?precision=u`, { method: 'POST', headers, body })
+    assert.equal(status, 204)
+  }
+  await write()
+  assert.deepEqual(await tables(), [['probed']])
+  assert.deepEqual(shape(tried(config, 'quest').steps), [...way, 'ready BAD'])
+  await planned('quest')
+  await planned('quest')
+  assert.deepEqual(shape(tried(config, 'quest').steps), [...way, 'ready ok', 'write ok'])
+  await write()
+  const counted = 'SELECT series, count() FROM probed ORDER BY series'
+  assert.deepEqual(await query(counted), [
+    ['a', 1],
+    ['holdfast.probe', 1],
+  ])
+  // Somebody else's table of that name.
+  await query(
+    'CREATE TABLE elsewhere (ts TIMESTAMP, v DOUBLE) TIMESTAMP(ts) PARTITION BY DAY BYPASS WAL',
+  )
+  await assert.rejects(planned('other'), /elsewhere/)
+  assert.deepEqual(shape(tried(config, 'other').steps), [...way, 'ready BAD'])
+  await query('RENAME TABLE elsewhere TO elsewhere_before')
+  assert.match(await planned('other'), /RENAME TABLE "elsewhere"/)
+  assert.deepEqual(shape(tried(config, 'other', '--no-write').steps), [...way, 'ready ok'])
 })

@@ -367,7 +367,8 @@ test('stand-ins: "destination test" is told what a write of nothing is told', as
         ...server.config,
         ...(right ? {} : server.wrong),
       }
-      const hello = influxDestination.link?.(influxDestination.config.parse(config), 'gw-7').hello
+      const links = influxDestination.link?.(influxDestination.config.parse(config), 'gw-7')
+      const hello = [links ?? []].flat()[0]?.hello
       assert.ok(hello !== undefined)
       const { path, headers = {}, body } = hello
       const answer = await fetch(`${server.url}${path}`, {

@@ -1,10 +1,9 @@
 /** `holdfast destination list` and `test` before real servers: every step with its time, every trouble with its remedy. */
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { existsSync, globSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, globSync, mkdirSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
-import { stringify } from 'yaml'
 import { z } from 'zod'
 import { planSql } from '../../src/database/schema-postgres.ts'
 import { proofs } from '../../src/destinations/proven.ts'
@@ -16,36 +15,9 @@ import { startPrometheus } from '../support/prometheus-server.ts'
 import { startPostgres } from '../support/servers.ts'
 import { cli, createSite } from '../support/site.ts'
 import { temporaryFolder } from '../support/temp.ts'
+import { configOf, shape, tried } from './destination-tried.ts'
 
 after(killAll)
-interface Step {
-  readonly step: string
-  readonly good: boolean
-  readonly ms: number
-  readonly text: string
-  readonly code: string
-  readonly hint: string
-}
-const configOf = (destinations: readonly object[]) => {
-  const folder = temporaryFolder('verbs')
-  const path = join(folder, 'holdfast.yaml')
-  writeFileSync(path, stringify({ agent: { name: 'gw-7', state_dir: folder }, destinations }))
-  return path
-}
-const tried = (config: string, name: string): { code: number; steps: readonly Step[] } => {
-  const { code, out, err } = cli(['destination', 'test', name, '--json', '-c', config])
-  assert.notEqual(out, '', err)
-  const { steps, ok } = JSON.parse(out) as { steps: Step[]; ok: boolean }
-  assert.equal(code, ok ? 0 : 1)
-  for (const one of steps) {
-    assert.ok(one.ms >= 0)
-    assert.equal(one.good, one.hint === '', JSON.stringify(one))
-  }
-  return { code, steps }
-}
-const shape = (steps: readonly Step[]) =>
-  steps.map(({ step, good }) => `${step} ${good ? 'ok' : 'BAD'}`)
-
 test('destination test: a good server, a wrong password, a missing database, nobody there', async () => {
   const influx = await startInflux()
   await influx.query('CREATE DATABASE plant')
@@ -66,8 +38,8 @@ test('destination test: a good server, a wrong password, a missing database, nob
     { name: 'unmounted', type: 'file', output_dir: join(folder, 'missing') },
   ])
   const good = tried(config, 'good')
-  assert.deepEqual(shape(good.steps), ['dns ok', 'tcp ok', 'hello ok', 'write ok'])
-  assert.match(good.steps[3]?.text ?? '', /acknowledged/)
+  assert.deepEqual(shape(good.steps), ['dns ok', 'tcp ok', 'hello ok', 'ready ok', 'write ok'])
+  assert.match(good.steps[4]?.text ?? '', /acknowledged/)
   assert.equal(await influx.count('plant'), 1)
   const password = tried(config, 'password').steps
   assert.deepEqual(shape(password), ['dns ok', 'tcp ok', 'hello BAD'])
@@ -88,9 +60,27 @@ test('destination test: a good server, a wrong password, a missing database, nob
 
 test('destination test: Prometheus takes a point; to a region nothing is written', async () => {
   const [prometheus, site] = [await startPrometheus(), await createSite()]
-  const config = configOf([{ name: 'prom', type: 'prometheus', url: prometheus.url }])
-  assert.deepEqual(shape(tried(config, 'prom').steps), ['dns ok', 'tcp ok', 'hello ok', 'write ok'])
-  assert.equal((await prometheus.samples('{__name__="holdfast_probe",agent="gw-7"}')).length, 1)
+  const prom = { type: 'prometheus', url: prometheus.url }
+  const config = configOf([
+    { name: 'prom', ...prom },
+    { name: 'window', ...prom, out_of_order_window: '1h' },
+  ])
+  const held = async () =>
+    (await prometheus.samples('{__name__="holdfast_probe",agent="gw-7"}')).length
+  const way = ['dns ok', 'tcp ok', 'hello ok', 'ready ok']
+  // In order: a point of now would have the server refuse an old backlog.
+  const careful = tried(config, 'prom')
+  assert.deepEqual(shape(careful.steps), way)
+  assert.match(careful.nothingWritten ?? '', /--write/)
+  assert.match(cli(['destination', 'test', 'prom', '-c', config]).err, /nothing was written/)
+  assert.equal(await held(), 0)
+  assert.deepEqual(shape(tried(config, 'window', '--no-write').steps), way)
+  assert.equal(await held(), 0)
+  assert.deepEqual(shape(tried(config, 'window').steps), [...way, 'write ok'])
+  assert.equal(await held(), 1)
+  const told = tried(config, 'prom', '--write')
+  assert.deepEqual([shape(told.steps), told.nothingWritten], [[...way, 'write ok'], undefined])
+  assert.equal(await held(), 2)
   await prometheus.stop()
   const off = await startPrometheus({ receiver: false })
   const refused = tried(configOf([{ name: 'off', type: 'prometheus', url: off.url }]), 'off').steps
@@ -188,6 +178,25 @@ test('test:real against a database and a regional node, which keep the books', a
   const set = (keys: Readonly<Record<string, string>>) =>
     Object.entries(keys).flatMap(([key, value]) => ['--set', `${key}=${value}`])
   const { ca } = certificates
+  const gone = `postgres://${postgres.user}@localhost:1/${postgres.database}`
+  const hosts = (...url: string[]) => ({
+    ...{ name: `hosts-${url.length}`, type: 'postgres', url },
+    ...{ password: postgres.password, tls: { ca } },
+  })
+  const config = configOf([hosts(gone, address), hosts(gone), hosts(gone, address, gone)])
+  const two = tried(config, 'hosts-2')
+  assert.deepEqual(shape(two.steps), ['dns ok', 'tcp BAD', 'dns ok', 'tcp ok', 'login ok'])
+  const [, down] = two.steps
+  assert.deepEqual([two.code, down?.host, down?.bearable], [0, 'localhost:1', true])
+  assert.equal(tried(config, 'hosts-3').code, 0)
+  const none = tried(config, 'hosts-1')
+  assert.deepEqual([none.code, shape(none.steps)], [1, ['dns ok', 'tcp BAD']])
+  const looked = cli(['doctor', '--json', '-c', config]).out
+  const { findings } = JSON.parse(looked) as { findings: { check: string; state: string }[] }
+  const statesOf = (name: string) =>
+    findings.flatMap(({ check, state }) => (check === `to ${name}` ? [state] : []))
+  assert.deepEqual(statesOf('hosts-2'), ['good', 'warning', 'good', 'good', 'good'])
+  assert.deepEqual(statesOf('hosts-1'), ['good', 'bad'])
   const password = '$PGPASSWORD'
   const direct = run('postgres', '--url', address, ...set({ ca, password }))
   assert.equal(direct.status, 0, direct.stdout.slice(-3_000))

@@ -10,7 +10,7 @@ import { kinds } from '../../src/model.ts'
 import { check, type ExactPoint, type GapFound } from '../../src/verify/checker.ts'
 import { influxUser, startInflux, startVictoria } from '../support/influx-servers.ts'
 import { createHttpPublisher } from '../support/publisher.ts'
-import { startQuestdb } from '../support/questdb.ts'
+import { startQuestdb, statementsOf } from '../support/questdb.ts'
 import { createSite } from '../support/site.ts'
 
 const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms))
@@ -89,8 +89,7 @@ const victoria = async (): Promise<Historian> => {
 
 const questdb = async (): Promise<Historian> => {
   const server = await startQuestdb()
-  for (const statement of influxPlan('questdb', {}).split(';\n'))
-    if (statement !== '') await server.query(statement)
+  for (const statement of statementsOf(influxPlan('questdb', {}))) await server.query(statement)
   return {
     config: { dialect: 'questdb', url: server.url, ...server.user },
     stop: server.stop,

@@ -16,7 +16,7 @@ import { loadRecordings } from '../bench/recordings.ts'
 import { influxUser, startInflux } from '../support/influx-servers.ts'
 import { killAll } from '../support/processes.ts'
 import { startPrometheus } from '../support/prometheus-server.ts'
-import { startQuestdb } from '../support/questdb.ts'
+import { startQuestdb, statementsOf } from '../support/questdb.ts'
 import { temporaryFolder } from '../support/temp.ts'
 import { createTestLog } from './destination-log.ts'
 
@@ -82,8 +82,7 @@ test(`InfluxDB 1: ${source}, bit for bit`, async () => {
 })
 test(`QuestDB: ${source}, bit for bit`, async () => {
   const questdb = await startQuestdb()
-  for (const statement of influxPlan('questdb', {}).split(';\n'))
-    if (statement !== '') await questdb.query(statement)
+  for (const statement of statementsOf(influxPlan('questdb', {}))) await questdb.query(statement)
   await write({ type: 'influx', dialect: 'questdb', url: questdb.url, ...questdb.user })
   const rows = await questdb.query('SELECT series, cast(timestamp AS long), value FROM points')
   judge(

@@ -26,6 +26,14 @@ const fetchJar = () => {
   })
 }
 
+/** What a person pastes into its console, one by one. */
+export const statementsOf = (plan: string): readonly string[] =>
+  plan
+    .replaceAll(/^--.*$/gm, '')
+    .split(';')
+    .map((one) => one.trim())
+    .filter((one) => one !== '')
+
 export interface Questdb extends Server {
   readonly url: string
   readonly user: { readonly username: string; readonly password: string }
