@@ -12,6 +12,7 @@ import type { Derived, LaneItem, PointBatch, Seq, StageInput } from '../model.ts
 import { quarantineSegment } from './quarantine.ts'
 import { readItems } from './read.ts'
 import { type Room, releasePassed, requireRoom, writeWithRoom } from './room.ts'
+import { nameAhead } from './stage-names.ts'
 import { storeStages } from './stage-output.ts'
 import { catchesUp, cursorOf, holdsMore, type StageNow, type StageState } from './stages.ts'
 import { alive, keyOf, type LaneState, type SpoolState, throwFatal, uptimeMs } from './state.ts'
@@ -157,7 +158,7 @@ const isDue = (state: SpoolState, { now }: StageState): boolean =>
     uptimeMs(state) - now.checkpointMs >= checkpointEveryMs(now))
 
 /** What was given out, cursors and checkpoints that are due, in one transaction. */
-const store = (state: SpoolState, stages: readonly StageState[]): Turn => {
+const store = (state: SpoolState, stages: readonly StageState[], atOnce = false): Turn => {
   for (const one of stages) {
     asked(state, one, () => one.hold.move(one.stage.holdFromUs(), one.position))
     if (isDue(state, one)) one.now = { ...one.now, due: true }
@@ -172,6 +173,7 @@ const store = (state: SpoolState, stages: readonly StageState[]): Turn => {
         holdsMore(one)),
   )
   if (changed.length === 0) return 'done'
+  if (!atOnce && changed.some((one) => nameAhead(state, one))) return 'done'
   const lanes = new Set(changed.flatMap(({ now }) => now.ready.map(({ lane }) => lane)))
   const asking = [...lanes].map((lane) => ({ lane }))
   try {
@@ -186,13 +188,14 @@ const store = (state: SpoolState, stages: readonly StageState[]): Turn => {
       if (bytes > 0) requireRoom(state, room, bytes, reserveBytes)
     }
     const result = writeWithRoom(state, asking, storeInto, true)
+    if (result.kind === 'stored') for (const one of changed) one.naming = null
     return result.kind === 'full' ? 'full' : 'done'
   } catch (error) {
     // A lane it may not write, a point without a time: its own fault alone, and no other stage's work is lost.
     if (!isFailure(error) || !ownFaults.includes(error.code)) throw error
     const [only] = changed
     if (changed.length === 1 && only !== undefined) rest(state, only, error)
-    else for (const one of changed) store(state, [one])
+    else for (const one of changed) store(state, [one], true)
     return 'done'
   }
 }
@@ -247,7 +250,7 @@ export const checkpointAll = (state: SpoolState): void => {
     const moved = one.now.segments > 0 || one.now.due || one.now.logRows > 0
     if (moved && !one.failed && one.again.length === 0) one.now = { ...one.now, due: true }
   }
-  store(state, state.stages)
+  store(state, state.stages, true)
 }
 
 /** Before segments through `seq` go on purpose: what a restart left to step again of them is stepped while it can. */

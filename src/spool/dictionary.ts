@@ -2,8 +2,8 @@
  * The present epoch's dictionary: series to small numbers, in order of first use.
  *
  * Invariants: the series of entry i never changes (a contract may come to it); new entries are written in the
- * transaction that first uses them; `truncate` undoes entries of a transaction that failed; every hash of the running
- * chain is kept, as bytes, so that undoing needs no recomputation.
+ * transaction that first uses them, or before; `truncate` undoes entries of a transaction that failed; every hash of
+ * the running chain is kept, as bytes, so that undoing needs no recomputation.
  */
 import { dictionaryHashStart, extendDictionaryHash } from '../codec/series-id.ts'
 import type { SeriesEntry, SeriesId, SeriesRef } from '../model.ts'

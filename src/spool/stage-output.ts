@@ -4,38 +4,26 @@
  * Invariants: a lane gets at most one journal row a transaction; a series' id follows from its agent, name and tags,
  * whatever the stage says; a failed transaction leaves nothing of it, in memory or on disk, and `ready` as it was.
  */
-import { seriesIdOf } from '../codec/series-id.ts'
 import { Failure } from '../errors.ts'
 import type { Derived, Seq } from '../model.ts'
 import type { Renumber } from './columns.ts'
 import { journalOrSeal } from './commit.ts'
 import { book } from './readers.ts'
-import { saveDictionary, saveSeries } from './series-rows.ts'
+import { saveDictionary } from './series-rows.ts'
+import { fullEntry, isNamed, nameIt, numbersFor } from './stage-names.ts'
 import { cursorOf, keep, type StageState, saveCheckpoint, saveLog } from './stages.ts'
 import { type LaneState, laneNamed, readerNamed, type SpoolState } from './state.ts'
-
-const none = 0xffff_ffff
 
 /** The stage's own numbers into the epoch's. */
 const renumbering =
   (state: SpoolState, one: StageState, { lane, entry }: Derived): Renumber =>
   (source, into) => {
-    let map = one.numbers.get(lane) ?? new Uint32Array(512).fill(none)
+    let map = numbersFor(one, lane, 0)
     source.forEach((series, at) => {
-      if (series >= map.length) {
-        const grown = new Uint32Array(Math.max(series + 1, map.length * 2)).fill(none)
-        grown.set(map)
-        map = grown
-      }
-      if (map[series] === none) {
-        const own = entry(series)
-        const full = { ...own, id: seriesIdOf(state.options.agent, own) }
-        map[series] = state.dictionary.ofEntry(full)
-        if (full.contract !== undefined) saveSeries(state, full)
-      }
+      if (series >= map.length) map = numbersFor(one, lane, series)
+      if (!isNamed(map, series)) nameIt(state, map, series, fullEntry(state, entry(series)))
       into[at] = map[series] as number
     })
-    one.numbers.set(lane, map)
   }
 
 /** Inside a transaction: what waits in `ready` goes into its lanes. Returns the bytes. */

@@ -11,6 +11,7 @@ import type { Derived, Seq, Stage } from '../model.ts'
 import { createHold, type Hold, seqHeld } from './hold.ts'
 import { addReader } from './readers.ts'
 import { createFeed, type Feed } from './stage-input.ts'
+import type { Naming } from './stage-names.ts'
 import {
   type Decided,
   deleteStageRow,
@@ -60,6 +61,8 @@ export interface StageState {
   readonly hold: Hold
   /** By lane it writes: its own numbers to the epoch's dictionary. Empty after a transaction that failed. */
   readonly numbers: Map<string, Uint32Array>
+  /** Of what waits in `ready`; null before that is looked at. */
+  naming: Naming | null
   position: Seq
   /** The log's decisions that lie ahead of `position`, to be done again on the way. */
   again: readonly Decided[]
@@ -189,6 +192,7 @@ const attach = (
     feed,
     hold: createHold(state, lane, places),
     numbers: new Map(),
+    naming: null,
     position: begin,
     again: log.filter(({ bytes }) => bytes.length > 0),
     fresh: true,
