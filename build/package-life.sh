@@ -45,6 +45,43 @@ kill -9 $agent
 wait $agent || true
 install_it
 grep -q "127.0.0.1:$port" $etc/holdfast.yaml || fail "the upgrade replaced the configuration"
+# What the package's scripts count, and keep, with a spool set aside and nothing after it: by safe mode, by damage; and
+# with a spool on another disk.
+scripts=/var/lib/dpkg/info/holdfast
+counts() {
+  $scripts.prerm remove
+  [ "$(cat $state.unsent)" = "$1" ] || fail "unsent: $(cat $state.unsent), not $1 ($2)"
+}
+keeps() {
+  $scripts.postrm purge >/tmp/log 2>&1
+  grep -q "never sent: $1" /tmp/log || { cat /tmp/log >&2; fail "purge did not keep: $2"; }
+  [ -e $etc/agent-key.pem ] || fail "purge took the key of: $2"
+}
+for kind in suspect damaged; do
+  aside=$state/spool.db.$kind-0a1b2c3d
+  mv $state/spool.db $aside
+  mv $state/spool.db-wal $aside-wal
+  counts unknown $kind
+  touch $aside-salvaged
+  counts 0 "$kind, salvaged"
+  rm $aside-salvaged
+  keeps unknown "$kind after it was counted"
+  [ -e $aside ] || fail "purge took what was $kind"
+  mv $aside-wal $state/spool.db-wal
+  mv $aside $state/spool.db
+done
+mv $state/spool.db /var/before
+counts 0 nothing
+mv /var/before $state/spool.db
+keeps unknown "a spool that came back after it was counted"
+mv $state /var/elsewhere
+install -d -o holdfast -g holdfast -m 700 $state
+sed -i 's|^agent:$|agent:\n  state_dir: /var/elsewhere|' $etc/holdfast.yaml
+counts '3 (in /var/elsewhere)' elsewhere
+keeps 3 elsewhere
+sed -i '/state_dir: .var.elsewhere/d' $etc/holdfast.yaml
+rmdir $state
+mv /var/elsewhere $state
 dpkg -r holdfast >/tmp/log 2>&1 || { cat /tmp/log >&2; fail "dpkg -r"; }
 [ -e $state/spool.db ] || fail "remove took the spool"
 [ "$(cat $state.unsent)" = 3 ] || fail "unsent: $(cat $state.unsent), not 3"

@@ -187,7 +187,7 @@ const run: Check = async (trial) => {
     const node =
       trial.arch === nativeArchitecture ? [join(library, 'bin/node')] : command.slice(0, -1)
     const [bin = '', ...before] = node
-    const unsent = tool(bin, [...before, join(library, 'unsent.mjs'), join(state, 'spool.db')])
+    const unsent = tool(bin, [...before, join(library, 'unsent.mjs'), config, state])
     expect(Number(unsent) === points, `unsent: ${unsent.trim()}, not ${points}`)
     return `first ack after ${tookMs} ms, exit 0, ${points} points in the spool`
   } finally {

@@ -2,6 +2,7 @@
  * What the running agent shows of itself and lets a technician do (`control/view.ts`), put together from its parts.
  * Invariant: a spool that does not answer makes a red status, never a hanging one.
  */
+import { resolve } from 'node:path'
 import type { AgentSource } from './agent-sources.ts'
 import type { Config, DestinationConfig } from './config/schema.ts'
 import type {
@@ -169,7 +170,7 @@ export const createAgentView = (parts: AgentViewParts): AgentView => {
       agent: config.agent.name,
       epoch: spool.epoch,
       spoolId: spool.spoolId,
-      config: { file: config.file, digest: config.digest },
+      config: { file: resolve(config.file), digest: config.digest },
       verdict: verdict({
         ...shared,
         silentMs: answer === null ? host.clock.monotonicMs() - answeredMs : 0,

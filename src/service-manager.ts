@@ -44,6 +44,26 @@ export const silentServiceManager: ServiceManager = {
   watch: async () => {},
 }
 
+/**
+ * Whether stderr is the journal. `stat` is fstat(2) of it: $JOURNAL_STREAM names the journal's socket; stderr may have
+ * been redirected since.
+ */
+export const isJournal = (
+  journalStream: string | undefined,
+  stat: () => { readonly dev: number; readonly ino: number } = () => fstatSync(2),
+): boolean => {
+  if (!journalStream) return false
+  try {
+    const { dev, ino } = stat()
+    return journalStream === `${dev}:${ino}`
+  } catch {
+    return false
+  }
+}
+/** Each line with its priority (3: an error, 4: a warning), which the journal takes off again; without one it is 6. */
+export const forJournal = (priority: 3 | 4, text: string): string =>
+  text.replaceAll(/^(?=.)/gm, `<${priority}>`)
+
 /** The number of a socket that was left open for us under this name; undefined when there is none. */
 export const inheritedSocket = (
   environment: ServiceManagerOptions['environment'],

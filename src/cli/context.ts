@@ -2,13 +2,15 @@
  * What every verb gets: the global flags, the two streams, colours, prompts, and the way to name a running agent.
  * Invariants: data on stdout, everything else on stderr; no prompt and no colour where no person is looking.
  */
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, lstatSync, readFileSync, statSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
-import type { ConfigProblem } from '../config/problems.ts'
+import type { LoadResult } from '../config/load.ts'
+import { type ConfigProblem, isWrongInItself } from '../config/problems.ts'
 import type { Environment } from '../config/secrets.ts'
 import type { ControlClient } from '../control/client.ts'
-import { Failure } from '../errors.ts'
+import { exitCodes, Failure } from '../errors.ts'
 import { createRedactor, type Redactor } from '../observability/redact.ts'
+import { forJournal, isJournal } from '../service-manager.ts'
 
 export interface GlobalFlags {
   readonly config?: string
@@ -30,8 +32,8 @@ export interface CliContext {
   readonly out: (text: string) => void
   /** A line for the person, to stderr; nothing with --quiet. */
   readonly say: (text: string) => void
-  /** A line that --quiet does not silence. */
-  readonly warn: (text: string) => void
+  /** A line that --quiet does not silence; in the journal a warning, or an error. */
+  readonly warn: (text: string, priority?: 3 | 4) => void
   readonly json: (value: unknown) => void
   readonly paint: (style: Style, text: string) => string
   readonly ask: (question: string, standard: string) => Promise<string>
@@ -71,15 +73,44 @@ export const stateDirOf = async (configPath: string): Promise<string | undefined
     return undefined
   }
 }
-const findConfig = (flags: GlobalFlags, environment: Environment): string =>
-  flags.config ??
-  environment.HOLDFAST_CONFIG ??
-  defaultConfigs.find((path) => existsSync(path)) ??
-  defaultConfigs[0]
-const findSocket = async (flags: GlobalFlags, environment: Environment): Promise<string> => {
+/**
+ * Whether a configuration that nobody has named is there, and its reader's own or root's: whoever could plant one in
+ * the folder where a verb is called would have secrets read, and sent where he likes.
+ */
+export const standsIn = (path: string, say: (text: string) => void): boolean => {
+  const links = [
+    lstatSync(path, { throwIfNoEntry: false }),
+    statSync(path, { throwIfNoEntry: false }),
+  ]
+  if (links.includes(undefined)) return false
+  const own = process.geteuid?.()
+  const others = links.find((seen) => own !== undefined && seen?.uid !== 0 && seen?.uid !== own)
+  if (others === undefined) return true
+  say(`passed over ${resolve(path)}: it belongs to user ${others.uid}; name it with -c to use it`)
+  return false
+}
+const createConfigFinder = (
+  flags: GlobalFlags,
+  environment: Environment,
+  say: (text: string) => void,
+): (() => string) => {
+  let found = flags.config ?? environment.HOLDFAST_CONFIG
+  return () => {
+    const [here, standard] = defaultConfigs
+    found ??= defaultConfigs.find((path) => standsIn(path, say))
+    // What was passed over is not fallen back to.
+    found ??= existsSync(here) ? standard : here
+    return found
+  }
+}
+const findSocket = async (
+  flags: GlobalFlags,
+  environment: Environment,
+  configPath: () => string,
+): Promise<string> => {
   const given = flags.socket ?? environment.HOLDFAST_SOCKET
   if (given) return resolve(given)
-  const stateDir = (await stateDirOf(findConfig(flags, environment))) ?? '/var/lib/holdfast'
+  const stateDir = (await stateDirOf(configPath())) ?? '/var/lib/holdfast'
   const own = resolve(stateDir, 'control.sock')
   return existsSync(own) || !existsSync(systemSocket) ? own : systemSocket
 }
@@ -95,7 +126,11 @@ export const createContext = (
     environment.TERM !== 'dumb' &&
     process.stdout.isTTY === true
   const interactive = flags.input && process.stdin.isTTY === true && process.stderr.isTTY === true
-  const warn = (text: string) => process.stderr.write(`${text}\n`)
+  const stderr = (text: string) => process.stderr.write(`${text}\n`)
+  const inJournal = isJournal(environment.JOURNAL_STREAM)
+  const warn = (text: string, priority: 3 | 4 = 4) =>
+    stderr(inJournal ? forJournal(priority, text) : text)
+  const configPath = createConfigFinder(flags, environment, warn)
   const out = (text: string) => process.stdout.write(`${text}\n`)
   return {
     flags,
@@ -107,7 +142,7 @@ export const createContext = (
     out,
     warn,
     say: (text) => {
-      if (!flags.quiet) warn(text)
+      if (!flags.quiet) stderr(text)
     },
     json: (value) => out(JSON.stringify(value)),
     paint: (style, text) => (color ? `\x1b[${styles[style]}m${text}\x1b[0m` : text),
@@ -121,11 +156,11 @@ export const createContext = (
         prompt.close()
       }
     },
-    configPath: () => findConfig(flags, environment),
+    configPath,
     client: async (answerMsMin = 0) => {
       const { createControlClient } = await import('../control/client.ts')
       const timeoutMs = Math.max(flags.timeoutMs, answerMsMin)
-      return createControlClient(await findSocket(flags, environment), timeoutMs)
+      return createControlClient(await findSocket(flags, environment, configPath), timeoutMs)
     },
   }
 }
@@ -136,10 +171,20 @@ export const showProblems = async (
   problems: readonly ConfigProblem[],
 ): Promise<boolean> => {
   const { renderProblems } = await import('../config/problems.ts')
-  const text = renderProblems(problems, { color: context.color })
-  if (text !== '') context.warn(text.trimEnd())
+  for (const one of problems)
+    context.warn(
+      renderProblems([one], { color: context.color }).trimEnd(),
+      one.severity === 'error' ? 3 : 4,
+    )
   return problems.some(({ severity }) => severity === 'error')
 }
+
+/**
+ * How a long-running verb ends over a configuration, looked at without its surroundings: a key half renewed, a disk or
+ * a secret not yet there are worth another start, where a wrong file is not.
+ */
+export const exitCodeOfProblems = (text: LoadResult<unknown>): number =>
+  text.ok || !isWrongInItself(text.problems) ? exitCodes.tryLater : exitCodes.configInvalid
 
 /** Anything that loses data needs --yes, or a person who says so, and has said how much by then. */
 export const mayLose = async (context: CliContext, yes: boolean, what: string): Promise<void> => {

@@ -14,6 +14,7 @@ import { exitCodes, isFailure } from '../errors.ts'
 import { createSystemHost, systemClock } from '../host.ts'
 import { printable } from '../observability/printable.ts'
 import { setAsideIn } from '../spool/set-aside.ts'
+import { hasChanged } from './config-changed.ts'
 import { type CliContext, credentialsOf, type Style, stateDirOf } from './context.ts'
 import { lookAtDisk, lookAtWear } from './doctor/disk.ts'
 import { bad, type Finding, good, unknown, warning } from './doctor/finding.ts'
@@ -115,6 +116,15 @@ export const examine = async (context: CliContext, options: DoctorOptions): Prom
   return [
     versionsOf(status),
     ...configFindings(path, loaded.ok ? loaded.warnings : loaded.problems),
+    ...(status !== undefined && hasChanged(status.config)
+      ? [
+          warning(
+            'config',
+            `${status.config.file} has changed since the agent began`,
+            'Restart the agent to use it.',
+          ),
+        ]
+      : []),
     agentFinding(status, 'verdict' in asked ? good('agent', '') : asked),
     unit.finding,
     ...lookAtDisk(folder, config, status, systemClock),

@@ -40,16 +40,16 @@ const exitCodeOf = (error: unknown): number => {
   if (error.code.startsWith('HF-C') || error.code === 'HF-S003') return exitCodes.configInvalid
   return exitCodes.failed
 }
-const printError = (error: unknown, { redactor, flags, json }: CliContext) => {
-  const print = (text: string) => process.stderr.write(redactor.hide(text))
+const printError = (error: unknown, { redactor, flags, json, warn }: CliContext) => {
+  const print = (text: string) => warn(redactor.hide(text), 3)
   if (!isFailure(error)) {
     const text = error instanceof Error ? (error.stack ?? error.message) : String(error)
-    print(`holdfast: a bug, please report it\n${text}\n`)
+    print(`holdfast: a bug, please report it\n${text}`)
     return
   }
   const { code, message, hint } = error
   if (flags.json) json({ error: { code, text: redactor.hide(message), hint: redactor.hide(hint) } })
-  print(`holdfast: ${code} ${message}\n${hint ? `  = ${hint}\n` : ''}`)
+  print(`holdfast: ${code} ${message}${hint ? `\n  = ${hint}` : ''}`)
 }
 
 /** Gives a command its action: flags gathered, verb loaded, errors printed, exit code kept. */
@@ -154,7 +154,7 @@ const addLookVerbs = (session: Session, root: Command) => {
     session,
     root
       .command('gaps')
-      .description('recorded losses, newest first')
+      .description('recorded losses, newest last')
       .addOption(new Option('--limit <rows>').argParser(countArgument).default(100)),
     async () => (await import('./gaps.ts')).gaps,
   )

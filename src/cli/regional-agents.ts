@@ -2,6 +2,8 @@
  * `holdfast regional agents` and `regional admit`: what the region's database knows of its agents, and an operator's
  * word for a copy that was fenced.
  */
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
 import type { AgentRow, RegionStore, StoreAnswer } from '../database/store.ts'
 import { exitCodes, Failure } from '../errors.ts'
 import { createSystemHost } from '../host.ts'
@@ -21,6 +23,13 @@ const withStore = async <T>(
   for (const secret of config.secrets) context.redactor.add(secret)
   const { openStore } = await import('../regional/run.ts')
   const settings = { state_dir: config.state_dir, database: databaseOf(config) }
+  const file = join(config.state_dir, 'region.db')
+  if (settings.database === null && !existsSync(file))
+    throw new Failure(
+      'HF-X404',
+      `there is no region's database ${file}, or this user cannot see it`,
+      "name the node's configuration with -c, and ask as its user: sudo -u holdfast",
+    )
   await using store = openStore(settings, createSystemHost())
   return await work(store)
 }
@@ -29,7 +38,7 @@ const good = <T>(answer: StoreAnswer<T>): T => {
   const hint =
     answer.kind === 'blocked'
       ? answer.hint
-      : 'an embedded region is asked while its node is stopped'
+      : 'an embedded region is asked while its node is stopped: systemctl stop holdfast-regional'
   throw new Failure(
     answer.kind === 'blocked' ? answer.code : 'HF-D001',
     'text' in answer ? answer.text : answer.kind,
@@ -43,6 +52,7 @@ export const agents = async (context: CliContext): Promise<number> =>
   await withStore(context, async (store) => {
     const rows = await known(store)
     if (context.flags.json) context.json({ agents: rows })
+    else if (rows.length === 0) context.say('the region has not heard of any agent')
     else
       for (const row of rows)
         context.out(

@@ -1,10 +1,10 @@
 /** `holdfast regional`: the receiving side until SIGTERM; and `regional plan`, SQL for an administrator. */
-import { existsSync, readFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import type { LoadResult } from '../config/load.ts'
 import { loadRegionalConfig, type RegionalConfig, type RegionalFlags } from '../config/regional.ts'
 import { exitCodes, Failure } from '../errors.ts'
 import { parseDurationMs } from '../units.ts'
-import { type CliContext, showProblems } from './context.ts'
+import { type CliContext, exitCodeOfProblems, showProblems, standsIn } from './context.ts'
 import { openHost } from './run.ts'
 import { asService } from './service.ts'
 
@@ -17,7 +17,7 @@ export const loadRegional = (
   const path =
     context.flags.config ??
     // Flags that say everything need no file; one that happens to lie about must not mix in.
-    (flags.tlsCert ? undefined : defaultFiles.find((file) => existsSync(file)))
+    (flags.tlsCert ? undefined : defaultFiles.find((file) => standsIn(file, context.warn)))
   const { environment } = context
   return loadRegionalConfig(path ?? null, { environment, flags, surroundings })
 }
@@ -28,7 +28,7 @@ export const regional = async (context: CliContext, flags: RegionalFlags): Promi
     await showProblems(context, loaded.problems)
     if (loaded.problems.some(({ file }) => file === 'flags'))
       context.say('holdfast init --development-ca makes a regional.yaml to start from')
-    return loadRegional(context, flags, false).ok ? exitCodes.tryLater : exitCodes.configInvalid
+    return exitCodeOfProblems(loadRegional(context, flags, false))
   }
   await showProblems(context, loaded.warnings)
   const { config } = loaded

@@ -11,7 +11,7 @@ import { createMeter } from '../observability/metrics.ts'
 import { version } from '../release.ts'
 import { inheritedWriter, journalDescriptor } from '../service-manager.ts'
 import { beginLife, type Lives } from '../spool/lives.ts'
-import { type CliContext, showProblems } from './context.ts'
+import { type CliContext, exitCodeOfProblems, showProblems } from './context.ts'
 import { asService } from './service.ts'
 
 /** Log and meters of a long-running verb, in the form stderr calls for. */
@@ -54,9 +54,7 @@ export const run = async (context: CliContext): Promise<number> => {
   const loaded = load()
   if (!loaded.ok) {
     await showProblems(context, loaded.problems)
-    // A key half renewed, a disk not yet mounted: worth another start, where a wrong file is not.
-    const text = loadConfig(path, { environment, catalog, surroundings: false })
-    return text.ok ? exitCodes.tryLater : exitCodes.configInvalid
+    return exitCodeOfProblems(loadConfig(path, { environment, catalog, surroundings: false }))
   }
   await showProblems(context, loaded.warnings)
   const { config } = loaded

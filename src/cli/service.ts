@@ -4,7 +4,7 @@
  */
 
 import type { Host } from '../host.ts'
-import { openServiceManager, type ServiceManager } from '../service-manager.ts'
+import { isJournal, openServiceManager, type ServiceManager } from '../service-manager.ts'
 import type { CliContext } from './context.ts'
 
 export interface Service {
@@ -28,6 +28,13 @@ export const asService = async (
     await reload()
     manager.ready()
   }
+  // What Node itself says of an exception that nobody caught has no priority in the journal.
+  const onBug = (error: unknown) => {
+    const text = error instanceof Error ? (error.stack ?? error.message) : String(error)
+    context.warn(redactor.hide(`holdfast: a bug, please report it\n${text}`), 3)
+  }
+  const inJournal = isJournal(environment.JOURNAL_STREAM)
+  if (inJournal) process.on('uncaughtExceptionMonitor', onBug)
   process.on('SIGHUP', onHangup)
   signal.addEventListener('abort', manager.stopping, { once: true })
   try {
@@ -40,6 +47,7 @@ export const asService = async (
     })
   } finally {
     process.off('SIGHUP', onHangup)
+    process.off('uncaughtExceptionMonitor', onBug)
     signal.removeEventListener('abort', manager.stopping)
   }
 }

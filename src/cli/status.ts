@@ -3,6 +3,7 @@ import type { AgentStatus, ReloadAnswer } from '../control/view.ts'
 import { exitCodes } from '../errors.ts'
 import type { DestinationStatus, SourceStatus, Verdict } from '../observability/health.ts'
 import { printable } from '../observability/printable.ts'
+import { hasChanged } from './config-changed.ts'
 import type { CliContext, Style } from './context.ts'
 import { amountText, bytesText, countText, hoursText, spanText } from './format.ts'
 
@@ -104,8 +105,8 @@ const clockText = ({ clock: { trusted, offsetUs } }: AgentStatus): string => {
   return `${trusted ? 'trusted' : 'not trusted'}${offset}`
 }
 
-/** Lines without colour, the verdict's word first. */
-export const statusLines = (status: AgentStatus): string[] => {
+/** Lines without colour, the verdict's word first. `changed`: the configuration's file is no longer what runs. */
+export const statusLines = (status: AgentStatus, changed = false): string[] => {
   const { verdict, nowUs } = status
   const line = (label: string, texts: readonly string[]) =>
     texts.map((text, at) => `  ${(at === 0 ? label : '').padEnd(12)} ${printable(text)}`)
@@ -128,7 +129,10 @@ export const statusLines = (status: AgentStatus): string[] => {
       ? line('lost', [`${amountText(lost, 'point')} declared lost, see: holdfast gaps`])
       : []),
     ...line('clock', [clockText(status)]),
-    ...line('config', [`${status.config.file}  ${status.config.digest.slice(0, 12)}`]),
+    ...line('config', [
+      `${status.config.file}  ${status.config.digest.slice(0, 12)}`,
+      ...(changed ? ['changed since the agent began: restart it to use it'] : []),
+    ]),
     ...line('version', [`${status.version}, up ${spanText(status.upForUs / 1_000)}`]),
   ]
 }
@@ -138,7 +142,7 @@ export const status = async (context: CliContext): Promise<number> => {
   const { state } = found.verdict
   if (context.flags.json) context.json(found)
   else {
-    const [first = '', ...rest] = statusLines(found)
+    const [first = '', ...rest] = statusLines(found, hasChanged(found.config))
     const word = state.toUpperCase()
     context.out(context.paint(styleOf[state], word) + first.slice(word.length))
     if (!context.flags.quiet) for (const line of rest) context.out(line)

@@ -144,7 +144,7 @@ const jsonOf = ({ status, acceptedPerSecond, ackedPerSecond }: Moved) => ({
 const alternateScreen = '\x1b[?1049h\x1b[?25l'
 const normalScreen = '\x1b[?25h\x1b[?1049l'
 const homeAndClear = '\x1b[H\x1b[J'
-/** No line wraps and none pushes the top out: the rest is what a larger window shows. */
+/** Plain lines do not wrap, and none pushes the top out: the rest is what a larger window shows. */
 const draw = (lines: readonly string[]) => {
   // A terminal that does not say how large it is says 0.
   const [columns, rows] = [process.stdout.columns || 80, process.stdout.rows || 24]

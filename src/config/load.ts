@@ -10,6 +10,7 @@ import { readFileSync, statSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import type { z } from 'zod'
 import { textOf } from '../errors.ts'
+import { closingOf, isOpen } from '../unit-user.ts'
 import { checkMeaning, checkSurroundings } from './checks.ts'
 import {
   classSchema,
@@ -73,20 +74,20 @@ export const openSource = (path: string, environment: Environment): Source | Con
     const missing = (error as NodeJS.ErrnoException).code === 'ENOENT'
     const text = missing ? 'no such file' : textOf(error)
     const hint = missing ? 'make one with: holdfast init' : 'the agent must be able to read it'
-    return [{ ...at, code: 'HF-C001', text, hint }]
+    return [{ ...at, code: 'HF-C001', text, hint, ...(missing ? {} : { surroundings: true }) }]
   }
   const text = parseSource(path, bytes.toString('utf8'))
   if (text.syntax.length > 0) return inFileOrder(text.syntax)
   const resolved = resolveSecrets(text.value ?? {}, environment)
   for (const one of resolved.literal) text.maskAt(one)
-  const open = resolved.literal.length > 0 && (statSync(path).mode & 0o044) !== 0
+  const open = resolved.literal.length > 0 && isOpen(statSync(path))
   const troubles: Trouble[] = [...resolved.troubles]
   if (open)
     troubles.push({
       severity: 'warning',
       code: 'HF-C043',
       text: 'a secret stands in a file that others can read',
-      hint: `chmod 600 ${path}, or refer to it with \${file:/path}, \${env:NAME} or \${cred:NAME}`,
+      hint: `${closingOf(path)}, or refer to it with \${file:/path}, \${env:NAME} or \${cred:NAME}`,
       path: resolved.literal[0] ?? [],
     })
   for (const one of resolved.inUrl)
@@ -235,8 +236,9 @@ const saidOnce = (troubles: readonly Trouble[]): Trouble[] => {
   })
 }
 
-export const defaultStateDir = (environment: Environment): string =>
-  environment.STATE_DIRECTORY?.split(':')[0] || '/var/lib/holdfast'
+/** As the unit of that name gives it. */
+export const defaultStateDir = (environment: Environment, unit = 'holdfast'): string =>
+  environment.STATE_DIRECTORY?.split(':')[0] || `/var/lib/${unit}`
 
 export const loadConfig = (path: string, options: LoadOptions): LoadResult<Config> => {
   const { environment, catalog } = options

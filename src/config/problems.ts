@@ -15,7 +15,13 @@ export interface ConfigProblem {
   readonly hint: string
   /** Lines of the file with their numbers, a caret under the place. */
   readonly excerpt: readonly string[]
+  /** The file may be right: what it names, or the file itself, cannot be read now. */
+  readonly surroundings?: true
 }
+
+/** Wrong in itself: a later start, in other surroundings, would find the same. */
+export const isWrongInItself = (problems: readonly ConfigProblem[]): boolean =>
+  problems.some(({ severity, surroundings }) => severity === 'error' && surroundings !== true)
 
 /** Edits (insert, delete, replace, swap of neighbours) that make `a` into `b`. */
 export const editDistance = (a: string, b: string): number => {

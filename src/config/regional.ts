@@ -181,7 +181,7 @@ export const loadRegionalConfig = (
     ...rest,
     file: opened.text.file,
     digest: createHash('sha256').update(JSON.stringify(root)).digest('hex'),
-    state_dir: state_dir ?? defaultStateDir(environment),
+    state_dir: state_dir ?? defaultStateDir(environment, 'holdfast-regional'),
     database: database
       ? { ...database, urls: Array.isArray(database.url) ? database.url : [database.url] }
       : null,

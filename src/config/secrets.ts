@@ -48,7 +48,7 @@ const credentialPath = (name: string, environment: Environment): string => {
       '$CREDENTIALS_DIRECTORY is not set: not started by systemd with LoadCredential=',
     )
   if (!/^[A-Za-z0-9_.-]+$/.test(name) || name.startsWith('.'))
-    throw new Error(`"${name}" is no credential name`)
+    throw new SyntaxError(`"${name}" is no credential name`)
   return join(folder, name)
 }
 const lookUp = (text: string, environment: Environment): string => {
@@ -60,11 +60,12 @@ const lookUp = (text: string, environment: Environment): string => {
     return value
   }
   if (scheme === 'file') {
-    if (!name.startsWith('/')) throw new Error(`\${file:…} needs an absolute path, got "${name}"`)
+    if (!name.startsWith('/'))
+      throw new SyntaxError(`\${file:…} needs an absolute path, got "${name}"`)
     return readSecret(name)
   }
   if (scheme === 'cred') return readSecret(credentialPath(name, environment))
-  throw new Error(
+  throw new SyntaxError(
     `"\${${text}}" is no reference: use \${env:NAME}, \${file:/path} or \${cred:NAME}`,
   )
 }
@@ -78,7 +79,9 @@ export const resolveSecrets = (root: unknown, environment: Environment): Resolve
     try {
       return work()
     } catch (error) {
-      troubles.push({ code: 'HF-C012', text: textOf(error), path, on: 'value' })
+      // A reference that is none is wrong in itself; what it refers to may be there at the next start.
+      const passing = error instanceof SyntaxError ? {} : { surroundings: true as const }
+      troubles.push({ code: 'HF-C012', text: textOf(error), path, on: 'value', ...passing })
       return ''
     }
   }

@@ -31,6 +31,8 @@ export interface Trouble {
   readonly range?: readonly [number, number]
   /** What stands there is, or was meant to be, a secret: no excerpt shows it. */
   readonly secret?: boolean
+  /** As in `ConfigProblem`. */
+  readonly surroundings?: true
 }
 export interface SourceText {
   readonly file: string
@@ -136,6 +138,7 @@ export const parseSource = (file: string, text: string): SourceText => {
       code: trouble.code,
       text: trouble.text,
       file,
+      ...(trouble.surroundings ? { surroundings: true as const } : {}),
     }
     if (range === undefined) {
       const hint = [trouble.remark, trouble.hint].filter(Boolean).join('; ')

@@ -24,7 +24,7 @@ const unreachable = (socket: string, error: NodeJS.ErrnoException): Failure => {
     return new Failure(
       'HF-X077',
       `no permission to open ${socket}`,
-      "run as root or as the agent's user, or join its group",
+      "run as root or as the agent's user: sudo -u holdfast",
     )
   return new Failure(
     'HF-X005',

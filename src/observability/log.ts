@@ -5,9 +5,10 @@
  *
  * Invariants: one event is one line, whatever its fields hold; no secret leaves (`redact.ts`); logging never throws.
  */
-import { fstatSync, writeSync } from 'node:fs'
+import { writeSync } from 'node:fs'
 import pino from 'pino'
 import type { Log, LogFields } from '../host.ts'
+import { isJournal } from '../service-manager.ts'
 import { printable } from './printable.ts'
 import { createRedactor, type Redactor, withoutSecrets } from './redact.ts'
 
@@ -32,23 +33,9 @@ const lineCharsMax = 16_384
 const priorities: Readonly<Record<string, number>> = { debug: 7, info: 6, warn: 4, error: 3 }
 const colors: Readonly<Record<string, string>> = { debug: '2', info: '0', warn: '33', error: '31' }
 
-/**
- * `stat` is fstat(2) of stderr: $JOURNAL_STREAM names the journal's socket; stderr may have been
- * redirected since.
- */
-export const logKindOf = (
-  isTty: boolean,
-  journalStream: string | undefined,
-  stat: () => { readonly dev: number; readonly ino: number } = () => fstatSync(2),
-): LogKind => {
+export const logKindOf = (isTty: boolean, ...stderr: Parameters<typeof isJournal>): LogKind => {
   if (isTty) return 'tty'
-  if (!journalStream) return 'json'
-  try {
-    const { dev, ino } = stat()
-    return journalStream === `${dev}:${ino}` ? 'journald' : 'json'
-  } catch {
-    return 'json'
-  }
+  return isJournal(...stderr) ? 'journald' : 'json'
 }
 
 const valueText = (value: unknown): string => {

@@ -7,7 +7,9 @@
  * room for it; new certificates are taken without closing a connection; stopping lets requests that
  * are at work be answered.
  */
+
 import { createHash, timingSafeEqual } from 'node:crypto'
+import { once } from 'node:events'
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { TLSSocket } from 'node:tls'
@@ -221,7 +223,12 @@ const listen = async (
   { address, port }: { readonly address: string; readonly port: number },
 ): Promise<number> => {
   try {
-    await app.listen({ host: address, port })
+    // To name every address, Fastify asks for all interfaces over netlink, which the unit may not.
+    if (address === '0.0.0.0') {
+      await app.ready()
+      app.server.listen({ host: address, port })
+      await once(app.server, 'listening')
+    } else await app.listen({ host: address, port })
   } catch (error) {
     const text = `cannot listen on ${address}:${port}: ${textOf(error)}`
     throw new Failure('HF-R001', text, 'Is another regional node running, or the address not here?')

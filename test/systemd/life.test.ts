@@ -192,6 +192,8 @@ test('exit 78 alone is not started again: a wrong configuration waits for a pers
   await new Promise((resolve) => setTimeout(resolve, twice))
   const seen = await show(machine, unit, 'ActiveState', 'ExecMainStatus', 'NRestarts')
   assert.deepEqual(seen, { ActiveState: 'failed', ExecMainStatus: '78', NRestarts: '0' })
+  // Why it ended stands where people are told to look.
+  assert.match(await journalOf(machine, '-u', unit, '-p', 'err'), /error +HF-C003 .*"tokn"/)
   putAgentConfig(machine)
   await machine.run('systemctl', 'start', unit)
 })

@@ -13,6 +13,7 @@ import {
   journalOf,
   publish,
   putAgentConfig,
+  restarted,
   show,
   status,
   unit,
@@ -64,6 +65,94 @@ test('as installed: all files are there, nothing listens, nothing is configured'
   assert.ok(places.length >= 6)
 })
 
+/** Types an answer to each question, when it is asked, at a terminal. */
+const atTerminal = (command: string, answers: readonly (readonly [string, string])[]) =>
+  machine.sh(`
+    cd /root; rm -f keys screen; mkfifo keys; touch screen
+    script -qefc '${command}' screen <keys >/dev/null & exec 3>keys
+    ${answers.map(([question, answer]) => `until grep -q '${question}' screen; do sleep 0.05; done; echo '${answer}' >&3`).join('\n')}
+    wait; cat screen`)
+const asUnit = (...words: readonly string[]) =>
+  machine.attempt('runuser', '-u', 'holdfast', '--', 'holdfast', ...words)
+const states = async (): Promise<readonly (string | undefined)[]> =>
+  await Promise.all(
+    [unit, 'holdfast-regional'].map(
+      async (name) => (await show(machine, name, 'ActiveState')).ActiveState,
+    ),
+  )
+
+test("init by prompts over the package's file, Enter and Enter: with the certificates there, the unit is ready", {
+  skip,
+}, async () => {
+  await machine.run('cp', '-p', `${etc}/holdfast.yaml`, '/root/as-installed.yaml')
+  const screen = await atTerminal(`holdfast init --directory ${etc}`, [
+    ['Name of this gateway', ''],
+    ['regional node listen', ''],
+  ])
+  assert.doesNotMatch(screen, /development CA/)
+  const next = [...screen.matchAll(/^(?:next:)? {2,}(\S.*?)\r?$/gm)].map(([, line]) => line)
+  assert.deepEqual(next, [
+    `install -m 640 -g holdfast ca.pem agent.pem agent-key.pem ${etc}/`,
+    'sudo -u holdfast holdfast check',
+    'systemctl restart holdfast',
+  ])
+  await machine.sh(`
+    cd /root; name=$(sed -n 's/^  name: \\([^ ]*\\) .*/\\1/p' ${etc}/holdfast.yaml)
+    holdfast init --directory pki --name "$name" --development-ca --no-input
+    cd pki/ca; mv "$name.pem" agent.pem; mv "$name-key.pem" agent-key.pem
+    ${next[0]}`)
+  assert.match((await asUnit('check')).text, /^valid /m)
+  await machine.run('systemctl', 'restart', unit)
+  assert.equal((await show(machine, unit, 'ActiveState')).ActiveState, 'active')
+})
+
+test('a changed configuration is said until the restart that takes it up', { skip }, async () => {
+  const said = async () =>
+    `${(await machine.attempt('holdfast', 'status')).text}${(await machine.attempt('holdfast', 'doctor')).text}`
+  assert.doesNotMatch(await said(), /changed since/)
+  await machine.sh(`echo '# more' >>${etc}/holdfast.yaml; systemctl reload ${unit}`)
+  assert.equal([...(await said()).matchAll(/changed since the agent began/g)].length, 2)
+  await machine.run('systemctl', 'restart', unit)
+  assert.doesNotMatch(await said(), /changed since/)
+})
+
+test('a configuration that the unit cannot read: tried again until it can, and the reason is an error in the journal', {
+  skip,
+}, async () => {
+  await machine.sh(`chmod 600 ${etc}/holdfast.yaml; systemctl --no-block restart ${unit}`)
+  await until(
+    async () =>
+      (await journalOf(machine, '-u', unit, '-p', 'err')).includes('HF-C001') || undefined,
+    () => journalOf(machine, '-u', unit, '-n', '30'),
+  )
+  await machine.run('chmod', '644', `${etc}/holdfast.yaml`)
+  await restarted(machine, 0)
+  assert.match(await journalOf(machine, '-u', unit), /status=75/)
+})
+
+test("init --development-ca in the package's place: both units start, and the region says who is heard", {
+  skip,
+}, async () => {
+  await machine.sh(`
+    systemctl stop ${unit}; rm -r ${etc}/*.pem /var/lib/holdfast; cp -p /root/as-installed.yaml ${etc}/holdfast.yaml
+    umask 077; holdfast init --directory ${etc} --name gw-7 --development-ca --no-input
+    systemctl start holdfast-regional; systemctl restart ${unit}`)
+  assert.deepEqual(await states(), ['active', 'active'])
+  assert.match(await traceOf(`${etc}/ca`), /ca-key\.pem 600 root root/)
+  await until(
+    async () => (await status(machine)).destinations[0]?.state === 'up' || undefined,
+    () => journalOf(machine, '-u', unit, '-n', '30'),
+  )
+  await machine.run('systemctl', 'stop', unit, 'holdfast-regional')
+  const heard = await asUnit('regional', 'agents')
+  assert.match(heard.text, /^gw-7 {2}heard /m)
+  // A copy of nothing in the agent's own folder, as root, would stand in the agent's way.
+  await machine.run('test', '!', '-e', '/var/lib/holdfast/region.db')
+  await machine.sh(`
+    rm -r ${etc}/ca ${etc}/regional.yaml /var/lib/holdfast /var/lib/holdfast-regional
+    cp -p /root/as-installed.yaml ${etc}/holdfast.yaml; systemctl start ${unit}`)
+})
+
 test('init by flags: takes the place of the file nobody has touched, and run again changes nothing', {
   skip,
 }, async () => {
@@ -80,17 +169,8 @@ test('init by flags: takes the place of the file nobody has touched, and run aga
     assert.match(await init(name), /kept +\/etc\/holdfast\/holdfast\.yaml/)
   assert.equal(await traceOf(etc), before)
   // The unit can read it: what is still missing are the certificates that it names.
-  const asUnit = await machine.attempt('runuser', '-u', 'holdfast', '--', 'holdfast', 'check')
-  assert.match(asUnit.text, /HF-C015 +\/etc\/holdfast\/ca\.pem does not exist/)
+  assert.match((await asUnit('check')).text, /HF-C015 +\/etc\/holdfast\/ca\.pem does not exist/)
 })
-
-/** Types an answer to each question, when it is asked, at a terminal. */
-const atTerminal = (command: string, answers: readonly (readonly [string, string])[]) =>
-  machine.sh(`
-    cd /root; rm -f keys screen; mkfifo keys; touch screen
-    script -qefc '${command}' screen <keys >/dev/null & exec 3>keys
-    ${answers.map(([question, answer]) => `until grep -q '${question}' screen; do sleep 0.05; done; echo '${answer}' >&3`).join('\n')}
-    wait; cat screen`)
 
 test('init by prompts, at a terminal: the same, and run again it changes nothing', {
   skip,

@@ -21,6 +21,7 @@ const floors: Readonly<Record<string, number>> = {
   host: 1,
   tls: 1,
   'service-manager': 1,
+  'unit-user': 1,
   codec: 1,
   protocol: 1,
   database: 1,

@@ -8,6 +8,7 @@ import { textOf } from '../../errors.ts'
 import { printable } from '../../observability/printable.ts'
 import { releasedAtUs, version } from '../../release.ts'
 import { certificatesIn } from '../../tls.ts'
+import { closingOf } from '../../unit-user.ts'
 import { spanText } from '../format.ts'
 import { bad, type Finding, good, said, unknown, warning } from './finding.ts'
 
@@ -135,9 +136,9 @@ const certificate = (use: string, path: string, nowUs: number): Finding => {
 }
 const keyRights = (use: string, path: string): Finding[] => {
   try {
-    const { mode } = statSync(path)
-    if ((mode & 0o007) === 0) return []
-    return [bad('rights', `${path} (key of ${use}) is open to everybody`, `chmod o-rwx ${path}`)]
+    const seen = statSync(path)
+    if ((seen.mode & 0o007) === 0) return []
+    return [bad('rights', `${path} (key of ${use}) is open to everybody`, closingOf(path, seen))]
   } catch {
     // That it cannot be read is said with its certificate, or by the configuration.
     return []

@@ -2,11 +2,14 @@
 import assert from 'node:assert/strict'
 import { X509Certificate } from 'node:crypto'
 import {
+  chownSync,
   existsSync,
+  lchownSync,
   lstatSync,
   mkdirSync,
   readdirSync,
   readFileSync,
+  renameSync,
   statSync,
   symlinkSync,
   writeFileSync,
@@ -200,6 +203,79 @@ test('check: every problem on stderr, one verdict on stdout, exit 78; run refuse
   assert.equal(problems.length, 5)
   assert.equal(run.code, exitCodes.configInvalid)
   assert.equal(run.err, check.err)
+})
+
+test('run: a secret or a file that cannot be read now is worth another start (75), a reference that is none is not', async () => {
+  const file = (name: string, token: string, more = '') => {
+    const path = join(folder, name)
+    const source = `{name: a, type: http, listen: '127.0.0.1:0', token: '${token}'}`
+    writeFileSync(path, `agent: {name: gw, state_dir: ${folder}${more}}\nsources: [${source}]\n`)
+    return path
+  }
+  /* biome-ignore-start lint/suspicious/noTemplateCurlyInString: this is what the user writes */
+  const cases = [
+    [file('missing.yaml', '${file:/nonexistent/token}'), exitCodes.tryLater],
+    [file('unset.yaml', '${env:HOLDFAST_TEST_UNSET}'), exitCodes.tryLater],
+    [file('none.yaml', '${nothing}'), exitCodes.configInvalid],
+    [file('relative.yaml', '${file:token}'), exitCodes.configInvalid],
+    [file('both.yaml', '${file:/nonexistent/token}', ', nme: x'), exitCodes.configInvalid],
+    [folder, exitCodes.tryLater],
+    [join(folder, 'not-there.yaml'), exitCodes.configInvalid],
+  ] as const
+  /* biome-ignore-end lint/suspicious/noTemplateCurlyInString: as above */
+  const said = await Promise.all(cases.map(([path]) => holdfast(['run', '-c', path])))
+  assert.deepEqual(
+    said.map(({ code }, at) => [cases[at]?.[0], code]),
+    cases.map(([path, code]) => [path, code]),
+  )
+})
+
+test("a configuration of somebody else's in the working folder is passed over, and that is said", {
+  skip: process.geteuid?.() === 0 ? false : 'needs root, to give a file away',
+}, async () => {
+  const cwd = join(folder, 'planted')
+  mkdirSync(cwd)
+  const state = (name: string) => join(folder, name)
+  writeFileSync(join(cwd, 'holdfast.yaml'), `agent: {name: gw, state_dir: ${state('own')}}\n`)
+  const ask = () => holdfast(['status'], { cwd })
+  assert.match((await ask()).err, /own\/control\.sock/)
+  const planted = [
+    () => chownSync(join(cwd, 'holdfast.yaml'), 65534, 65534),
+    () => {
+      renameSync(join(cwd, 'holdfast.yaml'), join(cwd, 'theirs'))
+      symlinkSync(join(cwd, 'theirs'), join(cwd, 'holdfast.yaml'))
+    },
+    () => {
+      chownSync(join(cwd, 'theirs'), 0, 0)
+      lchownSync(join(cwd, 'holdfast.yaml'), 65534, 65534)
+    },
+  ]
+  for (const plant of planted) {
+    plant()
+    const { err } = await ask()
+    assert.match(err, /passed over .*planted\/holdfast\.yaml: it belongs to user 65534; name it/)
+    assert.doesNotMatch(err, /own\/control\.sock/)
+  }
+  const named = await holdfast(['status', '-c', 'holdfast.yaml'], { cwd })
+  assert.match(named.err, /own\/control\.sock/)
+  for (const verb of [['check', '--no-surroundings'], ['doctor']])
+    assert.match((await holdfast(verb, { cwd })).err, /passed over/)
+})
+
+test('regional agents makes no database where there is none', async () => {
+  const cwd = join(folder, 'region-asked')
+  const made = await holdfast(['init', '--directory', cwd, '--name', 'g', '--development-ca'])
+  assert.equal(made.code, 0, made.err)
+  for (const verb of [['agents'], ['admit', 'gw']]) {
+    const { code, err } = await holdfast(['regional', ...verb], { cwd })
+    assert.equal(code, exitCodes.failed)
+    assert.match(err, /HF-X404 there is no region's database .*region-state\/region\.db/)
+  }
+  assert.equal(existsSync(join(cwd, 'region-state')), false)
+  const file = join(cwd, 'regional.yaml')
+  writeFileSync(file, readFileSync(file, 'utf8').replace(/^state_dir: .*\n/m, ''))
+  const unset = await holdfast(['regional', 'agents'], { cwd, env: { STATE_DIRECTORY: '' } })
+  assert.match(unset.err, /\/var\/lib\/holdfast-regional\/region\.db/)
 })
 
 test('check --deny-warnings: what was a warning is an error', async () => {

@@ -1,7 +1,10 @@
 /** Verbs that ask a running agent, through the real process over a real socket. */
 import assert from 'node:assert/strict'
+import { createHash } from 'node:crypto'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
+import { hasChanged } from '../../../src/cli/config-changed.ts'
 import { parseTimeUs } from '../../../src/cli/replay.ts'
 import { statusLines } from '../../../src/cli/status.ts'
 import { openControlSocket } from '../../../src/control/socket.ts'
@@ -86,6 +89,23 @@ test('status shows what is wrong in each part', () => {
   assert.match(lines, /replay {7}region:3 running {3}70 of 100 points of raw\n/)
   assert.match(lines, /region:3 done {3}70 of 100 points of raw, 2 segments refused, see the log/)
   assert.doesNotMatch(lines, /region:4/)
+})
+
+test('status says that the file is no longer what runs, and not where nobody can tell', async () => {
+  const it = await agent()
+  const shown = status.config.file
+  assert.doesNotMatch((await it.ask('status')).out, /changed since/, `${shown} is not there`)
+  assert.match(
+    statusLines(status, true).join('\n'),
+    / {15}changed since the agent began: restart it/,
+  )
+  const file = join(temporaryFolder('changed'), 'holdfast.yaml')
+  writeFileSync(file, 'agent: {name: a}\n')
+  const digest = createHash('sha256').update(readFileSync(file)).digest('hex')
+  assert.equal(hasChanged({ file, digest }), false)
+  writeFileSync(file, 'agent: {name: b}\n')
+  assert.equal(hasChanged({ file, digest }), true)
+  assert.equal(hasChanged({ file: `${file}.none`, digest }), false)
 })
 
 test('status shows what rules leave in of a lane, and nothing of windows', () => {
