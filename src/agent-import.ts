@@ -3,7 +3,7 @@
  *
  * Invariants: which blocks were taken is committed with their points, in one transaction, so a block is taken once
  * however often and wherever its file is imported; a block is taken whole or not at all; its series carry the agent
- * they come from in the tag `origin`, so that two gateways never share one; losses stay losses.
+ * they come from in the tag `origin`, before what stood there, so that two gateways never share one; losses stay losses.
  */
 import { type BlockHeader, readBlock, readNdjson } from './codec/points-file.ts'
 import { createSeqRanges, type SeqRanges } from './codec/seq-ranges.ts'
@@ -82,6 +82,20 @@ const lossesOf = ({ agent, gap, leftOut, format }: BlockHeader): readonly Loss<G
       ]),
 ]
 
+const originTag = 'origin'
+/**
+ * `gw-7`, or `hub/gw-7` where the file is of `hub`, whose series had that tag already: of an earlier air gap, or the
+ * plant's own. No agent's name holds a slash, so no two become one.
+ */
+const withOrigin: (
+  tags: readonly (readonly [string, string])[],
+  agent: string,
+) => readonly (readonly [string, string])[] = (tags, agent) => {
+  const before = tags.find(([name, value]) => name === originTag && value !== '')
+  const value = before === undefined ? agent : `${agent}/${before[1]}`
+  return [...tags.filter(([name]) => name !== originTag), [originTag, value]]
+}
+
 export const createImporter = (parts: ImporterParts): ImportBlock => {
   const { spool, series, lanes } = parts
   let tail: Promise<unknown> = Promise.resolve()
@@ -103,9 +117,9 @@ export const createImporter = (parts: ImporterParts): ImportBlock => {
     const losses = lossesOf(header)
     const lost = losses.reduce((sum, { count }) => sum + count, 0)
     if (kept === null) return { taken: false, points: header.points, lost }
-    const origin = agent === parts.agent ? [] : ([['origin', agent]] as const)
     const named: Pick<SeriesTable, 'ref'> = {
-      ref: (name, tags, unit) => series.ref(name, [...tags, ...origin], unit),
+      ref: (name, tags, unit) =>
+        series.ref(name, agent === parts.agent ? tags : withOrigin(tags, agent), unit),
     }
     const points = header.format === 'lines' ? linesOf(body, named) : readNdjson(body, named, [])
     if (points.count !== header.points)

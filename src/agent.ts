@@ -90,6 +90,7 @@ const createDestinations = (
       agent: config.agent.name,
       spool,
       farTime: clock.farTime,
+      renewed: one.renewed,
     }
     const destination = one.of.create(deps, one.settings)
     const forwarder = createForwarder({

@@ -19,7 +19,8 @@ export const loadRegional = (
     // Flags that say everything need no file; one that happens to lie about must not mix in.
     (flags.tlsCert ? undefined : defaultFiles.find((file) => standsIn(file, context.warn)))
   const { environment } = context
-  return loadRegionalConfig(path ?? null, { environment, flags, surroundings })
+  const onSecret = context.redactor.renew
+  return loadRegionalConfig(path ?? null, { environment, flags, surroundings, onSecret })
 }
 
 export const regional = async (context: CliContext, flags: RegionalFlags): Promise<number> => {
@@ -56,7 +57,7 @@ export const regional = async (context: CliContext, flags: RegionalFlags): Promi
 /** The configuration names files; the database's client wants what is in them. */
 export const databaseOf = ({ database }: RegionalConfig) => {
   if (database === null) return null
-  const { urls, password, pool_max, tls } = database
+  const { urls, password, renewed, pool_max, tls } = database
   const read = (path: string | undefined) =>
     path === undefined ? undefined : readFileSync(path, 'utf8')
   const parts =
@@ -68,7 +69,7 @@ export const databaseOf = ({ database }: RegionalConfig) => {
           key: read(tls.key),
           serverName: tls.server_name,
         })
-  return { urls, password, pool_max, tls: parts }
+  return { urls, password, renewed, pool_max, tls: parts }
 }
 const defined = (given: Readonly<Record<string, string | undefined>>): Record<string, string> =>
   Object.fromEntries(

@@ -50,7 +50,8 @@ export const run = async (context: CliContext): Promise<number> => {
   const { catalog } = await import('../config/catalog.ts')
   const { environment, signal } = context
   const path = context.configPath()
-  const load = () => loadConfig(path, { environment, catalog })
+  const onSecret = context.redactor.renew
+  const load = () => loadConfig(path, { environment, catalog, onSecret })
   const loaded = load()
   if (!loaded.ok) {
     await showProblems(context, loaded.problems)

@@ -114,6 +114,25 @@ const doors = (root: Raw): Trouble[] => {
     return found
   })
 }
+/** Two that write files into one folder would be told apart by their names alone, there and by whoever carries them. */
+const folders = (root: Raw): Trouble[] => {
+  const taken = new Map<string, number>()
+  return entries(root, 'destinations').flatMap(({ output_dir: folder }, index): Trouble[] => {
+    if (typeof folder !== 'string') return []
+    const earlier = taken.get(folder)
+    if (earlier === undefined) taken.set(folder, index)
+    if (earlier === undefined) return []
+    return [
+      {
+        code: 'HF-C029',
+        text: `${folder} is already the folder of destinations[${earlier}]`,
+        hint: 'give each its own folder, below this one for example',
+        path: ['destinations', index, 'output_dir'],
+        on: 'value',
+      },
+    ]
+  })
+}
 const emptiness = (root: Raw, { lanes, readByClasses }: Parts): Trouble[] => {
   const found: Trouble[] = []
   const warn = (text: string, hint: string, path: Path) =>
@@ -144,6 +163,7 @@ export const checkMeaning = (root: Raw, parts: Parts): Trouble[] => [
     parts.lanes.map(({ name }) => name),
   ),
   ...doors(root),
+  ...folders(root),
   ...emptiness(root, parts),
 ]
 

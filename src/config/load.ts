@@ -50,6 +50,8 @@ export interface LoadOptions {
   readonly catalog: Catalog
   /** Also look at files, folders and the disk; on unless told otherwise. */
   readonly surroundings?: boolean
+  /** Hears of every secret that is read later on. */
+  readonly onSecret?: (secret: string) => void
 }
 export type LoadResult<T> =
   | { readonly ok: true; readonly config: T; readonly warnings: readonly ConfigProblem[] }
@@ -184,10 +186,24 @@ const classesOf = (root: Record<string, unknown>) =>
       return result.success ? [[name, result.data] as const] : []
     }),
   )
+/** A destination's settings again, from the text as it was read: only what it refers to may have changed. */
+const renewing =
+  (text: SourceText, index: number, of: TypeEntry, folder: string, options: LoadOptions) => () => {
+    const all = (text.value as { readonly destinations: readonly unknown[] }).destinations
+    const { value, secrets, troubles } = resolveSecrets(all[index], options.environment)
+    if (troubles.length > 0) return undefined
+    for (const secret of secrets) options.onSecret?.(secret)
+    const { own } = split(
+      absolutePaths(value, folder) as Record<string, unknown>,
+      Object.keys(destinationCommonSchema.shape),
+    )
+    return of.config.safeParse(own).data
+  }
 const loadParts = (
   root: Record<string, unknown>,
   catalog: Catalog,
   classes: readonly LaneClasses[],
+  renew: (index: number, of: TypeEntry) => () => unknown,
 ): Parts => {
   const lanes = lanesOf(root)
   const troubles: Trouble[] = []
@@ -201,9 +217,13 @@ const loadParts = (
   const sources = gather(root.sources, (one, index) =>
     loadPart(one, ['sources', index], catalog.sources, sourceCommonSchema),
   )
-  const destinations = gather(root.destinations, (one, index) =>
-    loadPart(one, ['destinations', index], catalog.destinations, destinationCommonSchema),
-  ).map((one) => ({
+  const destinations = gather(root.destinations, (one, index) => {
+    const path = ['destinations', index]
+    const { destinations: types } = catalog
+    const result = loadPart(one, path, types, destinationCommonSchema)
+    if (!result.ok) return result
+    return { ok: true, value: { ...result.value, renewed: renew(index, result.value.of) } }
+  }).map((one) => ({
     ...one,
     lanes: one.lanes ?? lanesByDefault(lanes, classes),
     bandwidth: one.bandwidth ?? null,
@@ -244,14 +264,17 @@ export const loadConfig = (path: string, options: LoadOptions): LoadResult<Confi
   const { environment, catalog } = options
   const opened = openSource(path, environment)
   if (Array.isArray(opened)) return { ok: false, problems: opened }
-  const root = absolutePaths(opened.root, dirname(resolve(path)))
+  const folder = dirname(resolve(path))
+  const root = absolutePaths(opened.root, folder)
   const troubles: Trouble[] = [...opened.troubles]
   const top = validate(topSchema, root, [], isSecretPath)
   if (!top.ok) troubles.push(...top.troubles)
   const map = isMap(root) ? root : {}
   const given = classesOf(map)
   const classes = laneClassesOf(given)
-  const parts = loadParts(map, catalog, classes)
+  const parts = loadParts(map, catalog, classes, (index, of) =>
+    renewing(opened.text, index, of, folder, options),
+  )
   troubles.push(...parts.troubles)
   for (const key of laterKeys)
     if (!isEmpty(map[key]))

@@ -76,7 +76,11 @@ export interface RegionalConfig extends Omit<Given, 'state_dir' | 'database'> {
   readonly digest: string
   readonly state_dir: string
   readonly database:
-    | (Omit<NonNullable<Given['database']>, 'url'> & { readonly urls: readonly string[] })
+    | (Omit<NonNullable<Given['database']>, 'url'> & {
+        readonly urls: readonly string[]
+        /** What the password refers to, read again; undefined where that cannot be read. */
+        readonly renewed: () => string | undefined
+      })
     | null
   readonly secrets: readonly string[]
 }
@@ -92,6 +96,8 @@ export interface RegionalLoadOptions {
   readonly environment: Environment
   readonly flags: RegionalFlags
   readonly surroundings?: boolean
+  /** Hears of every secret that is read later on. */
+  readonly onSecret?: (secret: string) => void
 }
 
 type Raw = Record<string, unknown>
@@ -159,6 +165,15 @@ const checkMetrics = ({ metrics }: RegionalConfig): Trouble[] =>
         },
       ]
 
+const passwordAgain =
+  ({ value: given }: SourceText, { environment, onSecret }: RegionalLoadOptions) =>
+  (): string | undefined => {
+    const { password } = isMap(given) && isMap(given.database) ? given.database : {}
+    const { value, secrets, troubles } = resolveSecrets({ password }, environment)
+    if (troubles.length > 0) return undefined
+    for (const secret of secrets) onSecret?.(secret)
+    return (value as { readonly password?: string }).password
+  }
 /** `path` null: flags alone. */
 export const loadRegionalConfig = (
   path: string | null,
@@ -183,7 +198,11 @@ export const loadRegionalConfig = (
     digest: createHash('sha256').update(JSON.stringify(root)).digest('hex'),
     state_dir: state_dir ?? defaultStateDir(environment, 'holdfast-regional'),
     database: database
-      ? { ...database, urls: Array.isArray(database.url) ? database.url : [database.url] }
+      ? {
+          ...database,
+          urls: Array.isArray(database.url) ? database.url : [database.url],
+          renewed: passwordAgain(opened.text, options),
+        }
       : null,
     secrets: [...opened.secrets, ...given.secrets, ...passwordsIn(database?.url)],
   }

@@ -197,6 +197,8 @@ export interface DestinationConfig
   readonly lanes: readonly string[]
   /** Bytes per second, null for no bound. */
   readonly bandwidth: number | null
+  /** `settings` with what they refer to read again; undefined where that cannot be read, or is not valid. */
+  readonly renewed: () => unknown
 }
 export interface Config {
   readonly file: string

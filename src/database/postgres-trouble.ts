@@ -18,10 +18,13 @@ export const isDuplicateKey = (error: unknown): boolean => codeOf(error) === '23
 export const isConflict = (error: unknown): boolean =>
   ['40001', '40P01', '55P03'].includes(codeOf(error))
 
+const renewHint =
+  'A password in a file of its own (file:) is read again at each try; after a change of the configuration, ' +
+  'of env: or of cred: restart.'
 const plan = (who: string) =>
   `Run the plan ${who}: holdfast regional plan, or holdfast destination plan NAME.`
 const blocked: readonly (readonly [pattern: RegExp, code: string, hint: string])[] = [
-  [/^28/, 'HF-D020', 'Check user and password, and pg_hba.conf on the server.'],
+  [/^28/, 'HF-D020', `Check user and password, and pg_hba.conf on the server. ${renewHint}`],
   [/^3D000$/, 'HF-D020', 'The database does not exist: create it, or correct the name.'],
   [/^42501$/, 'HF-D023', plan('as the owner of the tables')],
   [/^(42P01|42703|3F000|42883)$/, 'HF-D024', plan('as the owner of the database')],
@@ -58,7 +61,7 @@ export const troubleOf = (error: unknown): StoreTrouble => {
   }
   // PgBouncer has one code for everything it refuses.
   if (/SASL|password|no such (user|database)|database .* does not exist/.test(text)) {
-    const hint = 'Check user, password and database, and that the server uses SCRAM.'
+    const hint = `Check user, password and database, and that the server uses SCRAM. ${renewHint}`
     const said = /SASL/.test(text) ? `${text}: wrong user or password?` : text
     return { kind: 'blocked', code: 'HF-D020', text: said, hint }
   }

@@ -14,6 +14,8 @@ export interface DestinationDeps {
     SpoolPort,
     'epoch' | 'spoolId' | 'dictionary' | 'epochs' | 'kept' | 'keep' | 'allowFormat'
   >
+  /** The settings with the secrets they refer to read again; undefined where that does not work. */
+  readonly renewed?: () => unknown
   /** The far side's idea of the time, for measuring the clock's offset. */
   readonly farTime: (wallUs: number) => void
 }

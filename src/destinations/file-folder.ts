@@ -180,9 +180,9 @@ export const openFolder = async (options: FolderOptions): Promise<Folder> => {
   const { lines } = await readIndex(indexPath)
   for (const line of lines) takeLine(line)
   const names = await readdir(folder)
-  const own = names.filter((name) => name.startsWith(`${stem}-`) && name.endsWith('.part')).sort()
-  for (const name of names)
-    if (name.startsWith(`.${stem}-`) && name.endsWith('.tmp')) await rm(join(folder, name))
+  const { isPart, isTemporary } = ownNames(stem)
+  for (const name of names) if (isTemporary(name)) await rm(join(folder, name))
+  const own = names.filter(isPart).sort()
   for (const name of own) await recover(name, new Set(lines.map(({ number }) => number)))
 
   return {
@@ -214,6 +214,17 @@ export const openFolder = async (options: FolderOptions): Promise<Folder> => {
     finish,
     numberLast: () => numberLast,
     letGo,
+  }
+}
+
+/** Exactly those: the name of another destination here may begin with the name of this one. */
+const ownNames = (stem: string) => {
+  const after = (name: string, head: string) =>
+    name.startsWith(head) ? name.slice(head.length) : ''
+  return {
+    isPart: (name: string) => /^\d{6,}\.part$/.test(after(name, `${stem}-`)),
+    isTemporary: (name: string) =>
+      /^([0-9a-f]{8}|none)-\d{6,}\.(ndjson|lp)(\.gz|\.zst)?\.tmp$/.test(after(name, `.${stem}-`)),
   }
 }
 

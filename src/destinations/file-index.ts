@@ -77,7 +77,8 @@ export const readIndex = async (path: string): Promise<Index> => {
           throw new Failure(
             'HF-F154',
             `${path} does not read at line ${lines.length + 1}`,
-            'Move the whole folder aside: a new one begins from the next point.',
+            'Move all that is in the folder aside, the folder stays: a new index begins with the next point, and what ' +
+              'was moved is imported with --without-index.',
           )
       return { lines, goodBytes: Buffer.byteLength(text.slice(0, good)), torn: rest !== '' }
     }

@@ -26,7 +26,9 @@ export const tlsSchema = z
 /** Of every HTTP server that is written to. */
 export const httpShape = {
   url: urlSchema.describe('Address of the server; http only to this machine'),
-  token: textSchema().optional().describe('API token, where the product takes one'),
+  token: textSchema()
+    .optional()
+    .describe('API token, where the product takes one; a reference to a secret'),
   username: textSchema().optional().describe('With password, where the product takes them'),
   password: textSchema().optional().describe('A reference to a secret'),
   tls: tlsSchema,

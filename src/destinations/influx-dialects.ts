@@ -9,6 +9,7 @@ import type { Value } from '../model.ts'
 import { lineValue } from '../protocol/line-write.ts'
 import type { NameReader } from './influx-names.ts'
 import { type InfluxReading, influxCodes } from './influx-outcome.ts'
+import { renewHint } from './login.ts'
 import { blocked } from './relay-outcome.ts'
 
 export const influxDialectNames = [
@@ -119,7 +120,7 @@ const readTdengine = (status: number, words: string): InfluxReading | undefined 
       blocked(
         influxCodes.credentials,
         `the server refuses the credentials: ${words}`,
-        'Check user, password and rights.',
+        `Check user, password and rights. ${renewHint}`,
       ),
     )
   return undefined

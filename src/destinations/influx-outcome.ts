@@ -3,6 +3,7 @@
  * bad, its count and its message mislead; what is not understood is `later`; what only a person can mend is `blocked`.
  */
 import type { Outcome } from '../model.ts'
+import { renewHint } from './login.ts'
 import { blocked, later } from './relay-outcome.ts'
 import type { RelayReply } from './relay-transport.ts'
 import { retryAfterMs } from './retry-after.ts'
@@ -90,11 +91,17 @@ export const readInfluxReply = (
       blocked(
         influxCodes.credentials,
         `the server refuses the credentials: ${text}`,
-        'Check token, or username and password, and that they may write to this database.',
+        `Check token, or username and password, and that they may write to this database. ${renewHint}`,
       ),
     )
   if (status === 407)
-    return setback(blocked(influxCodes.proxy, text, 'Give the proxy url a user and password.'))
+    return setback(
+      blocked(
+        influxCodes.proxy,
+        `a proxy before the server wants credentials: ${text}`,
+        'Let this agent through there without a password: it is given none for a proxy.',
+      ),
+    )
   if (
     status === 404 ||
     status === 405 ||

@@ -21,10 +21,11 @@ import {
   type Place,
   placeKeys,
 } from './influx-dialects.ts'
-import { type InfluxReading, readInfluxReply } from './influx-outcome.ts'
+import { type InfluxReading, influxCodes, readInfluxReply } from './influx-outcome.ts'
 import { influxPlan, questdbReady, type Ready, tdengineReady } from './influx-plan.ts'
 import { createInfluxSender } from './influx-send.ts'
 import { type LinkTarget, unwell, well } from './link.ts'
+import { createLogin } from './login.ts'
 
 const MiB = 1024 * 1024
 /** Segments of one send: about 100,000 points. */
@@ -93,25 +94,28 @@ const create = (deps: DestinationDeps, config: InfluxConfig): Destination => {
   const { host } = deps
   const http = createHttpExchange(host, config)
   const path = pathOf(config)
+  const login = createLogin(config, deps.renewed, influxCodes.credentials)
   const dialect: InfluxDialect = influxDialects[config.dialect]
-  const headers = {
-    'content-type': 'text/plain; charset=utf-8',
-    'content-encoding': 'gzip',
-    ...authOf(config),
-  }
+  const form = { 'content-type': 'text/plain; charset=utf-8', 'content-encoding': 'gzip' }
   const post = async (lines: readonly string[], signal: AbortSignal): Promise<InfluxReading> => {
     const body = await pack(`${lines.join('\n')}\n`, { level: 3 })
+    const used = login.current()
+    const headers = { ...form, ...authOf(used) }
     const got = await http.ask({ path, headers, body }, signal)
     if ('trouble' in got) return { kind: 'setback', setback: got.trouble }
-    return readInfluxReply(got.reply, lines.length, host.clock.nowUs(), dialect.read)
+    const said = readInfluxReply(got.reply, lines.length, host.clock.nowUs(), dialect.read)
+    if (said.kind !== 'setback') return said
+    return { kind: 'setback', setback: login.heard(used, said.setback) }
   }
   const ready = readyOf(config)
   const standing = async (_: unknown, signal: AbortSignal): Promise<Standing> => {
     if (ready === undefined) return { kind: 'unknown' }
     const { read, body, ...rest } = ready
-    const request = { ...rest, headers: authOf(config), body: Buffer.from(body) }
+    const used = login.current()
+    const request = { ...rest, headers: authOf(used), body: Buffer.from(body) }
     const got = await http.ask(request, signal)
-    return 'trouble' in got ? got.trouble : read(got.reply)
+    const said = 'trouble' in got ? got.trouble : read(got.reply)
+    return said.kind === 'blocked' || said.kind === 'later' ? login.heard(used, said) : said
   }
   const { body_max: bytesMax, table } = config
   const endpoint = `${config.url.origin}${path}`

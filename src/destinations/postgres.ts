@@ -51,15 +51,23 @@ const postgresConfig = z
   })
 type PostgresConfig = z.output<typeof postgresConfig>
 
-const openStore = (config: PostgresConfig, host: Host) => {
-  const { url: urls, password, tls: paths, connections } = config
+/** Asked at each new connection: a password whose file has changed is taken. */
+const passwordOf = (config: PostgresConfig, renewed?: () => unknown) => {
+  let { password } = config
+  return () => {
+    password = (renewed?.() as PostgresConfig | undefined)?.password ?? password
+    return password ?? ''
+  }
+}
+const openStore = (config: PostgresConfig, host: Host, renewed?: () => unknown) => {
+  const { url: urls, tls: paths, connections } = config
   const tls = paths === 'off' ? null : openTlsFiles(paths, host, { watch: true })
   const serverName = paths === 'off' ? undefined : paths.server_name
   const named = serverName === undefined ? {} : { serverName }
   const store = createPostgresStore({
     urls,
     tls: tls === null ? 'off' : () => ({ ...tls.current(), ...named }),
-    ...(password === undefined ? {} : { password: () => password }),
+    ...(config.password === undefined ? {} : { password: passwordOf(config, renewed) }),
     poolMax: connections,
     statementTimeoutMs: config.statement_timeout,
     host,
@@ -69,7 +77,7 @@ const openStore = (config: PostgresConfig, host: Host) => {
 }
 const create = (deps: DestinationDeps, config: PostgresConfig): Destination => {
   const { connections } = config
-  const { store, tls } = openStore(config, deps.host)
+  const { store, tls } = openStore(config, deps.host, deps.renewed)
   const onBlocked = () => {
     // Not every filesystem tells of changes: look for mended files where certificates may be it.
     tls?.reload()

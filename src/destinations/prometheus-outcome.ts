@@ -4,6 +4,7 @@
  * can mend is `blocked`.
  */
 import type { Outcome } from '../model.ts'
+import { renewHint } from './login.ts'
 import { blocked, later } from './relay-outcome.ts'
 import type { RelayReply } from './relay-transport.ts'
 import { retryAfterMs } from './retry-after.ts'
@@ -54,7 +55,7 @@ export const readPrometheusReply = (reply: RelayReply, nowUs: number): Prometheu
     return setback(later(`${text}; a write is answered without a body: a captive portal?`))
   if (status === 413) return { kind: 'too-big', text }
   if (status === 401 || status === 403 || status === 407) {
-    const hint = 'Check token, or username and password, and that they may write.'
+    const hint = `Check token, or username and password, and that they may write. ${renewHint}`
     return setback(
       blocked(prometheusCodes.credentials, `the server refuses the credentials: ${text}`, hint),
     )

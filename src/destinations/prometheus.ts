@@ -14,8 +14,14 @@ import { type DestinationDeps, defineDestination } from './destination.ts'
 import { authorizationOf, checkLogin, httpShape, urlSchema } from './http-config.ts'
 import { createHttpExchange } from './http-exchange.ts'
 import { type LinkTarget, unwell, well } from './link.ts'
+import { createLogin } from './login.ts'
 import type { AskHeld } from './prometheus-held.ts'
-import { type PrometheusReading, readHeld, readPrometheusReply } from './prometheus-outcome.ts'
+import {
+  type PrometheusReading,
+  prometheusCodes,
+  readHeld,
+  readPrometheusReply,
+} from './prometheus-outcome.ts'
 import { createPrometheusSender } from './prometheus-send.ts'
 
 /** Segments of one send: about 50,000 points. */
@@ -51,21 +57,25 @@ const bodyOf = (samples: readonly Sample[]) => snappyCompress(encodeWriteRequest
 const create = (deps: DestinationDeps, config: PrometheusConfig): Destination => {
   const { host } = deps
   const http = createHttpExchange(host, config)
+  const login = createLogin(config, deps.renewed, prometheusCodes.credentials)
   const post = async (
     samples: readonly Sample[],
     signal: AbortSignal,
   ): Promise<PrometheusReading> => {
-    const request = { path: writePath, headers: writeHeaders(config), body: bodyOf(samples) }
+    const used = login.current()
+    const request = { path: writePath, headers: writeHeaders(used), body: bodyOf(samples) }
     const got = await http.ask(request, signal)
     if ('trouble' in got) return { kind: 'setback', setback: got.trouble }
-    return readPrometheusReply(got.reply, host.clock.nowUs())
+    const said = readPrometheusReply(got.reply, host.clock.nowUs())
+    if (said.kind !== 'setback') return said
+    return { kind: 'setback', setback: login.heard(used, said.setback) }
   }
   const held: AskHeld = async ({ selector, fromMs, toMs }, signal) => {
     const time = (toMs / 1_000).toFixed(3)
     const query = `${selector}[${toMs - fromMs + 1}ms]`
     const headers = {
       'content-type': 'application/x-www-form-urlencoded',
-      ...authorizationOf(config),
+      ...authorizationOf(login.current()),
     }
     const body = Buffer.from(new URLSearchParams({ query, time }).toString(), 'utf8')
     const got = await http.ask({ path: '/api/v1/query', headers, body }, signal)

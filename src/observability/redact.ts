@@ -6,6 +6,8 @@
 export interface Redactor {
   /** From now on this text never leaves. Shorter than 4 characters would blacken ordinary text, and is ignored. */
   readonly add: (secret: string) => void
+  /** One that replaces another while the program runs: the newest of these are kept, however often that happens. */
+  readonly renew: (secret: string) => void
   readonly hide: (text: string) => string
 }
 
@@ -26,17 +28,32 @@ const bearer = /\b(Bearer|Basic|Token)\s+[A-Za-z0-9._~+/=-]{8,}/g
 
 export const createRedactor = (): Redactor => {
   const secrets = new Set<string>()
+  /** Oldest first. */
+  const renewed = new Set<string>()
   /** The longest first, so that a secret that contains another leaves no tail. */
   let ordered: readonly string[] = []
-  const addOne = (text: string) => {
-    if (text.length >= 4 && secrets.size < secretsMax) secrets.add(text)
-    ordered = [...secrets].sort((a, b) => b.length - a.length)
+  const order = () => {
+    ordered = [...secrets, ...renewed].sort((a, b) => b.length - a.length)
   }
+  const formsOf = (secret: string) =>
+    [secret, JSON.stringify(secret).slice(1, -1), encodeURIComponent(secret.toWellFormed())].filter(
+      (text) => text.length >= 4,
+    )
   return {
     add: (secret) => {
-      addOne(secret)
-      addOne(JSON.stringify(secret).slice(1, -1))
-      addOne(encodeURIComponent(secret.toWellFormed()))
+      for (const text of formsOf(secret)) if (secrets.size < secretsMax) secrets.add(text)
+      order()
+    },
+    renew: (secret) => {
+      for (const text of formsOf(secret)) {
+        renewed.delete(text)
+        renewed.add(text)
+      }
+      for (const oldest of renewed) {
+        if (renewed.size <= secretsMax) break
+        renewed.delete(oldest)
+      }
+      order()
     },
     hide: (text) => {
       let out = text

@@ -27,6 +27,8 @@ export interface RegionalSettings {
   readonly database: {
     readonly urls: readonly string[]
     readonly password?: string | undefined
+    /** The password read again, where it stands elsewhere; asked at each new connection. */
+    readonly renewed?: () => string | undefined
     /** Paths of PEM files; 'off' for a Unix socket or this machine only. */
     readonly tls: PostgresTls | 'off'
     readonly pool_max: number
@@ -59,11 +61,15 @@ export const openStore = (
     mkdirSync(folder, { recursive: true, mode: 0o750 })
     return createEmbeddedStore({ path: join(folder, 'region.db'), host, extendDictionaryHash })
   }
-  const { password } = database
+  let { password } = database
+  const passwordNow = () => {
+    password = database.renewed?.() ?? password
+    return password ?? ''
+  }
   return createPostgresStore({
     urls: database.urls,
     tls: database.tls,
-    ...(password === undefined ? {} : { password: () => password }),
+    ...(password === undefined ? {} : { password: passwordNow }),
     poolMax: database.pool_max,
     host,
     extendDictionaryHash,

@@ -291,7 +291,9 @@ test('file: no folder, no room, a damaged index: a pause with a remedy, and on b
   writeFileSync(index, 'nonsense\n{}\n')
   const damaged = await destination.send(batch, signal)
   assert.ok(damaged.kind === 'blocked' && damaged.code === 'HF-F154', JSON.stringify(damaged))
-  rmSync(index)
+  assert.match(damaged.hint, /all that is in the folder aside, the folder stays/)
+  const aside = temporaryFolder('aside')
+  for (const name of readdirSync(folder)) renameSync(join(folder, name), join(aside, name))
   assert.deepEqual(await destination.send(batch, signal), stored)
   // Taken away while it was open: the next one begins anew.
   mkdirSync(`${folder}-away`)
@@ -306,4 +308,21 @@ test('file: no folder, no room, a damaged index: a pause with a remedy, and on b
   await using full = makeFileRig({ disk_free_min: '900TB' })
   const said = await full.destination.send(full.log.batch([full.log.add(points(0))]), signal)
   assert.ok(said.kind === 'blocked' && said.code === 'HF-F151', JSON.stringify(said))
+})
+
+test('file: another destination here whose name begins like this one’s keeps its open file', async () => {
+  await using rig = makeFileRig({ compression: 'none' })
+  const { folder } = rig
+  const log = createTestLog('gw-7')
+  const given = { type: 'file', output_dir: folder, disk_free_min: '1KiB', format: 'lines' }
+  const host = createSystemHost()
+  const deps = { host, name: 'carry-raw', agent: 'gw-7', spool: log.spool, farTime: () => {} }
+  await using other = fileDestination.create(deps, fileDestination.config.parse(given))
+  assert.deepEqual(await other.send(log.batch([log.add(points(0))]), signal), stored)
+  const temporary = '.gw-7-carry-raw-none-000001.lp.zst.tmp'
+  writeFileSync(join(folder, temporary), '')
+  const mine = rig.log.batch([rig.log.add(points(0))])
+  assert.deepEqual(await rig.destination.send(mine, signal), stored)
+  const both = ['gw-7-carry-000001.part', 'gw-7-carry-raw-000001.part']
+  assert.deepEqual(readdirSync(folder).sort(), [temporary, ...both])
 })

@@ -57,18 +57,26 @@ test('expired credentials, missing databases: each pauses with its sentence, the
   const relay = { type: 'relay', url: `https://localhost:${site.regionPort}` }
   const file = { type: 'file', disk_free_min: '1MiB' }
   const stranger = { password: 'of-somebody-else' }
+  // Rotated at the end, under a running agent.
+  const secretOf = (name: string) => join(site.folder, `${name}-password`)
+  const gateway = 'CREATE USER gateway WITH PASSWORD'
+  await influx.query(`${gateway} '${influxUser.password}' WITH ALL PRIVILEGES`)
+  writeFileSync(secretOf('influx'), influxUser.password)
+  writeFileSync(secretOf('postgres'), postgres.password)
+  const kept = (name: string) => ({ password: `\u0024{file:${secretOf(name)}}` })
+  const rotated = { ...historian, username: 'gateway', ...kept('influx') }
   const troubles: readonly Trouble[] = [
     {
       name: 'influx-login',
       wrong: { ...historian, database: 'plant', ...stranger },
-      right: { ...historian, database: 'plant' },
+      right: { ...rotated, database: 'plant' },
       code: 'HF-F120',
       says: /refuses the credentials/,
     },
     {
       name: 'influx-database',
       wrong: { ...historian, database: 'second' },
-      right: { ...historian, database: 'second' },
+      right: { ...rotated, database: 'second' },
       code: 'HF-F121',
       says: /nothing to write to.*database not found/,
     },
@@ -89,14 +97,14 @@ test('expired credentials, missing databases: each pauses with its sentence, the
     {
       name: 'postgres-login',
       wrong: { ...plant, ...stranger },
-      right: plant,
+      right: { ...plant, ...kept('postgres') },
       code: 'HF-D020',
       says: /password authentication failed/,
     },
     {
       name: 'postgres-database',
       wrong: { ...plant, url: at('no_such') },
-      right: plant,
+      right: { ...plant, ...kept('postgres') },
       code: 'HF-D020',
       says: /database "no_such" does not exist/,
     },
@@ -184,6 +192,18 @@ test('expired credentials, missing databases: each pauses with its sentence, the
   for (const server of [login, on])
     assert.equal((await server.samples('{agent="gw-1"}')).length, points)
   assert.equal(postgres.sql('select count(*) from points').trim(), String(points))
+
+  for (const name of ['influx', 'postgres']) writeFileSync(secretOf(name), 'quite-another-one\n')
+  await influx.query("SET PASSWORD FOR gateway = 'quite-another-one'")
+  postgres.sql(`alter role "${postgres.user}" password 'quite-another-one'`)
+  postgres.sql(
+    "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'holdfast'",
+  )
+  await publisher.send(points)
+  await site.drained(30, 2 * points)
+  assert.equal(await influx.count('plant'), 2 * points)
+  assert.equal(postgres.sql('select count(*) from points').trim(), String(2 * points))
+  assert.ok(!agent.output().includes('quite-another-one'))
   await agent.stop()
   await regional.stop()
   assert.equal((await site.verdict(publisher.journal())).reasons.length, 0)

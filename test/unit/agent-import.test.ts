@@ -167,3 +167,28 @@ test('what cannot be taken is refused whole, and can be given again', async () =
   assert.equal(intakes.length, 0)
   assert.equal((await importBlock(blockOf(), null)).taken, true)
 })
+
+test('a series that has an origin already keeps it behind the agent it comes from', async () => {
+  const { importBlock, intakes, series } = opened('hq')
+  const body = (origin: string) =>
+    `{"series":"a","tags":{"origin":"${origin}"},"time":5,"type":"int","value":"1","quality":0}\n`
+  const blocks = [
+    { agent: 'hub', seq: 1 },
+    { agent: 'gw-7', seq: 2 },
+  ].map(({ agent, seq }) => blockOf({ agent, seq, seqLast: seq }, body('gw-7')))
+  for (const block of blocks) assert.ok((await importBlock(block, null)).taken)
+  // Its own, come home: they stay what they are.
+  const own = blockOf({ agent: 'hq', seq: 3, seqLast: 3 }, body('gw-7'))
+  assert.ok((await importBlock(own, null)).taken)
+  const origins = intakes.map(({ intake: { points } }) =>
+    series.entry(points.series[0] as number).tags.map(([, value]) => value),
+  )
+  assert.deepEqual(origins, [['hub/gw-7'], ['gw-7/gw-7'], ['gw-7']])
+})
+
+test('line protocol names a field: a name without a dot comes back with one', async () => {
+  const { importBlock, intakes, series } = opened()
+  assert.ok((await importBlock(blockOf({ format: 'lines' }, 'boiler value=1 5\n'), null)).taken)
+  const [{ intake }] = intakes as [(typeof intakes)[0]]
+  assert.equal(series.entry(intake.points.series[0] as number).name, 'boiler.value')
+})

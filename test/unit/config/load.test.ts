@@ -342,6 +342,15 @@ test('nothing to read, nowhere to send, a door taken twice', () => {
     short(problemsOf(twice)).join(),
     /HF-C017 127.0.0.1:1 is already taken by sources\[0\]/,
   )
+  const files = ['carry', 'carry-raw', 'elsewhere'].map((name, at) => {
+    const folder = ['/media/carry', '/media/carry/', '/media/carry/raw'][at]
+    return `  - {name: ${name}, type: file, output_dir: ${folder}}\n`
+  })
+  const carried = small.replace(/destinations:\n(?: .*\n)+/, `destinations:\n${files.join('')}`)
+  const [shared, ...others] = problemsOf(carried).filter(({ code }) => code === 'HF-C029')
+  assert.deepEqual(others, [])
+  assert.match(shared?.text ?? '', /already the folder of destinations\[0\]/)
+  assert.equal(shared?.line, carried.split('\n').findIndex((one) => one.includes('raw,')) + 1)
 })
 
 test('any text gives a configuration or problems with places, never a throw', () => {
