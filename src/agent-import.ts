@@ -3,7 +3,7 @@
  *
  * Invariants: which blocks were taken is committed with their points, in one transaction, so a block is taken once
  * however often and wherever its file is imported; a block is taken whole or not at all; its series carry the agent
- * they come from in the tag `origin`, before what stood there, so that two gateways never share one; losses stay losses.
+ * they come from in the tag `origin`, before what stood there: no two gateways share one; losses stay losses.
  */
 import { type BlockHeader, readBlock, readNdjson } from './codec/points-file.ts'
 import { createSeqRanges, type SeqRanges } from './codec/seq-ranges.ts'

@@ -77,7 +77,7 @@ export const readIndex = async (path: string): Promise<Index> => {
           throw new Failure(
             'HF-F154',
             `${path} does not read at line ${lines.length + 1}`,
-            'Move all that is in the folder aside, the folder stays: a new index begins with the next point, and what ' +
+            'Move all that is in the folder aside, the folder stays: a new index begins with the next point; what ' +
               'was moved is imported with --without-index.',
           )
       return { lines, goodBytes: Buffer.byteLength(text.slice(0, good)), torn: rest !== '' }

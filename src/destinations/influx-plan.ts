@@ -3,7 +3,9 @@
  * duplicates by themselves, or a resend would count twice; TDengine's database must count microseconds, or points of
  * one millisecond would replace each other.
  */
+import { Failure } from '../errors.ts'
 import type { Standing } from '../model.ts'
+import type { PlanOptions } from './destination.ts'
 import type { InfluxDialectName, Place } from './influx-dialects.ts'
 import { gapsMeasurement } from './influx-losses.ts'
 import { tableDefault } from './influx-names.ts'
@@ -27,13 +29,61 @@ ALTER TABLE ${gapsMeasurement} DEDUP ENABLE UPSERT KEYS(timestamp, agent, lane, 
 `
 const comment = (text: string) => `-- ${text}\n`
 
+const quoted = (name: string) => `"${name.replaceAll(/["\\]/g, '\\$&')}"`
+/** As InfluxDB chooses for a new policy; an old one's may be longer than all that is to be kept. */
+const shardHoursOf = (hours: number) => (hours < 48 ? 1 : hours < 4_380 ? 24 : 168)
+/** The default policy is called autogen there. Who logs in as nobody needs no user. */
+const influxdb1Plan = ({ database = 'plant', retention_policy: policy }: Place, given: Given) => {
+  const { user, hours } = given
+  const [at, duration] = [quoted(database), hours === undefined ? 'INF' : `${hours}h`]
+  const kept = (verb: string, name: string, rest = '') =>
+    `${verb} RETENTION POLICY ${quoted(name)} ON ${at} DURATION ${duration}${rest};\n`
+  const policies =
+    policy !== undefined
+      ? kept('CREATE', policy, ' REPLICATION 1')
+      : hours === undefined
+        ? ''
+        : kept('ALTER', 'autogen', ` SHARD DURATION ${shardHoursOf(hours)}h`)
+  if (user === undefined) return `CREATE DATABASE ${at};\n${policies}`
+  const login =
+    `CREATE USER ${quoted(user)} WITH PASSWORD '…';\n` +
+    comment('with the password of the configuration; leave it out where the user is there already')
+  return `CREATE DATABASE ${at};\n${policies}${login}GRANT WRITE ON ${at} TO ${quoted(user)};\n`
+}
+interface Given {
+  /** Who will write. */
+  readonly user?: string | undefined
+  /** How long points are kept. */
+  readonly hours?: number
+}
+const givenOf = (dialect: InfluxDialectName, place: InfluxPlace, options: PlanOptions): Given => {
+  const { role, retention } = options
+  const wrong =
+    role !== undefined && dialect !== 'influxdb1'
+      ? '--role'
+      : retention !== undefined && dialect !== 'influxdb1' && dialect !== 'influxdb2'
+        ? '--retention'
+        : undefined
+  if (wrong !== undefined)
+    throw new Failure('HF-X002', `${wrong} means nothing to a plan for ${dialect}`, 'leave it out')
+  const user = role ?? place.username
+  return { user, ...(retention === undefined ? {} : { hours: Number.parseInt(retention, 10) }) }
+}
+type InfluxPlace = Place & { readonly username?: string | undefined }
+
 /** In the language of the server, to be run by its owner. */
-export const influxPlan = (dialect: InfluxDialectName, place: Place): string => {
+export const influxPlan = (
+  dialect: InfluxDialectName,
+  place: InfluxPlace,
+  options: PlanOptions = {},
+): string => {
   const { database = 'plant', bucket = 'plant', org = 'plant', table = tableDefault } = place
+  const given = givenOf(dialect, place, options)
+  const kept = given.hours === undefined ? '' : ` --retention ${given.hours}h`
   const plans: Readonly<Record<InfluxDialectName, string>> = {
-    influxdb1: `CREATE DATABASE "${database}";\nGRANT WRITE ON "${database}" TO "holdfast";\n`,
+    influxdb1: influxdb1Plan(place, given),
     influxdb2: comment(
-      `influx bucket create --org ${org} --name ${bucket}, and a token that may write it`,
+      `influx bucket create --org ${org} --name ${bucket}${kept}, and a token that may write it`,
     ),
     influxdb3: comment(`influxdb3 create database ${database}, and a token`),
     victoriametrics: comment(

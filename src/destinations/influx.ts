@@ -157,5 +157,5 @@ export const influxDestination = defineDestination({
   create,
   link,
   tryOut: 'one-point',
-  plan: (config) => influxPlan(config.dialect, config),
+  plan: (config, options) => influxPlan(config.dialect, config, options),
 })

@@ -1,6 +1,6 @@
 /**
- * What a destination logs in with, where it may be renewed while the agent runs: a file that the configuration refers to
- * is read again once the far side has refused what it held.
+ * What a destination logs in with, where it may be renewed while the agent runs: a file that the configuration
+ * refers to is read again once the far side has refused what it held.
  *
  * Invariants: without a refusal nothing is read; what cannot be read, or is not valid, leaves the earlier one in use; a
  * refusal of credentials that have been replaced since is not held against the new ones.

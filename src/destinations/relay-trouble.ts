@@ -57,7 +57,7 @@ const serverCertificate = (code: string, error: unknown, at: string): Trouble | 
     return blocked(
       relayCodes.serverExpired,
       `the certificate of ${at} has expired`,
-      'Renew it on the regional side. If it is in date, the clock of this machine is ahead.',
+      'Renew it over there. If it is in date, the clock of this machine is ahead.',
     )
   if (code === 'CERT_NOT_YET_VALID')
     return later(`the certificate of ${at} is not valid yet: the clock of this machine is behind?`)
@@ -71,7 +71,7 @@ const serverCertificate = (code: string, error: unknown, at: string): Trouble | 
     return blocked(
       relayCodes.serverUntrusted,
       `the certificate of ${at} is not signed by the configured CA (${code})`,
-      'Set tls.ca to the CA of the region. If that is right, something in between opens TLS.',
+      'Set tls.ca to the CA that signed it. If that is right, something in between opens TLS.',
     )
   return undefined
 }
@@ -83,7 +83,7 @@ const handshake = (codes: readonly string[], error: unknown, at: string): Troubl
     return blocked(
       relayCodes.clientRefused,
       `${at} refused the certificate of this agent (${alert})`,
-      'It must be in date, made for clients, and signed by a CA that the region trusts.',
+      'It must be in date, made for clients, and signed by a CA that the far side trusts.',
     )
   const hint = 'Is there an HTTPS server with TLS 1.3 at this address? Check url and port.'
   return blocked(relayCodes.noTls, `no TLS 1.3 with ${at}: ${text}`, hint)

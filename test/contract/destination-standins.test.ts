@@ -12,10 +12,13 @@ import type { Shell } from '../standins/http-shell.ts'
 import { openInfluxdb2 } from '../standins/influxdb2.ts'
 import { openInfluxdb3 } from '../standins/influxdb3.ts'
 import { openTaosadapter } from '../standins/taosadapter.ts'
+import { start } from '../support/processes.ts'
+import { cliPath } from '../support/site.ts'
 import { type RigOptions, runDestinationContract } from './destination.ts'
 import { type HttpRig, makeHttpRig } from './destination-http.ts'
 import { createTestLog, type LogPoint, type TestLog } from './destination-log.ts'
 import { hostilePoints, saidOf } from './destination-names.ts'
+import { configOf, shape, type Tried } from './destination-tried.ts'
 
 const signal = new AbortController().signal
 const stored = { kind: 'stored', rejected: [] }
@@ -332,6 +335,15 @@ test('stand-in, tdengine: a database of milliseconds would lose points without a
   await using rig = await makeRig('tdengine', {}, { place: 'coarse' })
   const said = await rig.destination.standing(rig.log.standing(0), signal)
   assert.ok(said.kind === 'blocked' && said.code === 'HF-F124', JSON.stringify(said))
+  // "destination test" says it too.
+  await using server = await open.tdengine({ place: 'coarse' })
+  const path = configOf([{ name: 'taos', type: 'influx', url: server.url, ...server.config }])
+  const asked = ['destination', 'test', 'taos', '--json', '-c', path]
+  const running = start(process.execPath, [cliPath, ...asked])
+  assert.equal(await running.ended, 1)
+  const { steps } = JSON.parse(running.output()) as Tried
+  assert.deepEqual(shape(steps), ['dns ok', 'tcp ok', 'hello ok', 'ready BAD'])
+  assert.equal(steps.at(-1)?.code, 'HF-F124')
 })
 
 test('stand-in, tdengine: a string without end costs itself, not the numbers after it', async () => {

@@ -1,11 +1,11 @@
 /**
  * A real QuestDB from Maven Central in a temporary folder on loopback: a jar with a main class, run by the Java of this
- * machine or by Debian's, unpacked.
+ * machine. Without `java`, or without `mvn` and the jar, its tests say so and are skipped.
  */
 import { execFileSync } from 'node:child_process'
 import { existsSync, mkdirSync } from 'node:fs'
 import { homedir } from 'node:os'
-import { join } from 'node:path'
+import { delimiter, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { freePort, type Running, start } from './processes.ts'
 import { ownFile, ownFolder, type Server, serve } from './servers.ts'
@@ -15,6 +15,14 @@ const jar = join(
   homedir(),
   `.m2/repository/org/questdb/questdb/${questdbVersion}/questdb-${questdbVersion}.jar`,
 )
+const isOnPath = (program: string) =>
+  (process.env.PATH ?? '').split(delimiter).some((folder) => existsSync(join(folder, program)))
+/** What keeps a real one from being met; false: nothing. For `skip`. */
+export const questdbMissing: string | false = !isOnPath('java')
+  ? 'NOT TESTED, no real QuestDB: there is no java on the PATH'
+  : !existsSync(jar) && !isOnPath('mvn')
+    ? 'NOT TESTED, no real QuestDB: there is no mvn on the PATH to get it with'
+    : false
 /** By Maven itself, into its own cache. */
 const fetchJar = () => {
   if (existsSync(jar)) return

@@ -1,6 +1,6 @@
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: references to secrets are written so
 import assert from 'node:assert/strict'
-import { chmodSync, writeFileSync } from 'node:fs'
+import { chmodSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { renderProblems } from '../../../src/config/problems.ts'
@@ -105,4 +105,18 @@ test('all problems at once', () => {
     '2:11 HF-C019',
     '3:19 HF-C014',
   ])
+})
+
+test('the password of the database is read again from its file, and from nothing else', () => {
+  const file = join(folder, 'database-password')
+  writeFileSync(file, 'first-password\n')
+  const { database } = good(
+    `${tls}database: {url: "postgres://w@a/d", password: "\${file:${file}}"}\n`,
+  )
+  assert.equal(database?.password, 'first-password')
+  writeFileSync(file, 'second-password\n')
+  writeFileSync(join(folder, 'regional.yaml'), 'database: {password: of-another-file}\n')
+  assert.equal(database?.renewed(), 'second-password')
+  rmSync(file)
+  assert.equal(database?.renewed(), undefined)
 })

@@ -161,3 +161,11 @@ test('a huge or cyclic field is bounded, and logging never throws', () => {
     password: '',
   })
 })
+
+test('a secret that is renewed for years is hidden as long as it may be in use', () => {
+  const { add, renew, hide } = createRedactor()
+  add('of-the-configuration')
+  for (let day = 0; day < 5_000; day++) renew(`renewed-${day}-secret`)
+  for (const one of ['of-the-configuration', 'renewed-4999-secret', 'renewed-4990-secret'])
+    assert.equal(hide(`with ${one}.`), 'with [hidden].')
+})
