@@ -73,7 +73,9 @@ const replayLines = ({ replays, selections }: AgentStatus): string[] => [
           ? `, ${amountText(one.segmentsRefused, 'segment')} refused, see the log`
           : ''
       const sent = `${countText(one.pointsSent)} of ${countText(one.points)} points of ${one.lane}`
-      return `${one.destination}:${one.id} ${one.state}   ${sent}${refused}`
+      const end = `; end it with: holdfast replay cancel ${one.destination}:${one.id}`
+      const why = one.text === '' ? '' : `: ${one.text}${end}`
+      return `${one.destination}:${one.id} ${one.state}   ${sent}${refused}${why}`
     }),
 ]
 /** What rules leave in of a lane; windows are no share of it, they are other points. */

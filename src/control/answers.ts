@@ -132,6 +132,7 @@ const replay = both<AgentStatus['replays'][number]>()(
     segmentsRefused: count.describe('Accepted once and refused now: passed over, still held'),
     points: count,
     segments: count,
+    text: text.describe('Why it waits'),
   }),
 )
 const selection = both<AgentStatus['selections'][number]>()(

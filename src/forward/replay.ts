@@ -1,8 +1,8 @@
 /**
  * A range sent again on purpose: its own small reader, one request in flight, behind the lanes' own traffic.
  * Invariants: adds nothing to accepted or delivered and moves no cursor; only what the far side has
- * already acked is sent
- * again (the rest is on its way anyway); jobs and their progress are kept in the spool, so a restart goes on.
+ * already acked is sent again (the rest is on its way anyway); a job that the far side will not have waits by itself
+ * and holds nobody up; jobs and their progress are kept in the spool, so a restart goes on.
  */
 import { Failure } from '../errors.ts'
 import { aborted, type Host } from '../host.ts'
@@ -32,6 +32,8 @@ export interface ReplayStatus {
   /** What the range held when the replay was asked for. */
   readonly points: number
   readonly segments: number
+  /** Why it waits, '' else. */
+  readonly text: string
 }
 export interface Replays {
   readonly load: () => Promise<void>
@@ -53,6 +55,8 @@ export interface ReplayParts {
 }
 
 const jobsMax = 32
+/** What the far side would not have is tried again after this. */
+const parkedMs = 60_000
 /** A restart sends at most so many batches of a replay once more. */
 const batchesBetweenSaves = 8
 
@@ -74,7 +78,8 @@ const createJobs = (spool: SpoolPort, key: string) => {
         jobs: ReplayStatus[]
       }
       idNext = state.idNext
-      jobs = state.jobs
+      // Kept by a version that gave no reason.
+      jobs = state.jobs.map((job) => ({ ...job, text: job.text ?? '' }))
     },
     add: async (job: Omit<ReplayStatus, 'id'>): Promise<ReplayStatus> => {
       const added = { id: idNext++, ...job }
@@ -95,6 +100,8 @@ export const createReplays = (parts: ReplayParts): Replays => {
   const jobs = createJobs(spool, `forward/${destination.name}/replays`)
   /** Wakes the runner: a new job, or the one in work was cancelled. */
   let changed = new AbortController()
+  /** Jobs the far side would not have, and until when they wait. */
+  const parked = new Map<number, number>()
   const wake = () => {
     changed.abort()
     changed = new AbortController()
@@ -110,21 +117,26 @@ export const createReplays = (parts: ReplayParts): Replays => {
   ): Promise<Setback | undefined> => {
     const lane = parts.lane(job.lane)
     const upTo = Math.min(job.seqLast, lane?.cursor().backlog ?? 0)
-    jobs.change(job.id, { state: 'running' })
+    jobs.change(job.id, { state: 'running', text: '' })
     let batches = 0
     const settle = async (
       batch: { readonly items: readonly LaneItem[]; readonly ackedThrough: Seq },
       after: Seq,
       outcome: Outcome,
-    ): Promise<Verdict<Setback | 'cancelled'>> => {
+    ): Promise<Verdict<Setback | 'cancelled' | 'waits'>> => {
       const now = jobs.get(job.id)
       if (now === undefined || !open(now)) return { kind: 'end', end: 'cancelled' }
       if (outcome.kind === 'rewind')
         return outcome.after < batch.ackedThrough
           ? { kind: 'end', end: { ...outcome, lane: job.lane } }
           : { kind: 'end', end: { kind: 'later', text: 'a rewind that nothing explains' } }
-      if (outcome.kind === 'later' || outcome.kind === 'blocked')
-        return { kind: 'end', end: outcome }
+      if (outcome.kind === 'later') return { kind: 'end', end: outcome }
+      if (outcome.kind === 'blocked') {
+        // What stands against everything is met by the lanes' own traffic too, and ends the session there.
+        parked.set(job.id, parts.host.clock.monotonicMs() + parkedMs)
+        jobs.change(job.id, { state: 'waiting', text: `${outcome.code} ${outcome.text}` })
+        return { kind: 'end', end: 'waits' }
+      }
       // One item a request: too big or refused now is passed over; it was accepted once, and is still held.
       const given = outcome.kind === 'smaller' || outcome.rejected.length > 0
       if (given) {
@@ -148,7 +160,7 @@ export const createReplays = (parts: ReplayParts): Replays => {
       if (++batches % batchesBetweenSaves === 0) await jobs.save()
       return { kind: 'taken' }
     }
-    const end = await runPump<Setback | 'cancelled'>(
+    const end = await runPump<Setback | 'cancelled' | 'waits'>(
       parts,
       {
         lane: job.lane,
@@ -180,7 +192,7 @@ export const createReplays = (parts: ReplayParts): Replays => {
       parts.host.log.info('replay_done', { replay: id, lane, ...counts })
     }
     await jobs.save()
-    return end === 'cancelled' ? undefined : end
+    return end === 'cancelled' || end === 'waits' ? undefined : end
   }
 
   return {
@@ -205,6 +217,7 @@ export const createReplays = (parts: ReplayParts): Replays => {
         segmentsRefused: 0,
         points: range.points,
         segments: range.segments,
+        text: '',
       })
       wake()
       return job
@@ -212,20 +225,29 @@ export const createReplays = (parts: ReplayParts): Replays => {
     cancel: async (id) => {
       const job = jobs.get(id)
       if (job === undefined || !open(job)) return false
-      jobs.change(id, { state: 'cancelled' })
+      jobs.change(id, { state: 'cancelled', text: '' })
+      parked.delete(id)
       await jobs.save()
       wake()
       return true
     },
     run: async (stop, cut) => {
       while (!stop.aborted) {
-        const job = jobs.list().find(open)
+        const nowMs = parts.host.clock.monotonicMs()
+        const job = jobs.list().find((one) => open(one) && !((parked.get(one.id) ?? 0) > nowMs))
         if (job !== undefined) {
+          parked.delete(job.id)
           const setback = await runJob(job, stop, cut)
           if (setback !== undefined) return setback
           continue
         }
+        const untilMs = Math.min(...parked.values())
+        const forget =
+          untilMs === Number.POSITIVE_INFINITY
+            ? () => {}
+            : parts.host.clock.after(untilMs - nowMs, wake)
         await aborted(stop, changed.signal)
+        forget()
       }
       return undefined
     },

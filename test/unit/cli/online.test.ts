@@ -67,7 +67,7 @@ test('status --json is the whole answer; -q is the verdict alone', async () => {
 const replay = {
   ...{ destination: 'region', id: 3, lane: 'raw', fromUs: 0, toUs: 1, state: 'running' as const },
   ...{ seqFirst: 1, seqLast: 10, seqDone: 7, segments: 10, points: 100 },
-  ...{ segmentsSent: 7, pointsSent: 70, segmentsRefused: 0 },
+  ...{ segmentsSent: 7, pointsSent: 70, segmentsRefused: 0, text: '' },
 }
 test('status shows what is wrong in each part', () => {
   const source = { ...status.sources[0], state: 'restarting' as const, text: 'broker refused' }
@@ -79,6 +79,7 @@ test('status shows what is wrong in each part', () => {
     replays: [
       replay,
       { ...replay, id: 4, state: 'done' },
+      { ...replay, id: 5, state: 'waiting', text: 'HF-F162 it refuses the samples' },
       { ...replay, state: 'done', segmentsRefused: 2 },
     ],
   }).join('\n')
@@ -88,6 +89,7 @@ test('status shows what is wrong in each part', () => {
   assert.match(lines, /clock {8}not trusted, -2 min/)
   assert.match(lines, /replay {7}region:3 running {3}70 of 100 points of raw\n/)
   assert.match(lines, /region:3 done {3}70 of 100 points of raw, 2 segments refused, see the log/)
+  assert.match(lines, /region:5 waiting {3}70.*raw: HF-F162 it refuses.*replay cancel region:5/)
   assert.doesNotMatch(lines, /region:4/)
 })
 

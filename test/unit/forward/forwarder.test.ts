@@ -295,6 +295,33 @@ test('replay: a segment that is refused now is passed over and counted', async (
   assert.ok(await trial.stop())
 })
 
+test('replay: what the far side will not have waits with its reason; live points and other replays go on', async () => {
+  const refused = { kind: 'blocked', code: 'HF-F162', text: 'out of order', hint: 'x' } as const
+  let taken = false
+  const trial = createTrial({
+    send: ({ replay, items: [item] }) =>
+      replay && item?.seq === 3 && !taken ? refused : undefined,
+  })
+  trial.add(10)
+  trial.start()
+  assert.ok(await trial.until(() => trial.drained() === 10))
+  const replays = () => trial.forwarder.replays()
+  await trial.forwarder.replay('raw', 0, 5_000_000)
+  await trial.until(() => (replays()[0]?.text ?? '') !== '')
+  assert.equal(replays()[0]?.state, 'waiting')
+  assert.match(replays()[0]?.text ?? '', /HF-F162 out of order/)
+  await trial.forwarder.replay('raw', 5_000_000, 10_000_000)
+  const beganMs = trial.time.nowMs()
+  trial.add(1)
+  await trial.until(() => trial.drained() === 11 && replays()[1]?.state === 'done')
+  assert.ok(trial.time.nowMs() - beganMs < 5_000, 'nobody waited for the one that waits')
+  assert.equal(trial.forwarder.status().phase, 'sending')
+  taken = true
+  await trial.until(() => replays()[0]?.state === 'done', 120_000)
+  assert.equal(replays()[0]?.text, '')
+  assert.ok(await trial.stop())
+})
+
 test('replay: the range again, marked, once more after a restart, and not beyond what is acked', async () => {
   const trial = createTrial({ delayMs: 100 })
   trial.add(30)
