@@ -32,7 +32,9 @@ export const httpShape = {
   username: textSchema().optional().describe('With password, where the product takes them'),
   password: textSchema().optional().describe('A reference to a secret'),
   tls: tlsSchema,
-  request_timeout: duration().prefault('30s').describe('Then a request is sent again'),
+  request_timeout: duration()
+    .prefault('30s')
+    .describe('Without an answer for so long a request is sent again; large bodies get more'),
 }
 const httpSchema = z.strictObject(httpShape)
 export type HttpConfig = z.output<typeof httpSchema>

@@ -10,7 +10,7 @@ import { openTlsFiles } from '../tls.ts'
 import type { HttpConfig } from './http-config.ts'
 import { createHttpTransport } from './relay-http.ts'
 import { later } from './relay-outcome.ts'
-import type { RelayPost, RelayReply } from './relay-transport.ts'
+import { type RelayPost, type RelayReply, timeoutMsFor } from './relay-transport.ts'
 import { troubleOf } from './relay-trouble.ts'
 
 export type HttpTrouble = Extract<Outcome, { kind: 'later' | 'blocked' }>
@@ -26,13 +26,14 @@ export const createHttpExchange = (
   host: Host,
   config: Pick<HttpConfig, 'url' | 'tls' | 'request_timeout'>,
 ): HttpExchange => {
-  const { url, request_timeout: timeoutMs } = config
+  const { url, request_timeout } = config
   const tls = openTlsFiles(config.tls, host, { watch: true })
   const http = createHttpTransport({ url, tls, host, sign: false })
   let answered = false
   return {
     ask: async (request, signal) => {
       try {
+        const timeoutMs = timeoutMsFor(request_timeout, request.body.length)
         const reply = await http.transport({ ...request, timeoutMs }, signal)
         answered = true
         return { reply }

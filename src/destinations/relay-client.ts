@@ -24,7 +24,7 @@ import type { DestinationDeps } from './destination.ts'
 import { createLedgerClient } from './ledger-client.ts'
 import type { LedgerSide, Said } from './ledger-side.ts'
 import { later, notTheRegion, type Reading, readReply } from './relay-outcome.ts'
-import type { RelayReply, RelayTransport } from './relay-transport.ts'
+import { type RelayReply, type RelayTransport, timeoutMsFor } from './relay-transport.ts'
 
 export interface RelayOptions {
   readonly transport: RelayTransport
@@ -35,8 +35,6 @@ export interface RelayOptions {
   readonly close: () => Promise<void>
 }
 
-/** A link of 64 kbit/s still gets a full body through in time. */
-const slowestBytesPerMs = 8
 /** The transport's deadline passed. */
 const stalledCode = 'HF-N020'
 
@@ -52,7 +50,7 @@ const createAsk =
       [relayHeaders.agent]: agent,
       [relayHeaders.epoch]: spool.epoch,
     }
-    const timeoutMs = options.requestTimeoutMs + Math.ceil(body.length / slowestBytesPerMs)
+    const timeoutMs = timeoutMsFor(options.requestTimeoutMs, body.length)
     let reply: RelayReply
     try {
       reply = await options.transport({ path, headers, body, timeoutMs }, signal)

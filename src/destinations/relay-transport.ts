@@ -19,3 +19,9 @@ export interface RelayReply {
 }
 /** Rejects when there is no whole answer; `relay-outcome.ts` knows what each error means. */
 export type RelayTransport = (request: RelayPost, signal: AbortSignal) => Promise<RelayReply>
+
+/** A link of 64 kbit/s still gets a full body through in time. */
+const slowestBytesPerMs = 8
+/** How long an answer may take to a body of so many bytes, where `requestTimeoutMs` is for an empty one. */
+export const timeoutMsFor = (requestTimeoutMs: number, bodyBytes: number): number =>
+  requestTimeoutMs + Math.ceil(bodyBytes / slowestBytesPerMs)
