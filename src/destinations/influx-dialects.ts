@@ -45,6 +45,8 @@ export interface InfluxDialect {
   readonly idColumn: boolean
   readonly names: NameReader
   readonly timeUnitUs: number
+  /** Behind the microseconds of a line: what makes them the unit that the query names. */
+  readonly timeTail: '' | '000'
   readonly strings: boolean
   /** A line feed inside a string: as it is, after a backslash, or never. */
   readonly lineFeed: 'plain' | 'escaped' | 'never'
@@ -126,9 +128,10 @@ const readTdengine = (status: number, words: string): InfluxReading | undefined 
   return undefined
 }
 
+/** Nanoseconds: InfluxDB 2 takes 1's requests too, and there `u` without a word for nanoseconds, as 1 takes `us`. */
 const influxdb1: InfluxDialect = {
   path: '/write',
-  query: { db: 'database', rp: 'retention_policy', precision: '=u' },
+  query: { db: 'database', rp: 'retention_policy', precision: '=ns' },
   needs: ['database'],
   takes: ['database', 'retention_policy'],
   token: undefined,
@@ -137,17 +140,19 @@ const influxdb1: InfluxDialect = {
   idColumn: false,
   names: 'influxdb1',
   timeUnitUs: 1,
+  timeTail: '000',
   strings: true,
   lineFeed: 'plain',
   unholdable: holdsAll,
   read: asElsewhere,
 }
+const others = { ...influxdb1, timeTail: '' } as const
 const rows = { layout: 'rows', idColumn: false, names: 'plain' } as const
 
 export const influxDialects: Readonly<Record<InfluxDialectName, InfluxDialect>> = {
   influxdb1,
   influxdb2: {
-    ...influxdb1,
+    ...others,
     path: '/api/v2/write',
     query: { org: 'org', bucket: 'bucket', precision: '=us' },
     needs: ['org', 'bucket', 'token'],
@@ -158,7 +163,7 @@ export const influxDialects: Readonly<Record<InfluxDialectName, InfluxDialect>> 
   },
   // Not its /api/v2/write, which calls its own troubles 400. Not no_sync, which answers before anything is durable.
   influxdb3: {
-    ...influxdb1,
+    ...others,
     path: '/api/v3/write_lp',
     query: { db: 'database', precision: '=microsecond', accept_partial: '=true' },
     needs: ['database', 'token'],
@@ -169,7 +174,7 @@ export const influxDialects: Readonly<Record<InfluxDialectName, InfluxDialect>> 
     read: readInflux3,
   },
   victoriametrics: {
-    ...influxdb1,
+    ...others,
     needs: [],
     takes: ['database'],
     query: { db: 'database', precision: '=u' },
@@ -180,7 +185,7 @@ export const influxDialects: Readonly<Record<InfluxDialectName, InfluxDialect>> 
     unholdable: floatsOnly,
   },
   questdb: {
-    ...influxdb1,
+    ...others,
     ...rows,
     query: { precision: '=u' },
     needs: [],
@@ -191,7 +196,7 @@ export const influxDialects: Readonly<Record<InfluxDialectName, InfluxDialect>> 
     unholdable: noSmallestInt('QuestDB'),
   },
   greptimedb: {
-    ...influxdb1,
+    ...others,
     path: '/v1/influxdb/api/v2/write',
     query: { db: 'database', precision: '=us' },
     needs: [],
@@ -201,7 +206,7 @@ export const influxDialects: Readonly<Record<InfluxDialectName, InfluxDialect>> 
     read: readGreptimedb,
   },
   tdengine: {
-    ...influxdb1,
+    ...others,
     ...rows,
     path: '/influxdb/v1/write',
     query: { db: 'database', precision: '=u' },

@@ -50,7 +50,7 @@ export interface LineSink {
 export const writeLines = (
   points: PointBatch,
   series: readonly SeriesLine[],
-  { unholdable, layout, lineFeed }: InfluxDialect,
+  { unholdable, layout, lineFeed, timeTail }: InfluxDialect,
   from: number,
   sink: LineSink,
   full: () => boolean,
@@ -74,7 +74,7 @@ export const writeLines = (
       continue
     }
     const column = layout === 'rows' ? kindColumns[points.kinds[at] as Kind] : ''
-    sink.line(`${start}${column}${text} ${timeUs}`, at)
+    sink.line(`${start}${column}${text} ${timeUs}${timeTail}`, at)
     if (full()) return at + 1
   }
   return points.count

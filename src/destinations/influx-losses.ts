@@ -105,7 +105,7 @@ export const createLossTeller = (
 }
 
 export const gapsMeasurement = 'holdfast_gaps'
-interface GapWriting extends Pick<InfluxDialect, 'timeUnitUs' | 'strings'> {
+interface GapWriting extends Pick<InfluxDialect, 'timeUnitUs' | 'timeTail' | 'strings'> {
   readonly agent: string
   readonly nowUs: number
   /** Stamped when they are sent, whatever their times. */
@@ -118,7 +118,7 @@ const slots = 1_000
 export const gapLines = (
   { items, lane }: SendBatch,
   lost: readonly PointsLost[],
-  { agent, nowUs, timeUnitUs, strings, late }: GapWriting,
+  { agent, nowUs, timeUnitUs, timeTail, strings, late }: GapWriting,
 ): readonly string[] => {
   const lineOf = (seq: Seq, seqLast: Seq, epoch: string, gap: Gap) => {
     const sinceUs = late || gap.timeUsMin === 0 ? Math.floor(nowUs) : gap.timeUsMin
@@ -133,7 +133,7 @@ export const gapLines = (
       ['epoch', epoch] as const,
       ...(gap.source === '' ? [] : [['source', gap.source] as const]),
     ]
-    return writeLine({
+    const line = writeLine({
       measurement: gapsMeasurement,
       tags: [
         ['agent', agent],
@@ -149,12 +149,13 @@ export const gapLines = (
       ],
       timeUs: (Math.floor(sinceUs / timeUnitUs) + (seqLast % slots)) * timeUnitUs,
     })
+    return line === undefined ? [] : [`${line}${timeTail}`]
   }
   const lostBySeq = new Map(lost.map((one) => [one.seq, one]))
   return items.flatMap((item) => {
     const gap = item.type === 'tombstone' ? item.gap : lostBySeq.get(item.seq)
     if (gap === undefined) return []
     const seqLast = item.type === 'tombstone' ? item.seqLast : item.seq
-    return lineOf(item.seq, seqLast, item.epoch, gap) ?? []
+    return lineOf(item.seq, seqLast, item.epoch, gap)
   })
 }

@@ -85,6 +85,9 @@ export const readInfluxReply = (
     return setback(later(`${text}; a write is answered with 204: a captive portal?`))
   const special = isPage ? undefined : dialect(status, words)
   if (special !== undefined) return special
+  // Go's words, of all servers in it.
+  if (status === 400 && /^Client sent an HTTP request to an HTTPS server/.test(words))
+    return setback(blocked(influxCodes.notFound, text, 'Begin the url with https://.'))
   if (status === 413) return { kind: 'too-big', text }
   if (status === 401 || status === 403)
     return setback(

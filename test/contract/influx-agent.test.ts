@@ -1,14 +1,16 @@
 /**
- * An agent before InfluxDB 1, VictoriaMetrics and QuestDB, all as processes: SIGKILLs of the agent, outages of the server,
+ * An agent before InfluxDB 1, VictoriaMetrics and QuestDB (InfluxDB 2 where there is one), all as processes: SIGKILLs of the agent, outages of the server,
  * points the server cannot hold. The checker judges by the publisher's journal and what is read from the server: its
  * rows, and its own gap records.
  */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { gapsMeasurement } from '../../src/destinations/influx-losses.ts'
 import { influxPlan } from '../../src/destinations/influx-plan.ts'
 import { kinds } from '../../src/model.ts'
 import { check, type ExactPoint, type GapFound } from '../../src/verify/checker.ts'
 import { influxUser, startInflux, startVictoria } from '../support/influx-servers.ts'
+import { influxd2, startInflux2 } from '../support/influxdb2.ts'
 import { createHttpPublisher } from '../support/publisher.ts'
 import { startQuestdb, statementsOf } from '../support/questdb.ts'
 import { createSite } from '../support/site.ts'
@@ -55,6 +57,33 @@ const influx1 = async (): Promise<Historian> => {
         assert.equal(reason, 'rejected')
         return { reason, count: Number(count), timeUsMin, timeUsMax } as GapFound
       }),
+  }
+}
+const influx2 = async (): Promise<Historian> => {
+  const server = await startInflux2()
+  const id = await server.bucket('plant')
+  const { token } = await server.tokenFor(id, 'write')
+  const { org, url } = server
+  return {
+    config: { dialect: 'influxdb2', url, org, bucket: 'plant', token },
+    stop: server.stop,
+    fall: server.kill,
+    rise: server.restart,
+    rows: async () =>
+      (await server.rows('plant'))
+        .filter(({ table }) => table !== gapsMeasurement)
+        .map(({ table, field, timeNs, value: { value } }) =>
+          row(`${table}.${field}`, Number(timeNs / 1_000n), value as number | string),
+        ),
+    gaps: async () => {
+      const all = (await server.rows('plant')).filter(({ table }) => table === gapsMeasurement)
+      const records = Map.groupBy(all, ({ tags, timeNs }) => `${tags.reason} ${timeNs}`)
+      return [...records.values()].map((fields) => {
+        const of = (name: string) => Number(fields.find(({ field }) => field === name)?.value.value)
+        const times = { timeUsMin: of('from_us'), timeUsMax: of('to_us') }
+        return { reason: 'rejected', count: of('count'), ...times }
+      })
+    },
   }
 }
 const victoria = async (): Promise<Historian> => {
@@ -175,3 +204,6 @@ test(`VictoriaMetrics: ${kills} × SIGKILL of the agent, outages: accepted = del
   suffer(victoria))
 test(`QuestDB: ${kills} × SIGKILL of the agent, SIGKILLs of the server: everything once`, () =>
   suffer(questdb))
+if (influxd2 !== undefined)
+  test(`InfluxDB 2: ${kills} × SIGKILL of the agent, SIGKILLs of the server: accepted = delivered + lost`, () =>
+    suffer(influx2))

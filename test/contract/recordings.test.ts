@@ -14,6 +14,7 @@ import { createSystemHost } from '../../src/host.ts'
 import type { Destination } from '../../src/model.ts'
 import { loadRecordings } from '../bench/recordings.ts'
 import { influxUser, startInflux } from '../support/influx-servers.ts'
+import { influxd2, startInflux2 } from '../support/influxdb2.ts'
 import { killAll } from '../support/processes.ts'
 import { startPrometheus } from '../support/prometheus-server.ts'
 import { startQuestdb, statementsOf } from '../support/questdb.ts'
@@ -80,6 +81,24 @@ test(`InfluxDB 1: ${source}, bit for bit`, async () => {
   judge(rows.map(([name, timeUs, value]) => [name, timeUs, Number(value)]))
   await influx.stop()
 })
+if (influxd2 !== undefined)
+  test(`InfluxDB 2, and by its interface of InfluxDB 1: ${source}, bit for bit`, async () => {
+    const influx = await startInflux2()
+    const { url, org } = influx
+    for (const dialect of ['influxdb2', 'influxdb1']) {
+      const { token } = await influx.tokenFor(await influx.bucket('plant'), 'write')
+      const login = { database: 'plant', username: 'any', password: token }
+      const way = dialect === 'influxdb2' ? { org, bucket: 'plant', token } : login
+      await write({ type: 'influx', dialect, url, ...way })
+      const rows = await influx.rows('plant')
+      judge(
+        rows.map(({ table, timeNs, value }) => [
+          ...([table, Number(timeNs / 1_000n), Number(value.value)] as const),
+        ]),
+      )
+    }
+    await influx.stop()
+  })
 test(`QuestDB: ${source}, bit for bit`, async () => {
   const questdb = await startQuestdb()
   for (const statement of statementsOf(influxPlan('questdb', {}))) await questdb.query(statement)

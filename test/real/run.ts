@@ -166,7 +166,8 @@ const make = async (options: RigOptions = {}) => {
   const far = { url, arrived: () => count(measurement) }
   const log = nearNow(createTestLog('holdfast-test'), measurement)
   const bad = type === 'influx' && dialect !== 'victoriametrics' ? Number.NaN : 'offline'
-  const wrong = options.fault === 'credentials' ? { password: 'of-somebody-else' } : {}
+  const stranger = { [token === undefined ? 'password' : 'token']: 'of-somebody-else' }
+  const wrong = options.fault === 'credentials' ? stranger : {}
   const config = { ...settings, ...wrong }
   return type === 'influx'
     ? makeHttpRig(influxDestination, far, log, config, options, bad)
@@ -175,7 +176,7 @@ const make = async (options: RigOptions = {}) => {
 const faults: readonly Fault[] = [
   ...(['answers', 'bad-point', 'lost-answer'] as const),
   ...(['server-expired', 'server-of-other-ca', 'server-of-other-host'] as const),
-  ...(password === undefined ? [] : (['credentials'] as const)),
+  ...((password ?? token) === undefined ? [] : (['credentials'] as const)),
 ]
 const title = `${type} at ${new URL(url).host}`
 if (type === 'postgres' || type === 'relay') {

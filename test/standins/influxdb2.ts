@@ -1,14 +1,15 @@
 /**
  * A stand-in for InfluxDB 2 (`/api/v2/write`), written from its source: influxdata/influxdb, branch 2.9 at
- * d4fa1941fd4adb29a556e774de426dfbab72f346. Each rule names its file there.
+ * d4fa1941fd4adb29a556e774de426dfbab72f346. Each rule names its file there; `influxdb2.test.ts` can ask a real one the
+ * same (2.9.1, built from that commit, last did).
  *
- * It checks in the server's order: login, precision, bucket named, organization, bucket, permission, body, lines, points.
- * One bad line refuses the whole body; a bad point among good lines is left out alone.
+ * It checks in the server's order: login, precision, bucket named, gzip's header, organization, bucket, permission, body,
+ * lines, points. One bad line refuses the whole body; a bad point among good lines is left out alone.
  */
 import { gunzipSync } from 'node:zlib'
 import { createHeld, type ReadPoint, type Scalar, type StoredField } from './held.ts'
 import { type Asked, json, openShell, type Shell, type Told } from './http-shell.ts'
-import { readGoLines } from './line-go.ts'
+import { type GoPoint, readGoLines } from './line-go.ts'
 
 export interface Influxdb2Options {
   readonly org?: string
@@ -25,6 +26,9 @@ export interface Influxdb2Options {
 }
 export interface Influxdb2 extends Shell {
   readonly stored: (bucket: string) => StoredField[]
+  /** kit/platform/id.go: 16 hex digits; organization and bucket may be named by theirs. */
+  readonly orgId: string
+  readonly bucketId: (name: string) => string
 }
 
 const hourNs = 3_600_000_000_000n
@@ -63,16 +67,24 @@ const typeNames: Readonly<Record<Scalar['kind'], string>> = {
   bool: 'boolean',
   string: 'string',
 }
+/** Go's %q. */
+const quoted = (text: string) => JSON.stringify(text).replace(/\\u00(..)/g, '\\x$1')
 /** tsdb/field_validator.go: MaxFieldValueLength. */
 const stringBytesMax = 1_048_576
 
-const instant = (timeNs: bigint) => new Date(Number(timeNs / 1_000_000n)).toISOString()
+/** Go's RFC3339Nano: a fraction of as many digits as it needs. */
+const instant = (timeNs: bigint) => {
+  const whole = floorTo(timeNs, 1_000_000_000n)
+  const fraction = `${timeNs - whole}`.padStart(9, '0').replace(/0+$/, '')
+  const text = new Date(Number(whole / 1_000_000n)).toISOString().slice(0, 19)
+  return `${text}${fraction === '' ? '' : `.${fraction}`}Z`
+}
 /** v1/coordinator/points_writer.go SummariseDropped. */
-const lateText = (late: readonly ReadPoint[], seconds: number, oldest: bigint): string => {
+const lateText = (late: readonly GoPoint[], seconds: number, oldest: bigint): string => {
   const times = late.map((point) => point.timeNs).sort((a, b) => (a < b ? -1 : 1))
   const [hours, rest] = [Math.floor(seconds / 3_600), seconds % 3_600]
   const say = (name: string, timeNs = 0n) =>
-    `${name} point ${late.find((point) => point.timeNs === timeNs)?.table} at ${instant(timeNs)} dropped because it violates a Retention Policy Lower Bound at ${instant(oldest)}`
+    `${name} point ${late.find((point) => point.timeNs === timeNs)?.key} at ${instant(timeNs)} dropped because it violates a Retention Policy Lower Bound at ${instant(oldest)}`
   return `dropped ${late.length} points outside retention policy of duration ${hours}h${Math.floor(rest / 60)}m${rest % 60}s - ${say('oldest', times[0])}, ${say('newest', times.at(-1))}`
 }
 
@@ -82,9 +94,11 @@ interface Dropped {
   reason: string
   /** A field named `time` is taken out of its point, which is stored: an error all the same, with 0 dropped. */
   stripped: string
+  /** What is taken out still comes to the store, which has one type a field of a series: then nothing is said but that. */
+  broken: boolean
 }
 /** One bucket: types are pinned per shard, so a field may change its type from one week to the next (tsdb/shard.go). */
-const createBucket = (retentionSeconds: number, nowNs: () => bigint) => {
+const createBucket = (id: string, retentionSeconds: number, nowNs: () => bigint) => {
   const held = createHeld()
   const typesByShard = new Map<bigint, Map<string, Scalar['kind']>>()
   const step = shardNs(retentionSeconds)
@@ -99,20 +113,22 @@ const createBucket = (retentionSeconds: number, nowNs: () => bigint) => {
     for (const [name, { kind, value }] of point.fields) {
       if (kind === 'string' && Buffer.byteLength(value as string) > stringBytesMax) {
         const bytes = Buffer.byteLength(value as string)
-        return `input field "${name}" on measurement "${point.table}" is too long, ${bytes} > ${stringBytesMax}`
+        return `input field ${quoted(name)} on measurement ${quoted(point.table)} is too long, ${bytes} > ${stringBytesMax}`
       }
       const key = JSON.stringify([point.table, name])
       const pinned = types.get(key)
       if (pinned === undefined) types.set(key, kind)
       else if (pinned !== kind)
-        return `field type conflict: input field "${name}" on measurement "${point.table}" is type ${typeNames[kind]}, already exists as type ${typeNames[pinned]}`
+        return `field type conflict: input field ${quoted(name)} on measurement ${quoted(point.table)} is type ${typeNames[kind]}, already exists as type ${typeNames[pinned]}`
     }
     return undefined
   }
-  const writeShard = (shard: bigint, points: readonly ReadPoint[]): Dropped => {
+  /** tsdb/engine/tsm1/engine.go WritePoints, cache.go newEntryValues: kinds of fields named `time`. */
+  const timeKinds = new Map<string, Scalar['kind']>()
+  const writeShard = (shard: bigint, points: readonly GoPoint[]): Dropped => {
     const types = typesByShard.get(shard) ?? new Map<string, Scalar['kind']>()
     typesByShard.set(shard, types)
-    const dropped: Dropped = { count: 0, reason: '', stripped: '' }
+    const dropped: Dropped = { count: 0, reason: '', stripped: '', broken: false }
     for (const point of points) {
       const fields = point.fields.filter(([name]) => name !== 'time')
       const invalid = `invalid field name: input field "time" on measurement "${point.table}" is invalid`
@@ -125,6 +141,12 @@ const createBucket = (retentionSeconds: number, nowNs: () => bigint) => {
         drop(dropped, conflict)
         continue
       }
+      const series = JSON.stringify([shard, point.key], (_, one) => `${one}`)
+      for (const [name, { kind }] of point.fields) {
+        if (name !== 'time') continue
+        dropped.broken ||= (timeKinds.get(series) ?? kind) !== kind
+        timeKinds.set(series, timeKinds.get(series) ?? kind)
+      }
       if (fields.length < point.fields.length)
         dropped.stripped = `${invalid}. Field "time" has been stripped from point.`
       held.put({ ...point, fields })
@@ -132,42 +154,47 @@ const createBucket = (retentionSeconds: number, nowNs: () => bigint) => {
     return dropped
   }
   /** v1/coordinator/points_writer.go: what is too old is left out, unless a shard that this request opens covers it. */
-  const write = (points: readonly ReadPoint[]): string | undefined => {
+  const write = (points: readonly GoPoint[]): Told | undefined => {
     const oldest =
       retentionSeconds === 0 ? undefined : nowNs() - BigInt(retentionSeconds) * 10n ** 9n
     const young = (timeNs: bigint) => oldest === undefined || timeNs >= oldest
     const opened = new Set(points.filter((p) => young(p.timeNs)).map((p) => shardOf(p.timeNs)))
     const late = points.filter((point) => !opened.has(shardOf(point.timeNs)))
-    let answer: string | undefined
-    const bucket = ' for database: b699978591e22923 for retention policy: autogen'
+    let [answer, broken]: [string | undefined, boolean] = [undefined, false]
+    const bucket = ` for database: ${id} for retention policy: autogen`
     if (late.length > 0)
       answer = `partial write: ${lateText(late, retentionSeconds, oldest ?? 0n)} dropped=${late.length}${bucket}`
     for (const shard of opened) {
-      const { count, reason, stripped } = writeShard(
+      const said = writeShard(
         shard,
         points.filter((point) => shardOf(point.timeNs) === shard),
       )
+      const { count, reason, stripped } = said
+      broken ||= said.broken
       if (count > 0) answer = `partial write: ${reason} dropped=${count}`
       else if (stripped !== '') answer ??= `partial write: ${stripped} dropped=0${bucket}`
     }
-    return answer
+    const unexpected = 'unexpected error writing points to database: engine: field type conflict'
+    if (broken) return refuse('internal error', unexpected)
+    if (answer === undefined) return undefined
+    return refuse('unprocessable entity', `failure writing points to database: ${answer}`)
   }
-  return { write, rows: held.rows }
+  return { id, write, rows: held.rows }
 }
 
 /** http/tokens.go: `Token` and `Bearer`, whatever their case. */
 const tokenOf = (asked: Asked) =>
   /^(?:token|bearer) (.*)$/i.exec(asked.headers.authorization ?? '')?.[1]
 
+const isId = (text: string) => /^[0-9a-f]{16}$/i.test(text) && !/^0+$/.test(text)
+const orgId = '0b8a4e1c5d2f7930'
+
 type Body = { readonly body: Buffer } | { readonly told: Told }
-const unpack = ({ headers, body }: Asked): Body => {
+/** Undefined: a header that is none goes up unwrapped, so the handler takes it for internal (http/points/batch_reader.go). */
+const unpack = ({ headers, body }: Asked): Body | undefined => {
   const encoding = headers['content-encoding']
   if (encoding !== 'gzip' && encoding !== 'x-gzip') return { body }
-  // http/points/batch_reader.go: a header that is none goes up unwrapped, so the handler takes it for internal.
-  if (body.length < 10 || body.readUInt16BE(0) !== 0x1f8b)
-    return {
-      told: refuse('internal error', 'An internal error has occurred - check server logs'),
-    }
+  if (body.length < 10 || body.readUInt16BE(0) !== 0x1f8b) return undefined
   try {
     return { body: gunzipSync(body) }
   } catch (error) {
@@ -183,7 +210,10 @@ export const openInfluxdb2 = async (options: Influxdb2Options = {}): Promise<Inf
   const { org = 'plant', token = 'token-of-plant', buckets: kept = { history: 0 } } = options
   const nowNs = options.nowNs ?? (() => BigInt(Date.now()) * 1_000_000n)
   const buckets = new Map(
-    Object.entries(kept).map(([name, seconds]) => [name, createBucket(seconds, nowNs)]),
+    Object.entries(kept).map(([name, seconds], nth) => [
+      name,
+      createBucket(`b699978591e2292${nth}`, seconds, nowNs),
+    ]),
   )
   const answer = (asked: Asked): Told => {
     if (asked.path === '/health') return json(200, { name: 'influxdb', status: 'pass' })
@@ -197,25 +227,32 @@ export const openInfluxdb2 = async (options: Influxdb2Options = {}): Promise<Inf
       return refuse('invalid', 'invalid precision; valid precision units are ns, us, ms, and s')
     const name = asked.query.get('bucket') ?? ''
     if (name === '') return refuse('not found', 'bucket not found')
+    const unpacked = unpack(asked)
+    if (unpacked === undefined)
+      return refuse('internal error', 'An internal error has occurred - check server logs')
     const wanted = asked.query.get('org') ?? ''
     if (wanted === '') return refuse('invalid', 'Please provide either orgID or org')
-    if (wanted !== org) return refuse('not found', `organization name "${wanted}" not found`)
-    const bucket = buckets.get(name)
+    if (isId(wanted) && wanted !== orgId) return refuse('not found', 'organization not found')
+    if (wanted !== org && wanted !== orgId)
+      return refuse('not found', `organization name "${wanted}" not found`)
+    const bucket = [...buckets.values()].find(({ id }) => id === name) ?? buckets.get(name)
     if (bucket === undefined) return refuse('not found', `bucket "${name}" not found`)
     if (given !== token) return refuse('forbidden', 'insufficient permissions for write')
-    const unpacked = unpack(asked)
     if ('told' in unpacked) return unpacked.told
     if (unpacked.body.length > (options.bodyBytesMax ?? Number.POSITIVE_INFINITY))
       return refuse('request too large', 'unable to read data: points batch is too large')
     const { points, wrong } = readGoLines(unpacked.body, precision, nowNs())
     // http/points/points_parser.go: one line that cannot be read, and nothing of the body is written.
     if (wrong.length > 0) return refuse('invalid', wrong.join('\n'))
-    const left = bucket.write(points)
-    if (left === undefined) return { status: 204 }
-    return refuse('unprocessable entity', `failure writing points to database: ${left}`)
+    return bucket.write(points) ?? { status: 204 }
   }
   const busy =
     options.busy ?? json(503, { code: 'unavailable', message: 'busy' }, { 'retry-after': '1' })
   const shell = await openShell(answer, busy)
-  return { ...shell, stored: (bucket) => buckets.get(bucket)?.rows() ?? [] }
+  return {
+    ...shell,
+    orgId,
+    bucketId: (name) => buckets.get(name)?.id ?? '',
+    stored: (bucket) => buckets.get(bucket)?.rows() ?? [],
+  }
 }

@@ -47,7 +47,12 @@ const skipBlank = (line: string, from: number): number => {
   return at
 }
 
+export interface GoPoint extends ReadPoint {
+  /** As it stands in the line, tags in order. */
+  readonly key: string
+}
 interface Key {
+  readonly key: string
   readonly table: string
   readonly tags: [string, string][]
   readonly bytes: number
@@ -82,9 +87,11 @@ const endOfTagKey = (line: string, from: number): number => {
 /** pkg/escape: names of fields, and of a table by models' Name(). */
 const unescapeField = (bytes: string) => unicode(bytes.replace(/\\([," =])/g, '$1'))
 const unescapeTag = (bytes: string) => unicode(bytes.replace(/\\([, =])/g, '$1'))
+const byteOrder = (a: string, b: string) => (a < b ? -1 : a > b ? 1 : 0)
 const readKey = (line: string): Key => {
   let at = endOfTable(line)
-  const table = unescapeField(line.slice(0, at))
+  const name = line.slice(0, at)
+  const table = unescapeField(name)
   const raw: [string, string][] = []
   while (line[at] === ',') {
     const equals = endOfTagKey(line, at + 1)
@@ -96,25 +103,34 @@ const readKey = (line: string): Key => {
     if (reserved.has(name)) bad(`cannot use reserved tag key ${JSON.stringify(name)}`)
   if (new Set(raw.map(([name]) => name)).size < raw.length) bad('duplicate tags')
   const tags = raw.map(([name, value]): [string, string] => [unescapeTag(name), unescapeTag(value)])
-  return { table, tags, bytes: at, end: at }
+  const key = unicode([name, ...raw.map((tag) => tag.join('=')).sort(byteOrder)].join(','))
+  return { key, table, tags, bytes: at, end: at }
 }
 
 const float = /^-?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$/
+const strconvText = (by: string, digits: string) =>
+  `strconv.${by}: parsing "${digits}": value out of range`
+/** scanNumber: one dot, signs behind an `e`; the rest is left to strconv. */
+const scanned = /^(?!.*\..*\.)-?(?:[\d.]|(?<=.)e[+-]?)+$/i
 const readNumber = (token: string): Scalar => {
   if (/^-?\d+i$/.test(token)) {
     const value = BigInt(token.slice(0, -1))
     if (value !== BigInt.asIntN(64, value))
-      bad(`unable to parse integer ${token.slice(0, -1)}: value out of range`)
+      bad(
+        `unable to parse integer ${token.slice(0, -1)}: ${strconvText('ParseInt', token.slice(0, -1))}`,
+      )
     return { kind: 'int', value }
   }
   if (/^\d+u$/.test(token)) {
     const value = BigInt(token.slice(0, -1))
     if (value !== BigInt.asUintN(64, value))
-      bad(`unable to parse unsigned ${token.slice(0, -1)}: value out of range`)
+      bad(
+        `unable to parse unsigned ${token.slice(0, -1)}: ${strconvText('ParseUint', token.slice(0, -1))}`,
+      )
     return { kind: 'uint', value }
   }
   if (!float.test(token))
-    bad(/^-?[\d.]+e[\d.eE+-]*$/i.test(token) ? 'invalid float' : 'invalid number')
+    bad(/e/i.test(token) && scanned.test(token) ? 'invalid float' : 'invalid number')
   const value = Number(token)
   // strconv.ParseFloat: a magnitude that would be infinite is out of range.
   if (!Number.isFinite(value)) bad('invalid float')
@@ -198,12 +214,12 @@ const readTime = (line: string, from: number, precision: string, nowNs: bigint):
   if (!/\d/.test(token)) bad('bad timestamp')
   if (!/^ *$/.test(line.slice(start + token.length))) bad('point is invalid')
   const time = BigInt(token)
-  if (time !== BigInt.asIntN(64, time)) bad('bad timestamp')
+  if (time !== BigInt.asIntN(64, time)) bad(strconvText('ParseInt', token))
   if (time * scale < timeMin || time * scale > timeMax)
     bad(`time outside range ${timeMin} - ${timeMax}`)
   return time * scale
 }
-const readLine = (line: string, precision: string, nowNs: bigint): ReadPoint => {
+const readLine = (line: string, precision: string, nowNs: bigint): GoPoint => {
   const key = readKey(line)
   if (key.bytes > keyBytesMax) bad(`max key length exceeded: ${key.bytes} > ${keyBytesMax}`)
   const start = skipBlank(line, key.end)
@@ -217,9 +233,9 @@ export const readGoLines = (
   body: Buffer,
   precision: string,
   nowNs: bigint,
-): { points: ReadPoint[]; wrong: string[] } => {
+): { points: GoPoint[]; wrong: string[] } => {
   const all = body.toString('latin1')
-  const points: ReadPoint[] = []
+  const points: GoPoint[] = []
   const wrong: string[] = []
   for (let at = 0; at < all.length; ) {
     const end = endOfLine(all, at)

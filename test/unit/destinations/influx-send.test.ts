@@ -31,7 +31,7 @@ const setUp = (
   const requests: (readonly string[])[] = []
   const send = createInfluxSender({
     deps: { name: 'influx', agent: 'gw-7', spool: log.spool, host },
-    dialect: influxDialects.influxdb1,
+    dialect: influxDialects.influxdb2,
     bytesMax,
     endpoint: 'x',
     post: async (lines) => {

@@ -56,9 +56,9 @@ const text = 'm,plant=north v=1.5 7\n'
 test('influxdb1: database, retention policy, basic authentication', async () => {
   const config = { dialect: 'influxdb1', database: 'a b', retention_policy: 'week' }
   assert.deepEqual(await requestOf({ ...config, username: 'u', password: 'p:ä' }), {
-    url: '/base/write?db=a+b&rp=week&precision=u',
+    url: '/base/write?db=a+b&rp=week&precision=ns',
     authorization: `Basic ${Buffer.from('u:p:ä').toString('base64')}`,
-    text,
+    text: 'm,plant=north v=1.5 7000\n',
   })
 })
 test('influxdb2: organisation, bucket, token', async () => {
