@@ -9,7 +9,7 @@
 import { gunzipSync } from 'node:zlib'
 import { createHeld, type ReadPoint, type Scalar, type StoredField } from './held.ts'
 import { type Asked, json, openShell, type Shell, type Told } from './http-shell.ts'
-import { type GoPoint, readGoLines } from './line-go.ts'
+import { type GoPoint, quoted, readGoLines } from './line-go.ts'
 
 export interface Influxdb2Options {
   readonly org?: string
@@ -67,8 +67,6 @@ const typeNames: Readonly<Record<Scalar['kind'], string>> = {
   bool: 'boolean',
   string: 'string',
 }
-/** Go's %q. */
-const quoted = (text: string) => JSON.stringify(text).replace(/\\u00(..)/g, '\\x$1')
 /** tsdb/field_validator.go: MaxFieldValueLength. */
 const stringBytesMax = 1_048_576
 

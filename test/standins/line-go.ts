@@ -12,6 +12,8 @@ const bad = (message: string): never => {
   throw new BadLine(message)
 }
 const unicode = (bytes: string) => Buffer.from(bytes, 'latin1').toString('utf8')
+/** Go's %q. */
+export const quoted = (text: string) => JSON.stringify(text).replace(/\\u00(..)/g, '\\x$1')
 const reserved = new Set(['_field', '_measurement', 'time', '\xff', '\x00'])
 /** models/points.go: MaxKeyLength. */
 const keyBytesMax = 65_535
@@ -100,7 +102,7 @@ const readKey = (line: string): Key => {
     at = end
   }
   for (const [name] of raw)
-    if (reserved.has(name)) bad(`cannot use reserved tag key ${JSON.stringify(name)}`)
+    if (reserved.has(name)) bad(`cannot use reserved tag key ${quoted(name)}`)
   if (new Set(raw.map(([name]) => name)).size < raw.length) bad('duplicate tags')
   const tags = raw.map(([name, value]): [string, string] => [unescapeTag(name), unescapeTag(value)])
   const key = unicode([name, ...raw.map((tag) => tag.join('=')).sort(byteOrder)].join(','))
