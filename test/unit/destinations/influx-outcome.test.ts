@@ -36,6 +36,11 @@ const table: [string, ReturnType<typeof read>, string][] = [
   ],
   ['parse error of VictoriaMetrics', read(400, 'cannot parse "bad": no fields'), 'suspect'],
   [
+    'plain HTTP to a server in Go that speaks HTTPS',
+    read(400, 'Client sent an HTTP request to an HTTPS server.'),
+    'blocked',
+  ],
+  [
     'all points too old',
     read(400, error('partial write: points beyond retention policy dropped=10')),
     'too-old',
