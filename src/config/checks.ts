@@ -3,7 +3,7 @@
  * Invariant: looks only; changes nothing, connects to nothing.
  */
 import { accessSync, constants, existsSync, statfsSync, statSync } from 'node:fs'
-import { dirname } from 'node:path'
+import { dirname, join } from 'node:path'
 import { systemClock } from '../host.ts'
 import { checkCertificates } from './certificates.ts'
 import { isPathField } from './paths.ts'
@@ -192,6 +192,21 @@ export const checkFiles = (root: unknown, path: Path = []): Trouble[] => {
     checkFiles(one, [...path, Array.isArray(root) ? Number(key) : key]),
   )
 }
+/** A spool that somebody else has put there (restored by root, with `cp`) is no failing disk. */
+const othersSpool = (folder: string): Trouble[] =>
+  ['spool.db', 'spool.db-wal', 'spool.db-shm', 'spool.db-anchor'].flatMap((name): Trouble[] => {
+    const file = join(folder, name)
+    try {
+      accessSync(file, constants.R_OK | constants.W_OK)
+      return []
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EACCES') return []
+    }
+    const { uid } = statSync(file)
+    const text = `${file} belongs to user ${uid}, and this user (${process.geteuid?.()}) cannot write it`
+    const hint = `give it to the agent's user: chown --reference=${folder} ${folder}/spool.db*`
+    return [{ code: 'HF-C016', text, hint, path: ['agent', 'state_dir'], on: 'value' }]
+  })
 const gigabytes = (bytes: number) => `${(bytes / 1e9).toFixed(1)} GB`
 const diskOf = (config: Config): Trouble[] => {
   const { state_dir: folder } = config.agent
@@ -227,4 +242,5 @@ export const checkSurroundings = (root: Raw, config: Config): Trouble[] => [
   ...checkFiles({ sources: root.sources, destinations: root.destinations, agent: root.agent }),
   ...checkCertificates(root, { nowUs: systemClock.nowUs(), agent: config.agent.name }),
   ...diskOf(config),
+  ...othersSpool(config.agent.state_dir),
 ]

@@ -1,7 +1,9 @@
 /** Verbs that need no running agent, through the real process. */
 import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
 import { X509Certificate } from 'node:crypto'
 import {
+  chmodSync,
   chownSync,
   existsSync,
   lchownSync,
@@ -17,6 +19,7 @@ import {
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { parse } from 'yaml'
+import type { LoadResult } from '../../../src/config/load.ts'
 import { exitCodes } from '../../../src/errors.ts'
 import { temporaryFolder } from '../../support/temp.ts'
 import { holdfast } from './process.ts'
@@ -260,6 +263,46 @@ test("a configuration of somebody else's in the working folder is passed over, a
   assert.match(named.err, /own\/control\.sock/)
   for (const verb of [['check', '--no-surroundings'], ['doctor']])
     assert.match((await holdfast(verb, { cwd })).err, /passed over/)
+})
+
+test("root's files in the agent's state folder are named, with the chown; no word of a failing disk", {
+  skip: process.geteuid?.() === 0 ? false : 'needs root, to be somebody else',
+}, () => {
+  const state = join(folder, 'restored')
+  mkdirSync(state)
+  chownSync(state, 65534, 65534)
+  for (const name of ['spool.db', 'spool.db-wal'])
+    writeFileSync(join(state, name), '', { mode: 0o644 })
+  chownSync(join(state, 'spool.db-wal'), 65534, 65534)
+  const file = join(folder, 'restored.yaml')
+  writeFileSync(file, `agent: {name: gw, state_dir: ${state}}\n`)
+  // Loaded by root, looked at by somebody else: access(2) asks who a process really is.
+  const program = `
+    import { loadConfig } from ${JSON.stringify(join(import.meta.dirname, '../../../src/config/load.ts'))}
+    process.setuid(65534)
+    const result = loadConfig(process.argv[1], { environment: {}, catalog: { sources: [], destinations: [] } })
+    process.stdout.write(JSON.stringify(result))`
+  const load = () => {
+    const args = ['--input-type=module', '-e', program, file]
+    return JSON.parse(
+      execFileSync(process.execPath, args, { encoding: 'utf8' }),
+    ) as LoadResult<unknown>
+  }
+  chmodSync(folder, 0o755)
+  const wrong = load()
+  const errors = wrong.ok ? [] : wrong.problems.filter(({ severity }) => severity === 'error')
+  assert.deepEqual(
+    errors.map(({ code, text, hint }) => [code, text, hint]),
+    [
+      [
+        'HF-C016',
+        `${state}/spool.db belongs to user 0, and this user (65534) cannot write it`,
+        `give it to the agent's user: chown --reference=${state} ${state}/spool.db*`,
+      ],
+    ],
+  )
+  chownSync(join(state, 'spool.db'), 65534, 65534)
+  assert.equal(load().ok, true)
 })
 
 test('regional agents makes no database where there is none', async () => {
