@@ -74,7 +74,8 @@ const create = (deps: DestinationDeps, config: FileConfig): Destination => {
   const { output_dir: path, format, compression } = config
   const series = createSeriesCache(
     deps.spool,
-    (entry): SeriesStart => ({ name: entry.name, start: writers[format].start(entry) }),
+    () =>
+      (entry): SeriesStart => ({ name: entry.name, start: writers[format].start(entry) }),
   )
   const tell = createLossTeller(host, name)
   const names = { agent, destination: name, format, compression }

@@ -3,7 +3,8 @@
  * looks like, what a value cannot be, which answers lie. Facts come from real servers where `proven.ts` names
  * one, else from the vendor's source and documents.
  *
- * Invariant: what a product would alter without a word is left out by us and told, never written.
+ * Invariant: what a product is known to alter, drop or merge behind its ack is left out by us and told, never written;
+ * where it tells nobody beforehand what it will drop, `docs/operate/destinations.md` names it.
  */
 import type { Value } from '../model.ts'
 import { lineValue } from '../protocol/line-write.ts'
@@ -147,7 +148,7 @@ const influxdb1: InfluxDialect = {
   read: asElsewhere,
 }
 const others = { ...influxdb1, timeTail: '' } as const
-const rows = { layout: 'rows', idColumn: false, names: 'plain' } as const
+const rows = { layout: 'rows', idColumn: false } as const
 
 export const influxDialects: Readonly<Record<InfluxDialectName, InfluxDialect>> = {
   influxdb1,
@@ -179,7 +180,7 @@ export const influxDialects: Readonly<Record<InfluxDialectName, InfluxDialect>> 
     takes: ['database'],
     query: { db: 'database', precision: '=u' },
     token: 'Bearer',
-    names: 'plain',
+    names: 'victoriametrics',
     timeUnitUs: 1_000,
     strings: false,
     unholdable: floatsOnly,
@@ -191,6 +192,7 @@ export const influxDialects: Readonly<Record<InfluxDialectName, InfluxDialect>> 
     needs: [],
     takes: ['table'],
     token: 'Bearer',
+    names: 'questdb',
     idColumn: true,
     lineFeed: 'escaped',
     unholdable: noSmallestInt('QuestDB'),

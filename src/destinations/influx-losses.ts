@@ -110,6 +110,8 @@ interface GapWriting extends Pick<InfluxDialect, 'timeUnitUs' | 'timeTail' | 'st
   readonly nowUs: number
   /** Stamped when they are sent, whatever their times. */
   readonly late: boolean
+  /** Whether the server holds such a time; a record of another is stamped when it is sent, too. */
+  readonly holds?: (timeUs: number) => boolean
 }
 /** Records of one lane and reason with one first time stay apart by this many units of time. */
 const slots = 1_000
@@ -118,10 +120,11 @@ const slots = 1_000
 export const gapLines = (
   { items, lane }: SendBatch,
   lost: readonly PointsLost[],
-  { agent, nowUs, timeUnitUs, timeTail, strings, late }: GapWriting,
+  { agent, nowUs, timeUnitUs, timeTail, strings, late, holds = () => true }: GapWriting,
 ): readonly string[] => {
   const lineOf = (seq: Seq, seqLast: Seq, epoch: string, gap: Gap) => {
-    const sinceUs = late || gap.timeUsMin === 0 ? Math.floor(nowUs) : gap.timeUsMin
+    const stamp = (us: number) => (Math.floor(us / timeUnitUs) + (seqLast % slots)) * timeUnitUs
+    const ownUs = stamp(gap.timeUsMin)
     const times =
       gap.timeUsMin === 0
         ? []
@@ -147,7 +150,7 @@ export const gapLines = (
         ...times,
         ...(strings ? texts : []),
       ],
-      timeUs: (Math.floor(sinceUs / timeUnitUs) + (seqLast % slots)) * timeUnitUs,
+      timeUs: late || gap.timeUsMin === 0 || !holds(ownUs) ? stamp(nowUs) : ownUs,
     })
     return line === undefined ? [] : [`${line}${timeTail}`]
   }

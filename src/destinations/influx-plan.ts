@@ -8,13 +8,14 @@ import type { Standing } from '../model.ts'
 import type { PlanOptions } from './destination.ts'
 import type { InfluxDialectName, Place } from './influx-dialects.ts'
 import { gapsMeasurement } from './influx-losses.ts'
-import { tableDefault } from './influx-names.ts'
+import { agentTagDefault, tableDefault } from './influx-names.ts'
 import { influxCodes, readInfluxReply } from './influx-outcome.ts'
 import { blocked } from './relay-outcome.ts'
 import type { RelayReply } from './relay-transport.ts'
 
-const questdbPlan = (table: string) => `CREATE TABLE IF NOT EXISTS "${table}" (
-  timestamp TIMESTAMP, series SYMBOL, series_id LONG,
+/** The id is of (agent, name, tags): no key of its own for the agent. */
+const questdbPlan = (table: string, agentTag: string) => `CREATE TABLE IF NOT EXISTS "${table}" (
+  timestamp TIMESTAMP, series SYMBOL, ${agentTag === '' ? '' : `"${agentTag}" SYMBOL, `}series_id LONG,
   value DOUBLE, value_int LONG, value_bool BOOLEAN, value_text VARCHAR
 ) TIMESTAMP(timestamp) PARTITION BY DAY WAL DEDUP UPSERT KEYS(timestamp, series_id);
 CREATE TABLE IF NOT EXISTS ${gapsMeasurement} (
@@ -69,7 +70,7 @@ const givenOf = (dialect: InfluxDialectName, place: InfluxPlace, options: PlanOp
   const user = role ?? place.username
   return { user, ...(retention === undefined ? {} : { hours: Number.parseInt(retention, 10) }) }
 }
-type InfluxPlace = Place & { readonly username?: string | undefined }
+type InfluxPlace = Place & { readonly agent_tag?: string; readonly username?: string | undefined }
 
 /** In the language of the server, to be run by its owner. */
 export const influxPlan = (
@@ -77,6 +78,7 @@ export const influxPlan = (
   place: InfluxPlace,
   options: PlanOptions = {},
 ): string => {
+  const { agent_tag: agentTag = agentTagDefault } = place
   const { database = 'plant', bucket = 'plant', org = 'plant', table = tableDefault } = place
   const given = givenOf(dialect, place, options)
   const kept = given.hours === undefined ? '' : ` --retention ${given.hours}h`
@@ -89,7 +91,7 @@ export const influxPlan = (
     victoriametrics: comment(
       'start it with -dedup.minScrapeInterval=1ms and a long -retentionPeriod',
     ),
-    questdb: questdbPlan(table),
+    questdb: questdbPlan(table, agentTag),
     greptimedb: `CREATE DATABASE IF NOT EXISTS "${database}";\n`,
     tdengine: `CREATE DATABASE IF NOT EXISTS ${database} PRECISION 'us';\n`,
   }

@@ -16,22 +16,24 @@ import {
   type LineSink,
   openForLines,
   type SeriesLine,
-  seriesLineOf,
+  textOfPoint,
   writeLines,
 } from './influx-lines.ts'
 import { createLosses, createLossTeller, gapLines, type Losses } from './influx-losses.ts'
-import { tableDefault } from './influx-names.ts'
+import type { LinePlace } from './influx-names.ts'
 import { type InfluxReading, influxCodes } from './influx-outcome.ts'
 import { createTypePins } from './influx-pins.ts'
+import { createLineSeries } from './influx-series.ts'
+import { createTimeKeeper, type TimeLimits } from './influx-times.ts'
 import { blocked, later } from './relay-outcome.ts'
-import { createSeriesCache } from './series-cache.ts'
 
 type Setback = Extract<Outcome, { kind: 'later' | 'blocked' | 'smaller' }>
 export interface SenderParts {
   readonly deps: Pick<DestinationDeps, 'name' | 'agent' | 'spool'> & { readonly host: Host }
   readonly dialect: InfluxDialect
-  /** Where all points are the rows of one. */
-  readonly table?: string
+  readonly place: Omit<LinePlace, 'agent'>
+  /** Times that the server holds; undefined: it says no to others itself. */
+  readonly limits?: () => TimeLimits | undefined
   /** Lines of one request, uncompressed. */
   readonly bytesMax: number
   /** Where they go: a learned limit holds for that place. */
@@ -52,6 +54,7 @@ const blamesMax = 16
 
 interface Sending {
   readonly lane: string
+  readonly laneId: number
   readonly replay: boolean
   readonly segments: number
   readonly losses: Losses
@@ -81,8 +84,10 @@ const noLines = (): Lines => ({ texts: [], at: [], runs: [], bytes: 0 })
 export const createInfluxSender = (parts: SenderParts) => {
   const { deps, post } = parts
   const { host, name: destination } = deps
-  const table = parts.table ?? tableDefault
-  const series = createSeriesCache(deps.spool, (entry) => seriesLineOf(parts.dialect, table, entry))
+  const { dialect, limits = () => undefined } = parts
+  const place = { ...parts.place, agent: deps.agent }
+  const series = createLineSeries({ deps, dialect, place })
+  const times = createTimeKeeper(dialect.timeUnitUs, limits)
   const limit = createLearnedLimit({
     ...{ spool: deps.spool, key: `destinations/${destination}/limit`, endpoint: parts.endpoint },
     bytesMax: parts.bytesMax,
@@ -266,9 +271,15 @@ export const createInfluxSender = (parts: SenderParts) => {
       },
     }
     const full = () => lines.texts.length >= linesMax || lines.bytes >= limit.bytesMax()
+    const { leaveOut } = sink
+    const holds = (at: number) =>
+      names[points.series[at] as number]?.start !== undefined &&
+      'text' in textOfPoint(points, at, dialect)
+    const { laneId } = sending
+    const passed = times.look({ epoch, laneId, seq, points, holds, leaveOut })
     for (let next = 0; next < points.count; ) {
       lines.runs.push({ from: lines.texts.length, seq, points, names })
-      next = writeLines(points, names, parts.dialect, next, sink, full)
+      next = writeLines(points, names, dialect, passed, next, sink, full)
       if (!full()) break
       const setback = await write(sending, lines, [...lines.texts.keys()], signal)
       if (setback !== undefined) return setback
@@ -278,8 +289,13 @@ export const createInfluxSender = (parts: SenderParts) => {
   }
   /** What is lost is told there too. A server that refuses even this is told nothing: the gap records stand here. */
   const tellThere = async (batch: SendBatch, losses: Losses, signal: AbortSignal) => {
-    const writing = { agent: deps.agent, nowUs: host.clock.nowUs(), ...parts.dialect }
-    const linesOf = (late: boolean) => gapLines(batch, losses.lost(), { ...writing, late })
+    const writing = { agent: deps.agent, nowUs: host.clock.nowUs(), ...dialect }
+    const whole = { fromUs: Number.NEGATIVE_INFINITY, toUs: Number.POSITIVE_INFINITY }
+    // What holds no point before 1970 holds no record of it either.
+    const { fromUs, toUs } =
+      limits() ?? (dialect.layout === 'rows' ? { ...whole, fromUs: 0 } : whole)
+    const holds = (timeUs: number) => timeUs >= fromUs && timeUs < toUs
+    const linesOf = (late: boolean) => gapLines(batch, losses.lost(), { ...writing, late, holds })
     const lines = linesOf(false)
     if (lines.length === 0) return undefined
     let said = await post(lines, signal)
@@ -302,8 +318,8 @@ export const createInfluxSender = (parts: SenderParts) => {
     await loading
     const segments = batch.items.filter((item) => item.type === 'segment')
     const losses = createLosses()
-    const { lane, replay } = batch
-    const sending: Sending = { ...noneYet, lane, replay, segments: segments.length, losses }
+    const { lane, laneId, replay } = batch
+    const sending: Sending = { ...noneYet, lane, laneId, replay, segments: segments.length, losses }
     const rejected: Rejection[] = []
     let lines = noLines()
     for (const segment of segments) {

@@ -4,13 +4,13 @@
  * reads answers, `http-exchange.ts` carries.
  *
  * Invariants: HTTPS, except to this machine itself; certificates are always verified; sending twice is harmless,
- * because (measurement, tags, field, time) is the point's identity there too.
+ * because (measurement, tags, field, time) is the point's identity there too, the agent's name one of its tags.
  */
 import { promisify } from 'node:util'
 import { gzip } from 'node:zlib'
 import { z } from 'zod'
 import type { Destination, Standing } from '../model.ts'
-import { size } from '../units.ts'
+import { duration, size } from '../units.ts'
 import { type DestinationDeps, defineDestination } from './destination.ts'
 import { authorizationOf, checkLogin, httpShape, textSchema } from './http-config.ts'
 import { createHttpExchange } from './http-exchange.ts'
@@ -21,9 +21,11 @@ import {
   type Place,
   placeKeys,
 } from './influx-dialects.ts'
+import { agentTagDefault, lineStartOf, tableDefault } from './influx-names.ts'
 import { type InfluxReading, influxCodes, readInfluxReply } from './influx-outcome.ts'
 import { influxPlan, questdbReady, type Ready, tdengineReady } from './influx-plan.ts'
 import { createInfluxSender } from './influx-send.ts'
+import { createVictoriaClock, type VictoriaClock, victoriaReady } from './influx-victoria.ts'
 import { type LinkTarget, unwell, well } from './link.ts'
 import { createLogin } from './login.ts'
 
@@ -40,6 +42,15 @@ const influxConfig = z
     org: textSchema().optional().describe('influxdb2: organisation'),
     bucket: textSchema().optional().describe('influxdb2: where to write'),
     table: textSchema().optional().describe('questdb, tdengine: table of all points (points)'),
+    agent_tag: z
+      .string()
+      .max(64)
+      .regex(/^(?:[A-Za-z_][A-Za-z0-9_]*)?$/, 'must be letters, digits and _')
+      .prefault(agentTagDefault)
+      .describe('Tag with the agent’s name on every point; empty: none, series of two agents meet'),
+    retention: duration()
+      .optional()
+      .describe('victoriametrics: its -retentionPeriod, where it does not say so itself'),
     body_max: size()
       .prefault('1MiB')
       .pipe(
@@ -59,6 +70,12 @@ const influxConfig = z
     for (const key of placeKeys)
       if (config[key] !== undefined && !takes.includes(key))
         miss(key, `means nothing to ${dialect}`)
+    if (config.retention !== undefined && dialect !== 'victoriametrics')
+      miss('retention', `means nothing to ${dialect}: it refuses what it does not keep`)
+    const place = { agent: 'a', agentTag: config.agent_tag, table: tableDefault }
+    const plain = { name: 'a.b', tags: [], id: 0n, unit: '' }
+    if ('why' in lineStartOf(influxDialects[dialect], place, plain))
+      miss('agent_tag', `cannot be a tag of ${dialect}`)
     checkLogin(config, miss)
     if (config.username !== undefined && user === undefined)
       miss('username', `is not taken by ${dialect}: it has tokens`)
@@ -84,8 +101,12 @@ const authOf = (config: InfluxConfig): Record<string, string> => {
     return { authorization: `token ${username}:${password}` }
   return authorizationOf(config, word)
 }
-const readyOf = ({ dialect, table, database }: InfluxConfig): Ready | undefined => {
+const readyOf = (
+  { dialect, table, database }: InfluxConfig,
+  clock: VictoriaClock | undefined,
+): Ready | undefined => {
   if (dialect === 'questdb') return questdbReady(table)
+  if (clock !== undefined) return victoriaReady(clock.keeps)
   return dialect === 'tdengine' && database !== undefined ? tdengineReady(database) : undefined
 }
 const pack = promisify(gzip)
@@ -97,36 +118,43 @@ const create = (deps: DestinationDeps, config: InfluxConfig): Destination => {
   const login = createLogin(config, deps.renewed, influxCodes.credentials)
   const dialect: InfluxDialect = influxDialects[config.dialect]
   const form = { 'content-type': 'text/plain; charset=utf-8', 'content-encoding': 'gzip' }
+  const victoria =
+    config.dialect === 'victoriametrics'
+      ? createVictoriaClock(host.clock, config.retention)
+      : undefined
   const post = async (lines: readonly string[], signal: AbortSignal): Promise<InfluxReading> => {
     const body = await pack(`${lines.join('\n')}\n`, { level: 3 })
     const used = login.current()
     const headers = { ...form, ...authOf(used) }
     const got = await http.ask({ path, headers, body }, signal)
     if ('trouble' in got) return { kind: 'setback', setback: got.trouble }
+    victoria?.heard(got.reply)
     const said = readInfluxReply(got.reply, lines.length, host.clock.nowUs(), dialect.read)
     if (said.kind !== 'setback') return said
     return { kind: 'setback', setback: login.heard(used, said.setback) }
   }
-  const ready = readyOf(config)
+  const ready = readyOf(config, victoria)
   const standing = async (_: unknown, signal: AbortSignal): Promise<Standing> => {
     if (ready === undefined) return { kind: 'unknown' }
     const { read, body, ...rest } = ready
     const used = login.current()
     const request = { ...rest, headers: authOf(used), body: Buffer.from(body) }
     const got = await http.ask(request, signal)
+    if (!('trouble' in got)) victoria?.heard(got.reply)
     const said = 'trouble' in got ? got.trouble : read(got.reply)
     return said.kind === 'blocked' || said.kind === 'later' ? login.heard(used, said) : said
   }
-  const { body_max: bytesMax, table } = config
+  const { body_max: bytesMax, table = tableDefault, agent_tag: agentTag, database = '' } = config
   const endpoint = `${config.url.origin}${path}`
-  const where = table === undefined ? {} : { table }
+  const place = { table, agentTag, database }
+  const limits = victoria === undefined ? {} : { limits: victoria.limits }
   return {
     name: deps.name,
     type: 'influx',
     endpoint,
     bodyBytesMax: segmentBytesOfSend,
     standing,
-    send: createInfluxSender({ deps, dialect, ...where, bytesMax, endpoint, post }),
+    send: createInfluxSender({ deps, dialect, place, ...limits, bytesMax, endpoint, post }),
     [Symbol.asyncDispose]: http.close,
   }
 }

@@ -51,7 +51,7 @@ interface Sending {
 export const createPrometheusSender = (parts: PrometheusParts) => {
   const { deps, post, held } = parts
   const { host, name: destination, agent } = deps
-  const series = createSeriesCache<SampledSeries>(deps.spool, (entry) => ({
+  const series = createSeriesCache<SampledSeries>(deps.spool, () => (entry) => ({
     name: entry.name,
     labels: labelsOf(agent, entry),
   }))

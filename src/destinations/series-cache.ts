@@ -13,15 +13,20 @@ export interface SeriesCache<T> {
 }
 export const createSeriesCache = <T>(
   spool: Pick<DestinationDeps['spool'], 'dictionary'>,
-  make: (entry: SeriesEntry) => T,
+  /** Of one epoch, in the order of its dictionary. */
+  makerOf: () => (entry: SeriesEntry) => T,
 ): SeriesCache<T> => {
-  const epochs = new Map<EpochId, T[]>()
+  interface Epoch {
+    readonly made: T[]
+    readonly make: (entry: SeriesEntry) => T
+  }
+  const epochs = new Map<EpochId, Epoch>()
   let tail: Promise<unknown> = Promise.resolve()
 
   const forgetOthers = (epoch: EpochId) => {
     let held = 0
-    for (const made of epochs.values()) held += made.length
-    for (const [other, made] of epochs) {
+    for (const { made } of epochs.values()) held += made.length
+    for (const [other, { made }] of epochs) {
       if (held <= seriesMax) return
       if (other === epoch) continue
       epochs.delete(other)
@@ -29,9 +34,10 @@ export const createSeriesCache = <T>(
     }
   }
   const load = async (epoch: EpochId, length: number) => {
-    const made = epochs.get(epoch) ?? []
+    const known = epochs.get(epoch) ?? { made: [], make: makerOf() }
+    const { made, make } = known
     epochs.delete(epoch)
-    epochs.set(epoch, made)
+    epochs.set(epoch, known)
     while (made.length < length) {
       const more = await spool.dictionary(epoch, made.length, dictionaryEntriesPerRequestMax)
       if (more.length === 0) return undefined

@@ -28,6 +28,7 @@ const encode = async (compress: boolean) => {
   const send = createInfluxSender({
     deps: { name: 'influx', agent: 'bench', spool: log.spool, host: createSystemHost({}) },
     dialect: influxDialects.influxdb1,
+    place: { table: 'points', agentTag: 'agent' },
     bytesMax: 1024 * 1024,
     endpoint: 'x',
     post: async (lines) => {

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { after, test } from 'node:test'
 import { influxDestination } from '../../src/destinations/influx.ts'
 import { influxPlan } from '../../src/destinations/influx-plan.ts'
+import { createSystemHost, silentLog } from '../../src/host.ts'
 import type { Outcome } from '../../src/model.ts'
 import { influxUser, startInflux, startVictoria } from '../support/influx-servers.ts'
 import { killAll } from '../support/processes.ts'
@@ -10,7 +11,7 @@ import { type Questdb, questdbMissing, startQuestdb, statementsOf } from '../sup
 import { cli } from '../support/site.ts'
 import { type RigOptions, runDestinationContract } from './destination.ts'
 import { type HttpRig, makeHttpRig } from './destination-http.ts'
-import { createTestLog, type TestLog } from './destination-log.ts'
+import { createTestLog, type LogPoint, type TestLog } from './destination-log.ts'
 import { hostilePoints, saidOf } from './destination-names.ts'
 import { configOf, shape, tried } from './destination-tried.ts'
 
@@ -143,25 +144,97 @@ test('influx, InfluxDB 1: every kind of value comes back as it went', async () =
   assert.equal(first?.[0], timeUs + 4)
 })
 
-test('influx, InfluxDB 1: hostile names are stored as they are, or declared lost', async () => {
-  await using rig = await makeInfluxRig()
-  const { destination, log, database, leftOut } = rig
-  const points = hostilePoints.map((point) => ({ ...point, timeUs: timeUs + point.timeUs }))
+/** Of each hostile point: whether it is read back under its name, tag and time; `read` answers with all of them. */
+const hostile = async (
+  rig: InfluxRig,
+  fromUs: number,
+  read: (point: LogPoint) => Promise<boolean>,
+  more: readonly LogPoint[] = [],
+): Promise<number> => {
+  const points = [...hostilePoints, ...more].map((point) => ({
+    ...point,
+    timeUs: fromUs + point.timeUs,
+  }))
+  const { destination, log, leftOut } = rig
   const outcome = await destination.send(log.batch([log.add(points)]), signal)
   assert.ok(outcome.kind === 'stored', JSON.stringify(outcome))
-  const { query } = await influx
-  const quote = (text: string) => `"${text.replace(/["\\]/g, '\\$&')}"`
   let held = 0
-  for (const { name, timeUs: at, tags = [['plant', 'north']] } of points) {
-    const [measurement, field] = saidOf(name)
-    const [[key, value] = ['', '']] = tags
-    const text = `SELECT ${quote(field)}, ${quote(key)}::tag FROM ${quote(measurement)} WHERE time = ${at}u`
-    const rows = await query(text, database).catch(() => [])
-    if (rows.some((row) => row[2] === value)) held++
-  }
+  for (const point of points) if (await read(point)) held++
   const lost = outcome.lost?.reduce((sum, { count }) => sum + count, 0) ?? 0
   assert.equal(held + lost, points.length)
   assert.deepEqual(Object.keys(leftOut), ['name'])
+  return held
+}
+const firstTag = ({ tags = [['plant', 'north']] }: LogPoint) => tags[0] ?? ['', '']
+
+test('influx, InfluxDB 1: hostile names are stored as they are, or declared lost', async () => {
+  await using rig = await makeInfluxRig()
+  const { query } = await influx
+  const quote = (text: string) => `"${text.replace(/["\\]/g, '\\$&')}"`
+  await hostile(rig, timeUs, async (point) => {
+    const [measurement, field] = saidOf(point.name)
+    const [key, value] = firstTag(point)
+    const text = `SELECT ${quote(field)}, ${quote(key)}::tag FROM ${quote(measurement)} WHERE time = ${point.timeUs}u`
+    const rows = await query(text, rig.database).catch(() => [])
+    return rows.some((row) => row[2] === value)
+  })
+})
+test('influx, VictoriaMetrics: hostile names are stored as they are, or declared lost', async () => {
+  await using rig = await makeVictoriaRig()
+  const { series } = await victoria
+  const tagged = (at: number, tags: LogPoint['tags'] & object): LogPoint => {
+    const name = `more.v${at}`
+    return { name, timeUs: 3_000 + at, value: at, tags }
+  }
+  const many = (count: number) => Array.from({ length: count }, (_, at) => [`k${at}`, 'x'] as const)
+  const more = [
+    tagged(0, many(27)),
+    tagged(1, many(28)),
+    tagged(2, [['long', 'y'.repeat(16_384)]]),
+    tagged(3, [['long', 'y'.repeat(16_385)]]),
+    tagged(4, [['db', 'of-its-own']]),
+  ]
+  const places = [rig.database, 'of-its-own']
+  const all = async () =>
+    (await series()).filter(
+      ({ metric }) =>
+        places.includes(metric.db ?? '') && !metric.__name__?.startsWith('holdfast_gaps'),
+    )
+  const there = new Map<number, Readonly<Record<string, string>>>()
+  const read = async (point: LogPoint) => {
+    if (there.size === 0)
+      for (const { metric, timestamps } of await all())
+        for (const ms of timestamps) there.set(ms - timeUs / 1_000, metric)
+    const metric = there.get(point.timeUs)
+    if (metric === undefined) return false
+    const said = Object.entries(metric).filter(([key]) => !['__name__', 'agent'].includes(key))
+    const { tags = [['plant', 'north']] as const } = point
+    const labels = tags.some(([key]) => key === 'db') ? tags : [...tags, ['db', rig.database]]
+    assert.equal(metric.__name__, saidOf(point.name).join('_'))
+    assert.deepEqual(Object.fromEntries(said), Object.fromEntries(labels as [string, string][]))
+    return true
+  }
+  assert.ok((await hostile(rig, 0, read, more)) >= 60)
+})
+test('influx, QuestDB: hostile names are stored as they are, or declared lost', {
+  skip: questdbMissing,
+}, async () => {
+  await using rig = await makeQuestdbRig()
+  const { query } = await questdb
+  const there = new Map<unknown, Readonly<Record<string, unknown>>>()
+  const read = async (point: LogPoint) => {
+    if (there.size === 0) {
+      const columns = (await query('SHOW COLUMNS FROM points')).map(([name]) => String(name))
+      for (const row of await query('SELECT cast(timestamp AS long) at, * FROM points'))
+        there.set(row[0], Object.fromEntries(columns.map((name, at) => [name, row[at + 1]])))
+    }
+    const row = there.get(point.timeUs)
+    if (row === undefined) return false
+    const [key, value] = firstTag(point)
+    assert.deepEqual([row.series, row[key], row.agent], [point.name, value, 'gw-7'])
+    return true
+  }
+  assert.ok((await hostile(rig, timeUs, read)) >= 50)
 })
 
 test('influx, InfluxDB 1: a series of another type there, and the first of its segment, costs its own points', async () => {
@@ -438,4 +511,144 @@ test('influx, InfluxDB 1: the plan makes database, policy and user of the config
   assert.doesNotMatch(open.join(), /USER|GRANT/)
   assert.match(plan('open', '--role', 'somebody').out, /GRANT WRITE ON "open" TO "somebody"/)
   assert.match(plan('quest', '--role', 'somebody').err, /HF-X002 --role means nothing/)
+})
+
+/** A destination of an agent of that name, on its own spool, straight to the server. */
+const direct = (agent: string, config: object, log = createTestLog(agent)) => {
+  const settings = influxDestination.config.parse({ type: 'influx', ...config })
+  const deps = { host: createSystemHost({ log: silentLog }), name: 'h', agent, spool: log.spool }
+  const destination = influxDestination.create({ ...deps, farTime: () => {} }, settings)
+  const send = async (points: readonly LogPoint[]) => {
+    const standing = await destination.standing(log.standing(0), signal)
+    assert.deepEqual(standing, { kind: 'unknown' })
+    return losing(await destination.send(log.batch([log.add(points)]), signal))
+  }
+  const close = () => destination[Symbol.asyncDispose]()
+  return { destination, log, send, [Symbol.asyncDispose]: close }
+}
+test('influx: two agents that call a series alike are two series, unless told otherwise', {
+  skip: questdbMissing,
+}, async () => {
+  const [one, other, quest] = [await influx, await victoria, await questdb]
+  await one.query('CREATE DATABASE two')
+  await (await makeQuestdbRig())[Symbol.asyncDispose]()
+  const places = [
+    { dialect: 'influxdb1', url: one.url, database: 'two', ...influxUser },
+    { dialect: 'victoriametrics', url: other.url, database: 'two' },
+    { dialect: 'questdb', url: quest.url, ...quest.user },
+  ]
+  const given = [
+    { name: 'boiler.temperature', timeUs, value: 1 },
+    { name: 'boiler.level', timeUs, value: 1, tags: [['agent', 'smith']] as const },
+  ]
+  for (const config of places)
+    for (const [at, agent] of ['gw-1', 'gw-2'].entries()) {
+      await using sending = direct(agent, config)
+      const points = given.map((point) => ({ ...point, value: at }))
+      assert.equal(await sending.send(points), undefined)
+      // Only by name: what a gateway writes without the tag meets what others write so.
+      await using nameless = direct(agent, { ...config, agent_tag: '' })
+      assert.equal(
+        await nameless.send([{ name: 'nobody.level', timeUs, value: at, tags: [] }]),
+        undefined,
+      )
+    }
+  const rows = await one.query('SELECT agent, exported_agent, level FROM boiler', 'two')
+  const expected = [
+    ['gw-1', 'smith', 0],
+    ['gw-2', 'smith', 1],
+  ]
+  const levels = rows.filter(([, , tag]) => tag !== null)
+  assert.deepEqual(
+    levels.map(([, ...facts]) => facts),
+    expected,
+  )
+  assert.equal((await one.query('SELECT temperature, agent FROM boiler', 'two')).length, 2)
+  assert.equal((await one.query('SELECT level FROM nobody', 'two')).length, 1)
+  const held = (await other.series()).filter(({ metric }) => metric.db === 'two')
+  const labels = held.flatMap(({ metric: { __name__, agent, exported_agent }, values }) =>
+    __name__ === 'boiler_level' ? [[agent, exported_agent, ...values]] : [],
+  )
+  assert.deepEqual(labels.sort(), expected)
+  assert.equal(held.filter(({ metric }) => metric.__name__ === 'boiler_temperature').length, 2)
+  assert.equal(held.filter(({ metric }) => metric.__name__ === 'nobody_level').length, 1)
+  const columns = 'agent, exported_agent, value'
+  assert.deepEqual(
+    await quest.query(`SELECT ${columns} FROM points WHERE series = 'boiler.level' ORDER BY agent`),
+    expected,
+  )
+  assert.equal(await quest.points(), 6)
+})
+
+test('influx: of two series that would be one there, one is written, the same after a restart', async () => {
+  const [one, other] = [await influx, await victoria]
+  await one.query('CREATE DATABASE meet')
+  const places = [
+    [{ dialect: 'influxdb1', url: one.url, database: 'meet', ...influxUser }, 'pump', 'pump.value'],
+    [
+      { dialect: 'victoriametrics', url: other.url, database: 'meet' },
+      'pump_1.flow',
+      'pump.1_flow',
+    ],
+  ] as const
+  for (const [config, first, second] of places) {
+    const at = (ms: number, name: string, value: number) => ({
+      ...{ name, value, tags: [] },
+      timeUs: timeUs + ms * 1_000,
+    })
+    const log = createTestLog('gw-1')
+    await using before = direct('gw-1', config, log)
+    const both = [at(0, first, 1), at(0, second, 2), at(1, 'apart.v', 3)]
+    assert.deepEqual(await before.send(both), [[1, 1, second, 'rejected']])
+    // A new epoch, where the other comes first.
+    await using after = direct('gw-1', config, log.restart())
+    assert.deepEqual(await after.send([at(2, second, 4)]), [[2, 1, second, 'rejected']])
+    assert.equal(await after.send([at(3, first, 5)]), undefined)
+  }
+  const rows = await one.query('SELECT value FROM pump', 'meet')
+  assert.deepEqual(
+    rows.map(([at, value]) => [Number(at) - timeUs, value]),
+    [
+      [0, 1],
+      [3_000, 5],
+    ],
+  )
+  const held = (await other.samples('meet')).filter(([name]) => name === 'pump_1_flow')
+  assert.deepEqual(
+    held.map(([, ms, value]) => [ms - timeUs / 1_000, value]),
+    [
+      [0, 1],
+      [3, 5],
+    ],
+  )
+})
+
+test('influx, VictoriaMetrics: points of one millisecond and of times it would drop are declared lost', async () => {
+  const server = await victoria
+  const config = { dialect: 'victoriametrics', url: server.url, database: 'times' }
+  await using sending = direct('gw-1', config)
+  const nowUs = Math.floor(Date.now()) * 1_000
+  const day = 86_400_000_000
+  const at = (us: number, value: number, name = 'm.v') => ({ name, timeUs: nowUs + us, value })
+  const first = [at(0, 1), at(400, 2), at(800, 3), at(1_000, 4), at(1_000, 5)]
+  // Of one microsecond the later replaces the earlier: that is a correction, no loss.
+  assert.deepEqual(await sending.send(first), [[1, 2, 'm.v', 'rejected']])
+  const batch = sending.log.batch([sending.log.add([at(1_200, 6), at(2_000, 7)])])
+  for (const _ of ['sent', 'sent again'])
+    assert.deepEqual(losing(await sending.destination.send(batch, signal)), [
+      [2, 1, 'm.v', 'rejected'],
+    ])
+  const far = [at(3 * day, 8), at(1.9 * day, 9), at(-nowUs - day, 10), at(-200 * 365 * day, 11)]
+  assert.deepEqual(await sending.send(far), [[3, 3, 'm.v', 'rejected']])
+  const held = await server.samples('times')
+  const values = held.filter(([name]) => name === 'm_v').map(([, , value]) => value)
+  assert.deepEqual(values.sort(), [3, 5, 7, 9])
+  const told = held.filter(([name]) => name === 'holdfast_gaps_count').map(([, , value]) => value)
+  assert.deepEqual(told.sort(), [1, 2, 3])
+  // A year by the configuration, whatever the server says; without it, what the server says.
+  await using shorter = direct('gw-1', { ...config, retention: '365d' })
+  const old = [at(-366 * day, 12, 'old.v'), at(-364 * day, 13, 'old.v')]
+  assert.deepEqual(await shorter.send(old), [[1, 1, 'old.v', 'rejected']])
+  await using asked = direct('gw-1', config)
+  assert.equal(await asked.send(old), undefined)
 })

@@ -73,12 +73,14 @@ export const hostilePoints: readonly LogPoint[] = [
     value: at,
     tags: [['t', tag]] as const,
   })),
-  ...['time', '_field', '_measurement', 'a b', 'a\\b', 'a\\\\b', 'k"', 'v'].map((key, at) => ({
-    name: 'keyed.v',
-    timeUs: 2_000 + at,
-    value: at,
-    tags: [[key, 'x']] as const,
-  })),
+  ...['time', '_field', '_measurement', '__name__', 'a b', 'a\\b', 'a\\\\b', 'k"', 'v'].map(
+    (key, at) => ({
+      name: 'keyed.v',
+      timeUs: 2_000 + at,
+      value: at,
+      tags: [[key, 'x']] as const,
+    }),
+  ),
 ]
 
 /** Measurement and field of such a name. */

@@ -99,6 +99,13 @@ export interface Victoria extends Server {
   readonly url: string
   /** Every sample of a database: name, milliseconds, value. */
   readonly samples: (database: string) => Promise<readonly (readonly [string, number, number])[]>
+  /** Every series, whatever its database: labels and times in milliseconds. */
+  readonly series: () => Promise<readonly VictoriaSeries[]>
+}
+export interface VictoriaSeries {
+  readonly metric: Readonly<Record<string, string>>
+  readonly timestamps: readonly number[]
+  readonly values: readonly number[]
 }
 export const startVictoria = async (): Promise<Victoria> => {
   const tool = findTool('victoria-metrics', 'victoria-metrics', '/usr/bin/victoria-metrics')
@@ -118,22 +125,26 @@ export const startVictoria = async (): Promise<Victoria> => {
       { env: tool.env, unprivileged: true, cwd: folder },
     )
   const served = await serve(port, folder, launch, answers(`${url}/health`))
+  const series = async (match: string): Promise<readonly VictoriaSeries[]> => {
+    await fetch(`${url}/internal/force_flush`)
+    // Else it ends now.
+    const end = String(Date.now() / 1_000 + 1_000_000)
+    const query = new URLSearchParams({ 'match[]': match, end })
+    const text = await (await fetch(`${url}/api/v1/export?${query}`)).text()
+    return text
+      .split('\n')
+      .filter((line) => line !== '')
+      .map((line) => JSON.parse(line))
+  }
   return {
     ...served,
     url,
-    samples: async (database) => {
-      await fetch(`${url}/internal/force_flush`)
-      const match = new URLSearchParams({ 'match[]': `{db="${database}"}` })
-      const text = await (await fetch(`${url}/api/v1/export?${match}`)).text()
-      return text
-        .split('\n')
-        .filter((line) => line !== '')
-        .flatMap((line) => {
-          const { metric, values, timestamps } = JSON.parse(line)
-          return (values as number[]).map(
-            (value, at) => [metric.__name__, timestamps[at], value] as const,
-          )
-        })
-    },
+    series: () => series('{__name__!=""}'),
+    samples: async (database) =>
+      (await series(`{db="${database}"}`)).flatMap(({ metric, values, timestamps }) =>
+        values.map(
+          (value, at) => [metric.__name__ as string, timestamps[at] as number, value] as const,
+        ),
+      ),
   }
 }

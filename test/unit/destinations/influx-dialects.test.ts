@@ -81,12 +81,14 @@ for (const [dialect, status, body, meaning] of answers)
 const written = async (
   dialect: InfluxDialectName,
   points: readonly (readonly [string, Value])[],
+  stepUs = 1,
 ) => {
   const log = createTestLog('gw-7')
   const requests: string[] = []
   const send = createInfluxSender({
     deps: { name: 'influx', agent: 'gw-7', spool: log.spool, host: createSystemHost({}) },
     dialect: influxDialects[dialect],
+    place: { table: 'points', agentTag: 'agent' },
     bytesMax: 1 << 20,
     endpoint: 'x',
     post: async (lines) => {
@@ -94,7 +96,9 @@ const written = async (
       return { kind: 'taken' }
     },
   })
-  const item = log.add(points.map(([name, value], at) => ({ name, value, timeUs: at + 1 })))
+  const item = log.add(
+    points.map(([name, value], at) => ({ name, value, timeUs: (at + 1) * stepUs })),
+  )
   const outcome = await send(log.batch([item]), new AbortController().signal)
   assert.equal(outcome.kind, 'stored')
   const lost = outcome.kind === 'stored' ? (outcome.lost ?? []) : []
@@ -112,7 +116,7 @@ const mixed: readonly (readonly [string, Value])[] = [
 ]
 test('rows: one table, a column a kind, and what would become nothing is lost', async () => {
   const quest = await written('questdb', mixed)
-  const head = /^points,series=line\\ 1\.temp,plant=north series_id=\d+i,(.*)$/s
+  const head = /^points,series=line\\ 1\.temp,agent=gw-7,plant=north series_id=\d+i,(.*)$/s
   assert.deepEqual(
     quest.lines.map((line) => head.exec(line)?.[1]),
     ['value=21.5 1', 'value_int=7i 2', 'value_bool=t 3', 'value_text="two\\\nlines" 4'],
@@ -120,9 +124,9 @@ test('rows: one table, a column a kind, and what would become nothing is lost', 
   assert.equal(quest.lost, 1)
   const tdengine = await written('tdengine', mixed)
   assert.deepEqual(tdengine.lines, [
-    'points,series=line\\ 1.temp,plant=north value=21.5 1',
-    'points,series=line\\ 1.temp,plant=north value_int=7i 2',
-    'points,series=line\\ 1.temp,plant=north value_bool=t 3',
+    'points,series=line\\ 1.temp,agent=gw-7,plant=north value=21.5 1',
+    'points,series=line\\ 1.temp,agent=gw-7,plant=north value_int=7i 2',
+    'points,series=line\\ 1.temp,agent=gw-7,plant=north value_bool=t 3',
   ])
   assert.equal(tdengine.lost, 2)
 })
@@ -137,7 +141,7 @@ test('fields: as they are where the product holds them', async () => {
     assert.equal(lines.length, 5, dialect)
     assert.equal(lost, 0)
   }
-  assert.equal((await written('victoriametrics', mixed)).lost, 1)
+  assert.equal((await written('victoriametrics', mixed, 1_000)).lost, 1)
 })
 test('each dialect asks for what it needs and refuses what means nothing to it', () => {
   const url = 'https://db.example'

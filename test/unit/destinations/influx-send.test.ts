@@ -32,6 +32,7 @@ const setUp = (
   const send = createInfluxSender({
     deps: { name: 'influx', agent: 'gw-7', spool: log.spool, host },
     dialect: influxDialects.influxdb2,
+    place: { table: 'points', agentTag: 'agent' },
     bytesMax,
     endpoint: 'x',
     post: async (lines) => {
@@ -54,10 +55,10 @@ test('names, values and microseconds as line protocol writes them', async () => 
   assert.deepEqual(await send(log.batch([item]), signal), stored)
   assert.deepEqual(requests, [
     [
-      `line\\ 1,plant=north temp=21.5 ${timeUs}`,
-      `line\\ 1,plant=north a.b=7i ${timeUs}`,
-      `lonely,plant=north value=t ${timeUs}`,
-      `line\\ 1,plant=north text="a \\"b\\"" ${timeUs}`,
+      `line\\ 1,agent=gw-7,plant=north temp=21.5 ${timeUs}`,
+      `line\\ 1,agent=gw-7,plant=north a.b=7i ${timeUs}`,
+      `lonely,agent=gw-7,plant=north value=t ${timeUs}`,
+      `line\\ 1,agent=gw-7,plant=north text="a \\"b\\"" ${timeUs}`,
     ],
   ])
 })
@@ -80,7 +81,7 @@ test('what line protocol cannot say is lost, told here once and there each time 
   assert.deepEqual(outcome, { ...stored, lost: [{ ...loss, refused }] })
   const fields = `count=3i,seq=1i,seq_last=1i,from_us=1i,to_us=3i,epoch="${item.epoch}"`
   const sent = [
-    ['m,plant=north v=2 4'],
+    ['m,agent=gw-7,plant=north v=2 4'],
     [`holdfast_gaps,agent=gw-7,lane=raw,reason=rejected ${fields} 2`],
   ]
   assert.deepEqual(requests, sent)
@@ -165,7 +166,9 @@ test('segments of several epochs use their own dictionaries', async () => {
   const later = log.restart()
   const second = later.add(points(1, 'new.v'))
   await send(log.batch([first, second]), signal)
-  assert.deepEqual(requests, [['old,plant=north v=0 0', 'new,plant=north v=0 0']])
+  assert.deepEqual(requests, [
+    ['old,agent=gw-7,plant=north v=0 0', 'new,agent=gw-7,plant=north v=0 0'],
+  ])
 })
 test('bytes that are damaged are rejected by their seq', async () => {
   const { log, send } = setUp(() => taken)
@@ -198,7 +201,7 @@ test('whichever lines are refused, and whichever are blamed: the others are writ
       refusedLines,
       fc.constantFrom('none', 'right', 'wrong'),
       async (bad, blames) => {
-        const refused = new Set(bad.map((at) => `m,plant=north v=${at} ${at}`))
+        const refused = new Set(bad.map((at) => `m,agent=gw-7,plant=north v=${at} ${at}`))
         const written = new Set<string>()
         const { log, send, told } = setUp((lines) => {
           if (lines[0]?.startsWith('holdfast_gaps') === true) return taken

@@ -18,8 +18,8 @@ const requestOf = async (config: object): Promise<Seen> => {
   const take = async (request: IncomingMessage) => {
     const parts: Buffer[] = []
     for await (const part of request) parts.push(part as Buffer)
-    // What TDengine is asked before the first send.
-    if (request.url === '/base/rest/sql') return
+    // What TDengine and VictoriaMetrics are asked before the first send.
+    if (request.url === '/base/rest/sql' || request.url === '/base/flags') return
     assert.equal(request.headers['content-encoding'], 'gzip')
     const { authorization = '' } = request.headers
     const text = gunzipSync(Buffer.concat(parts)).toString('utf8')
@@ -51,14 +51,14 @@ const requestOf = async (config: object): Promise<Seen> => {
   assert.equal(seen.length, 1)
   return seen[0] as Seen
 }
-const text = 'm,plant=north v=1.5 7\n'
+const text = 'm,agent=gw-7,plant=north v=1.5 7\n'
 
 test('influxdb1: database, retention policy, basic authentication', async () => {
   const config = { dialect: 'influxdb1', database: 'a b', retention_policy: 'week' }
   assert.deepEqual(await requestOf({ ...config, username: 'u', password: 'p:ä' }), {
     url: '/base/write?db=a+b&rp=week&precision=ns',
     authorization: `Basic ${Buffer.from('u:p:ä').toString('base64')}`,
-    text: 'm,plant=north v=1.5 7000\n',
+    text: 'm,agent=gw-7,plant=north v=1.5 7000\n',
   })
 })
 test('influxdb2: organisation, bucket, token', async () => {
@@ -99,6 +99,6 @@ test('tdengine: taosAdapter, rows of one table', async () => {
   assert.deepEqual(await requestOf({ ...config, username: 'u', password: 'p' }), {
     url: '/base/influxdb/v1/write?db=plant&precision=u',
     authorization: `Basic ${btoa('u:p')}`,
-    text: 'readings,series=m.v,plant=north value=1.5 7\n',
+    text: 'readings,series=m.v,agent=gw-7,plant=north value=1.5 7\n',
   })
 })
