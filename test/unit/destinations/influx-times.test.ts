@@ -34,6 +34,11 @@ test('between segments the first that was sent stands, whichever is sent again',
     assert.deepEqual(look(keeper, 1, [10, 1_100]).told, [])
     assert.deepEqual(look(keeper, 3, [3_200]).told, [3_200])
   }
+  // In the midst of a segment it is not seen; and one that was written is not told as lost when it is sent again.
+  const late = open()
+  assert.deepEqual(look(late, 1, [10, 5_100, 9_000]).told, [])
+  assert.deepEqual(look(late, 2, [5_200]).told, [])
+  assert.deepEqual(look(late, 1, [10, 5_100, 9_000]).told, [])
   // The same microsecond: a correction.
   assert.deepEqual(look(keeper, 4, [1_100]).told, [])
 })
