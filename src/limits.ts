@@ -19,6 +19,8 @@ export const seriesMax = 200_000
 export const seriesNameBytesMax = 512
 export const seriesTagsMax = 32
 export const seriesKeyBytesMax = 4 * KiB
+/** Contracts a series had, by time, 130 bytes each; of more the oldest two become one without a bound. */
+export const contractVersionsMax = 16
 
 // ── intake ──────────────────────────────────────────────────────────────────────────────────────
 /** One HTTP body or MQTT payload. */

@@ -50,8 +50,8 @@ export interface SeriesKey {
 export interface SeriesEntry extends SeriesKey {
   readonly id: SeriesId
   readonly unit: string
-  /** How its points were thinned; absent when every point is there. */
-  readonly contract?: Contract
+  /** How its points were thinned, by time, oldest first; absent when nothing was ever left out. */
+  readonly contracts?: readonly ContractVersion[]
 }
 /** Tags of a series of window statistics, beside those of the series it is made of; doors refuse them. */
 export const windowTags = { every: '@every', statistic: '@statistic' } as const
@@ -65,6 +65,13 @@ export interface Contract {
   readonly interpolation: 'linear' | 'step'
   /** The value is repeated at least this often while points come in; null for never. */
   readonly heartbeatUs: number | null
+}
+/** From the point at this time on (what is drawn from it to the next, too), until the next version. */
+export interface ContractVersion {
+  /** Null where nobody said. */
+  readonly fromUs: number | null
+  /** Null: every point is there. */
+  readonly contract: Contract | null
 }
 
 export interface Point {
@@ -205,9 +212,14 @@ export interface StagePoints {
   readonly points: PointBatch
   readonly entry: (series: number) => SeriesEntry
 }
+/** `contract` holds from the first point given out in this life on; absent: nothing is said of it. */
+export interface DerivedEntry extends SeriesEntry {
+  readonly contract?: Contract | null
+}
 /** What one step gives to a lane of the stage's own. `series` numbers mean `entry` here. */
 export interface Derived extends StagePoints {
   readonly lane: string
+  readonly entry: (series: number) => DerivedEntry
 }
 /** Reads again what a stage has read. */
 export interface StageRaw {
@@ -261,6 +273,8 @@ export interface Stage {
   readonly holdFromUs: () => number
   /** The lane must make room up to this time: what needs it is given out now, marked partial. */
   readonly letGo: (beforeUs: number, raw: StageInput['raw']) => readonly Derived[]
+  /** Whether it thins this series; a contract of one that no stage thins ends. */
+  readonly thins?: (entry: SeriesEntry) => boolean
   /** Points taken in and given out, by class, since the state began: for books, `plan` and `explain`. */
   readonly totals: () => readonly StageTotals[]
 }
@@ -275,16 +289,12 @@ export interface StageTotals {
 
 // ── out of the spool ────────────────────────────────────────────────────────────────────────────
 
-/**
- * Where a reader stands in a lane. Everything <= `backlog` is acked; when `live` is set, also (live.start, live.upTo].
- */
+/** Where a reader stands in a lane: everything <= `backlog` is acked; with `live`, also (live.start, live.upTo]. */
 export interface Cursor {
   readonly backlog: Seq
   readonly live: { readonly start: Seq; readonly upTo: Seq } | null
 }
-/**
- * One epoch that may still speak, with what it continues. `base` is its parent's last seq in the lane (0 for a first).
- */
+/** An epoch that may still speak, with what it continues. `base`: its parent's last seq (0 for a first). */
 export interface EpochLink {
   readonly epoch: EpochId
   readonly parent: EpochId | null

@@ -5,7 +5,7 @@
  * Invariants: a dictionary only grows; entries never change (a difference is a fork); the cache is believed only
  * as far as the database's own length, read in the same transaction, so that a database which forgot is noticed.
  */
-import type { EpochId, SeriesEntry, SeriesId } from '../model.ts'
+import type { Contract, EpochId, SeriesEntry, SeriesId } from '../model.ts'
 import type { CommitFrame, StoreTrouble } from './store.ts'
 
 /** Hash after one more entry (`extendDictionaryHash` of the codec). */
@@ -109,3 +109,21 @@ export const newEntries = (
 /** Tags as they stand in `series.tags`: one text for one key, so that equality is text equality. */
 export const tagsText = (tags: SeriesEntry['tags']): string =>
   JSON.stringify(Object.fromEntries(tags))
+
+/** What an entry says of a contract. */
+export interface ToldContract {
+  readonly id: SeriesId
+  /** Null: nobody said since when. */
+  readonly fromUs: number | null
+  readonly contract: Contract | null
+  /** The entry tells of no other: what is not dated is in force now. */
+  readonly alone: boolean
+}
+/** Of these entries, each (series, time) once: the last one told stands. */
+export const toldContracts = (entries: readonly SeriesEntry[]): readonly ToldContract[] => {
+  const told = new Map<string, ToldContract>()
+  for (const { id, contracts = [] } of entries)
+    for (const { fromUs, contract } of contracts)
+      told.set(`${id} ${fromUs}`, { id, fromUs, contract, alone: contracts.length === 1 })
+  return [...told.values()]
+}

@@ -9,8 +9,10 @@ import {
   newEntries,
   packIds,
   tagsText,
+  toldContracts,
   unpackIds,
 } from './dictionary.ts'
+import { alwaysUs } from './schema-embedded.ts'
 import type { StoreAnswer } from './store.ts'
 
 export interface EmbeddedSeries {
@@ -44,8 +46,32 @@ export const createEmbeddedSeries = (
     'select agent, name, tags from series where series_id = ?',
   )
   const addIds = db.prepare('insert into dictionary values (?, ?, ?, ?)')
-  const addKey = db.prepare(`insert into series values (?, ?, ?, ?, ?, ?)
-    on conflict (series_id) do update set unit = excluded.unit, contract = excluded.contract`)
+  const addKey = db.prepare(`insert into series values (?, ?, ?, ?, ?, null)
+    on conflict (series_id) do update set unit = excluded.unit`)
+  const lastContract = db
+    .prepare<[bigint], string | null>(
+      'select contract from series_contracts where series_id = ? order by from_time desc limit 1',
+    )
+    .pluck()
+  const newestUs = db
+    .prepare<[bigint], number | null>('select max(time) from points where series_id = ?')
+    .pluck()
+  const addContract = db.prepare(`insert into series_contracts values (?, ?, ?)
+    on conflict (series_id, from_time) do update set contract = excluded.contract`)
+  const setContract = db.prepare('update series set contract = ? where series_id = ?')
+
+  /** What has no time is taken for what it is now, unless the last one says the same; the very first for all. */
+  const addContracts = (entries: readonly SeriesEntry[]): void => {
+    for (const { id, fromUs, contract, alone } of toldContracts(entries)) {
+      const text = contract === null ? null : JSON.stringify(contract)
+      const last = lastContract.get(id)
+      if (fromUs !== null || last === undefined || (alone && last !== text)) {
+        const newest = last === undefined ? null : newestUs.get(id)
+        addContract.run(id, fromUs ?? newest ?? alwaysUs, text)
+      }
+      setContract.run(lastContract.get(id) ?? null, id)
+    }
+  }
 
   const dictionary: EmbeddedSeries['dictionary'] = ({ agent, epochs }, epoch) => {
     const length = epochs.get(epoch)?.dictionaryLength ?? 0
@@ -69,10 +95,9 @@ export const createEmbeddedSeries = (
         if (key.agent === agent && key.name === name && key.tags === tagsText(tags)) continue
         return { kind: 'fork', text: `series id ${id} stands for another series: ${key.name}` }
       }
-      for (const { id, name, tags, unit, contract } of added) {
-        const contractText = contract === undefined ? null : JSON.stringify(contract)
-        addKey.run(id, agent, name, tagsText(tags), unit, contractText)
-      }
+      for (const { id, name, tags, unit } of added)
+        addKey.run(id, agent, name, tagsText(tags), unit)
+      addContracts(added)
       addIds.run(agent, epoch, ids.length, packIds(added.map((entry) => entry.id)))
       row.dictionaryLength = ids.length + added.length
       row.dirty = true

@@ -8,7 +8,16 @@
 import type Database from 'better-sqlite3'
 import type pg from 'pg'
 import { to as copyTo } from 'pg-copy-streams'
-import type { Contract, EpochId, Gap, Kind, LaneId, Quality, Seq, SeriesId } from '../model.ts'
+import type {
+  ContractVersion,
+  EpochId,
+  Gap,
+  Kind,
+  LaneId,
+  Quality,
+  Seq,
+  SeriesId,
+} from '../model.ts'
 import { kinds } from '../model.ts'
 import { epoch2000Us } from './postgres-copy.ts'
 import { embeddedAudit } from './schema-embedded.ts'
@@ -62,8 +71,8 @@ export interface ReadBack {
   readonly auditOf: (agent: string) => AsyncIterable<AuditRow>
   /** As a plant engineer sees them. */
   readonly windowsOf: (agent: string) => Promise<readonly WindowRow[]>
-  /** By name of the series: how it was thinned. */
-  readonly contractsOf: (agent: string) => Promise<ReadonlyMap<string, Contract>>
+  /** By name of the series: how it was thinned, by time, oldest first. */
+  readonly contractsOf: (agent: string) => Promise<ReadonlyMap<string, readonly ContractVersion[]>>
 }
 
 const windowColumns = `rev, partial, ${windowNumbers.join(', ')}, first_text, last_text`
@@ -80,11 +89,23 @@ const windowOf = (row: Readonly<Record<string, unknown>>): WindowRow => ({
   firstText: row.first_text as string | null,
   lastText: row.last_text as string | null,
 })
-const contractOf = (row: Readonly<Record<string, unknown>>): [string, Contract] => [
-  String(row.name),
-  typeof row.contract === 'string' ? JSON.parse(row.contract) : row.contract,
-]
-const contracted = 'select name, contract from series where contract is not null and agent ='
+type ContractRow = Readonly<Record<string, unknown>>
+const contractsBySeries = (
+  rows: readonly ContractRow[],
+): ReadonlyMap<string, readonly ContractVersion[]> => {
+  const found = new Map<string, readonly ContractVersion[]>()
+  for (const { name, from_us, contract } of rows) {
+    const version = {
+      fromUs: number(from_us),
+      contract: typeof contract === 'string' ? JSON.parse(contract) : contract,
+    }
+    found.set(String(name), [...(found.get(String(name)) ?? []), version])
+  }
+  return found
+}
+const contracted = (fromUs: string) => `select name, ${fromUs} as from_us, c.contract
+  from series_contracts c join series s using (series_id)`
+const ofAgent = 'order by c.series_id, c.from_time'
 
 const tagsOf = (text: string): Readonly<Record<string, string>> => JSON.parse(text)
 
@@ -137,8 +158,12 @@ export const createEmbeddedReadBack = (db: Database.Database): ReadBack => {
         .all(agent)
         .map(windowOf),
     contractsOf: async (agent) =>
-      new Map(
-        db.prepare<[string], Record<string, unknown>>(`${contracted} ?`).all(agent).map(contractOf),
+      contractsBySeries(
+        db
+          .prepare<[string], ContractRow>(
+            `${contracted('c.from_time')} where s.agent = ? ${ofAgent}`,
+          )
+          .all(agent),
       ),
   }
 }
@@ -267,9 +292,11 @@ export const createPostgresReadBack = (client: pg.ClientBase): ReadBack => ({
   },
   contractsOf: async (agent) => {
     const { rows } = await client.query<Record<string, unknown>>({
-      text: `${contracted} $1`,
+      text: `${contracted(
+        'case when isfinite(c.from_time) then (extract(epoch from c.from_time) * 1000000)::bigint end',
+      )} where s.agent = $1 ${ofAgent}`,
       values: [agent],
     })
-    return new Map(rows.map(contractOf))
+    return contractsBySeries(rows)
   },
 })

@@ -3,7 +3,7 @@
  * stand as 64-bit patterns in `bits`: SQLite would turn NaN into NULL and lose the sign of zero.
  */
 import { windowTags } from '../model.ts'
-import { windowViews } from './windows-view.ts'
+import { contractThen, windowViews } from './windows-view.ts'
 
 const one = `
 create table region (
@@ -118,6 +118,8 @@ alter table series add column contract text; -- how its points were thinned; nul
 drop view readings;
 ${view('readings', contract, notOfWindows)}
 `
+const latest = `${notOfWindows}
+  and p.time = (select max(n.time) from points n where n.series_id = s.series_id)`
 const three = `
 drop view if exists windows;
 create index series_by_name on series (name, agent);
@@ -131,15 +133,31 @@ ${windowViews({
   json: (text) => text,
   bool: (int) => int,
   every: (text) => `cast(${text} as integer)`,
-})}${view(
-  'readings_latest',
-  contract,
-  `${notOfWindows}
-  and p.time = (select max(n.time) from points n where n.series_id = s.series_id)`,
-)}
+})}${view('readings_latest', contract, latest)}
 `
 
-export const embeddedMigrations: readonly string[] = [one + view('readings', '', ''), two, three]
+/** Before every point's time. */
+export const alwaysUs = Number.MIN_SAFE_INTEGER
+const four = `
+create table series_contracts (
+  series_id integer not null,
+  from_time integer not null,     -- of the first row it holds for, until the next
+  contract text,                  -- null: every point is there; series.contract is the last one
+  primary key (series_id, from_time)
+) without rowid;
+insert into series_contracts
+select series_id, ${alwaysUs}, contract from series where contract is not null;
+drop view readings;
+drop view readings_latest;
+${view('readings', `,\n  ${contractThen}`, notOfWindows)}${view('readings_latest', `,\n  ${contractThen}`, latest)}
+`
+
+export const embeddedMigrations: readonly string[] = [
+  one + view('readings', '', ''),
+  two,
+  three,
+  four,
+]
 
 /** Every row inserted, overwritten or deleted, for a checker that trusts no counter. */
 export const embeddedAudit = `

@@ -5,7 +5,7 @@
  * data; hypertable and policies are set only where the timescaledb extension is present.
  */
 import { windowTags } from '../model.ts'
-import { windowViews } from './windows-view.ts'
+import { contractThen, windowViews } from './windows-view.ts'
 
 const one = `
 create table region (
@@ -101,7 +101,7 @@ from points p join series s using (series_id);
 insert into region values (1, replace(gen_random_uuid()::text, '-', ''));
 `
 
-const readings = (name: string, more: string): string => `
+const readings = (name: string, more: string, contract = 's.contract'): string => `
 create or replace view ${name} as
 select s.agent, s.name as series, s.tags, s.unit, p.time,
   case p.kind when 0 then 'float' when 1 then 'int' when 2 then 'bool' else 'string' end as kind,
@@ -111,7 +111,7 @@ select s.agent, s.name as series, s.tags, s.unit, p.time,
   p.value_text,
   case p.quality & 3 when 0 then 'good' when 1 then 'uncertain' else 'bad' end as quality,
   p.quality >> 2 as quality_code,
-  s.contract
+  ${contract}
 from points p join series s using (series_id)
 where not s.tags ? '${windowTags.statistic}'${more};
 `
@@ -119,6 +119,8 @@ const two = `
 alter table series add column contract jsonb; -- how its points were thinned; null: every point is there
 ${readings('readings', '')}`
 
+const latest = `
+  and p.time = (select max(n.time) from points n where n.series_id = s.series_id)`
 const three = `
 drop view if exists windows;
 create index series_of_windows on series (agent, name) where tags ? '${windowTags.statistic}';
@@ -132,13 +134,20 @@ ${windowViews({
   json: (text) => `(${text})::jsonb`,
   bool: (int) => `${int} <> 0`,
   every: (text) => `${text}::bigint * interval '1 microsecond'`,
-})}${readings(
-  'readings_latest',
-  `
-  and p.time = (select max(n.time) from points n where n.series_id = s.series_id)`,
-)}`
+})}${readings('readings_latest', latest)}`
 
-export const postgresMigrations: readonly string[] = [one, two, three]
+const four = `
+create table series_contracts (
+  series_id bigint not null,
+  from_time timestamptz not null,     -- of the first row it holds for, until the next; -infinity: of all
+  contract jsonb,                     -- null: every point is there; series.contract is the last one
+  primary key (series_id, from_time)
+);
+insert into series_contracts
+select series_id, '-infinity', contract from series where contract is not null;
+${readings('readings', '', contractThen)}${readings('readings_latest', latest, contractThen)}`
+
+export const postgresMigrations: readonly string[] = [one, two, three, four]
 
 /** Held for the length of a migration, so that several regional nodes may start at once. */
 export const migrationLock = 0x686f_6c64
@@ -178,6 +187,7 @@ export const migrationSql = (version: number): string => {
 const rights: readonly (readonly [string, string])[] = [
   ['points', 'SELECT, INSERT, UPDATE'],
   ['series', 'SELECT, INSERT, UPDATE'],
+  ['series_contracts', 'SELECT, INSERT, UPDATE'],
   ['agents', 'SELECT, INSERT, UPDATE'],
   ['epochs', 'SELECT, INSERT, UPDATE, DELETE'],
   ['ledger', 'SELECT, INSERT, UPDATE, DELETE'],

@@ -10,6 +10,11 @@
 
 import { windowTags } from '../model.ts'
 
+/** SQL of the contract that held when point `p` was given out. */
+export const contractThen = `(select c.contract from series_contracts c
+    where c.series_id = p.series_id and c.from_time <= p.time
+    order by c.from_time desc limit 1) as contract`
+
 /** By what a statistic's points hold: whole numbers, numbers, times in microseconds, text. */
 const ints = ['count', 'good_count', 'changes']
 const floats = [

@@ -33,12 +33,14 @@ export interface SeriesSender {
 const requestBytesMax = 512 * 1024
 /** An id, brackets, quotes and names of JSON. */
 const entryOverheadBytes = 64
+const contractBytesMax = 160
 const epochsMax = 1_024
 
 const jsonBytesOf = (entry: SeriesEntry): number =>
   entryOverheadBytes +
   Buffer.byteLength(entry.name) +
   Buffer.byteLength(entry.unit) +
+  contractBytesMax * (entry.contracts?.length ?? 0) +
   entry.tags.reduce((sum, [tag, value]) => sum + 8 + Buffer.byteLength(tag + value), 0)
 
 /** The table looks at names and tags only; a unit that would be refused must not hold up its points. */

@@ -7,8 +7,16 @@
  * A series outside every class gives nothing: it stays in the lane it is in.
  */
 import { type BatchBuilder, createBatchBuilder } from '../batch.ts'
-import type { Derived, PointBatch, SeriesEntry, Stage, StageInput, StageTotals } from '../model.ts'
-import { type CompiledClasses, contractOf } from './classes.ts'
+import type {
+  Derived,
+  DerivedEntry,
+  PointBatch,
+  SeriesEntry,
+  Stage,
+  StageInput,
+  StageTotals,
+} from '../model.ts'
+import { type CompiledClasses, contractOf, type SeriesClass } from './classes.ts'
 import { type MendJob, mend, rangeAround } from './rule-late.ts'
 import type { RuleListener } from './rule-reasons.ts'
 import { holdNewest, loadRules, saveRules } from './rule-state.ts'
@@ -45,6 +53,8 @@ export interface RulesStage extends Stage {
   readonly totals: () => readonly RuleTotals[]
 }
 
+const thinning = ({ reduce }: SeriesClass): boolean => reduce.method !== 'none'
+
 /** First size of what a turn gives out; it grows by doubling. */
 const outPoints = 1024
 const decisionKind = 4
@@ -61,10 +71,8 @@ export const createRulesStage = ({ classes: compiled, decided }: RulesStageParts
   /** By own number: what the last ticks saw held, and since when. Decides ticks alone, so it is not saved. */
   let seenTimes = new Float64Array(0)
   let seenSince = new Float64Array(0)
-  const series = createStageSeries(
-    compiled,
-    (one) => one.reduce.method !== 'none',
-    (own) => table.add(own, series.classes[own] as number),
+  const series = createStageSeries(compiled, thinning, (own) =>
+    table.add(own, series.classes[own] as number),
   )
   const outs: BatchBuilder[] = classes.map(() => createBatchBuilder(outPoints))
   /**
@@ -90,13 +98,12 @@ export const createRulesStage = ({ classes: compiled, decided }: RulesStageParts
   })
   const decisions = createDecisions()
   const contracts = classes.map(contractOf)
-  const outEntries: SeriesEntry[] = []
-  const entry = (own: number): SeriesEntry => {
+  const outEntries: DerivedEntry[] = []
+  const entry = (own: number): DerivedEntry => {
     const known = outEntries[own]
     if (known !== undefined) return known
-    const { contract: _, ...plain } = series.entries[own] as SeriesEntry
-    const contract = contracts[series.classes[own] as number]
-    const made = contract === undefined ? plain : { ...plain, contract }
+    const contract = contracts[series.classes[own] as number] ?? null
+    const made = { ...(series.entries[own] as SeriesEntry), contract }
     outEntries[own] = made
     return made
   }
@@ -211,6 +218,10 @@ export const createRulesStage = ({ classes: compiled, decided }: RulesStageParts
     },
     holdFromUs: () => Number.POSITIVE_INFINITY,
     letGo: () => [],
+    thins: (entry) => {
+      const one = classes[compiled.classOf(entry)]
+      return one !== undefined && thinning(one)
+    },
     totals: () =>
       classes.flatMap(({ name, reduce }, at) => {
         if (reduce.method === 'none') return []

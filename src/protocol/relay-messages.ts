@@ -4,6 +4,7 @@
  */
 import { z } from 'zod'
 import {
+  contractVersionsMax,
   dictionaryEntriesPerRequestMax,
   helloEpochsMax,
   laneIdMax,
@@ -168,13 +169,24 @@ const plainSeriesRequest = messageOf<SeriesRequest>(
     first: index,
     entries: z
       .array(
-        z.object({
-          id: seriesId,
-          name: cleanText(seriesNameBytesMax).min(1),
-          tags: z.array(z.tuple([tagText, tagText])).max(seriesTagsMax),
-          unit: cleanText(unitMax),
-          contract: contract.exactOptional(),
-        }),
+        z
+          .object({
+            id: seriesId,
+            name: cleanText(seriesNameBytesMax).min(1),
+            tags: z.array(z.tuple([tagText, tagText])).max(seriesTagsMax),
+            unit: cleanText(unitMax),
+            contract: contract.exactOptional(),
+            contracts: z
+              .array(z.object({ fromUs: z.int().nullable(), contract: contract.nullable() }))
+              .max(contractVersionsMax)
+              .exactOptional(),
+          })
+          // As an agent says it that tells no times: in force, nobody knows since when.
+          .transform(({ contract: only, ...entry }) =>
+            only === undefined || entry.contracts !== undefined
+              ? entry
+              : { ...entry, contracts: [{ fromUs: null, contract: only }] },
+          ),
       )
       .max(dictionaryEntriesPerRequestMax),
   }),

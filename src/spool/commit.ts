@@ -9,6 +9,7 @@ import { encodeJournal } from '../codec/journal.ts'
 import { Failure } from '../errors.ts'
 import { keptBytesMax, segmentPointsMax } from '../limits.ts'
 import type { GapReason, Intake, Kept, Loss } from '../model.ts'
+import { endContracts } from './contracts.ts'
 import { recordLosses } from './gaps.ts'
 import { keepSample } from './quarantine.ts'
 import { type CommitResult, type Room, requireRoom, writeWithRoom } from './room.ts'
@@ -55,6 +56,7 @@ const storePoints = (state: SpoolState, lane: LaneState, handed: Handed): number
   for (const intake of handed.intakes) {
     if (intake.timeBase !== 'monotonic') lane.open.append(intake.points, state.dictionary.ofRefs)
   }
+  endContracts(state, lane, start)
   return bytesWaiting + journalOrSeal(state, lane, start, handed.seal)
 }
 

@@ -1,9 +1,10 @@
 /**
  * The present epoch's dictionary: series to small numbers, in order of first use.
  *
- * Invariants: the series of entry i never changes (a contract may come to it); new entries are written in the
- * transaction that first uses them, or before; `truncate` undoes entries of a transaction that failed; every hash of
- * the running chain is kept, as bytes, so that undoing needs no recomputation.
+ * Invariants: the series of entry i never changes; points use the first number of a series, a later one only brings
+ * news of it to whoever read the first; new entries are written in the transaction that first uses them, or before;
+ * `truncate` undoes entries of a transaction that failed; every hash of the running chain is kept, as bytes, so that
+ * undoing needs no recomputation.
  */
 import { dictionaryHashStart, extendDictionaryHash } from '../codec/series-id.ts'
 import type { SeriesEntry, SeriesId, SeriesRef } from '../model.ts'
@@ -15,6 +16,10 @@ export interface Dictionary {
   /** Process-wide refs to numbers, a column at a time. */
   readonly ofRefs: Renumber
   readonly ofEntry: (entry: SeriesEntry) => number
+  /** The series once more, as it is now: an entry that is out is never changed. */
+  readonly again: (entry: SeriesEntry) => void
+  /** Of an entry that nobody has read yet. */
+  readonly complete: (number: number, entry: SeriesEntry) => void
   readonly entry: (number: number) => SeriesEntry | undefined
   readonly entries: (from: number) => readonly SeriesEntry[]
   readonly truncate: (length: number) => void
@@ -31,18 +36,18 @@ export const createDictionary = (entryOf: (ref: SeriesRef) => SeriesEntry): Dict
   const byId = new Map<SeriesId, number>()
   let byRef = new Uint32Array(1024).fill(none)
 
-  const ofEntry = (entry: SeriesEntry): number => {
-    const known = byId.get(entry.id)
-    if (known !== undefined) {
-      if (entry.contract !== undefined) entries[known] = entry
-      return known
-    }
-    const at = entries.length
+  const again = (entry: SeriesEntry): void => {
     entries.push(entry)
     hash = extendDictionaryHash(hash, entry.id)
-    if ((at + 2) * hashBytes > hashes.length)
+    if ((entries.length + 1) * hashBytes > hashes.length)
       hashes = Buffer.concat([hashes, Buffer.alloc(hashes.length)])
-    hashes.write(hash, (at + 1) * hashBytes, 'hex')
+    hashes.write(hash, entries.length * hashBytes, 'hex')
+  }
+  const ofEntry = (entry: SeriesEntry): number => {
+    const known = byId.get(entry.id)
+    if (known !== undefined) return known
+    const at = entries.length
+    again(entry)
     byId.set(entry.id, at)
     return at
   }
@@ -72,11 +77,17 @@ export const createDictionary = (entryOf: (ref: SeriesRef) => SeriesEntry): Dict
       }
     },
     ofEntry,
+    again,
+    complete: (number, entry) => {
+      entries[number] = entry
+    },
     entry: (number) => entries[number],
     entries: (from) => entries.slice(from),
     truncate: (length) => {
       if (length === entries.length) return
-      for (const entry of entries.splice(length)) byId.delete(entry.id)
+      for (const { id } of entries.splice(length)) {
+        if ((byId.get(id) ?? 0) >= length) byId.delete(id)
+      }
       hash = hashes.toString('hex', length * hashBytes, (length + 1) * hashBytes)
       for (let ref = 0; ref < byRef.length; ref++) {
         const at = byRef[ref] as number

@@ -20,6 +20,7 @@ import { Failure, isFailure, textOf } from '../errors.ts'
 import type { Host } from '../host.ts'
 import type { SeriesTable } from '../model.ts'
 import { type AnchorFile, createMemoryAnchor, openAnchor, openAnchorFile } from './anchor.ts'
+import { findEnding } from './contracts.ts'
 import { createDictionary } from './dictionary.ts'
 import { loadEpochs } from './epochs.ts'
 import { beginEpoch, createLanes, loadLanes } from './recover.ts'
@@ -258,6 +259,7 @@ const buildState = (
     bytesWritten: 0,
     fill: { sinceMs: host.clock.monotonicMs(), bytes: 0, perSecond: 0 },
     stages: [],
+    ending: { ids: new Set(), afterUs: 0 },
     ballast: false,
   }
   return { state, row, isNew }
@@ -291,6 +293,7 @@ const openOnce = (parts: SpoolParts, aside: string | null): SpoolState => {
     beginEpoch(state, row, aside !== null ? 'set-aside' : isNew ? 'new' : 'no')
     sealForConfig(state)
     attachStages(state, parts.stages ?? [])
+    findEnding(state)
     if (path !== '') {
       assertDurable(db)
       prepareBallast(state)

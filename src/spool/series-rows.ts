@@ -5,7 +5,7 @@
  * right (every single flip has a CRC of its own), more are damage and nobody guesses.
  */
 import { crc32 } from 'node:zlib'
-import type { Contract, SeriesEntry } from '../model.ts'
+import type { Contract, ContractVersion, SeriesEntry } from '../model.ts'
 import type { SpoolState } from './state.ts'
 
 /** As columns of a query over `series s`. Text as bytes: a flipped bit may leave no valid UTF-8. */
@@ -31,18 +31,38 @@ const bytesOf = (id: bigint, texts: readonly Uint8Array[]): Buffer => {
   return Buffer.concat([idPart, ...texts.flatMap((text) => [between, text])])
 }
 
+/** Rows from before they were told by time hold one contract, no list. */
+const versionsIn = (text: string): readonly ContractVersion[] => {
+  if (text === '') return []
+  const found = JSON.parse(text) as Contract | readonly ContractVersion[]
+  return 'method' in found ? [{ fromUs: null, contract: found }] : found
+}
+/** A damaged row says nothing here: whoever reads the series hears of it. */
+export const contractsOf = (
+  state: SpoolState,
+  id: SeriesEntry['id'],
+): readonly ContractVersion[] => {
+  const row = state
+    .sql(`SELECT ${seriesColumns} FROM series s WHERE id = ?`)
+    .safeIntegers()
+    .get(id) as SeriesRow | undefined
+  return (row === undefined ? undefined : entryOfRow(row))?.contracts ?? []
+}
+
 /**
- * A series that comes without a contract keeps the one it had: points thinned by it may still be held. What stands
- * there as it should is not written again: each opening names its series anew, and windows have hundreds of thousands.
+ * Inside a transaction. Answers the entry with the contracts that its series has: one that comes without keeps those
+ * it had, points thinned by them may still be held. What stands there as it should is not written again: each opening
+ * names its series anew, and windows have hundreds of thousands.
  */
-export const saveSeries = (state: SpoolState, entry: SeriesEntry): void => {
-  const { id, name, tags, unit, contract } = entry
+export const saveSeries = (state: SpoolState, entry: SeriesEntry): SeriesEntry => {
+  const { id, name, tags, unit } = entry
   const found = state
     .sql('SELECT name, tags, unit, contract, crc FROM series WHERE id = ?')
     .raw()
     .get(id) as readonly unknown[] | undefined
-  const known = typeof found?.[3] === 'string' ? found[3] : ''
-  const contractText = contract === undefined ? known : JSON.stringify(contract)
+  const had = found !== undefined && found[3] !== ''
+  const contracts = entry.contracts ?? (had ? contractsOf(state, id) : [])
+  const contractText = contracts.length === 0 ? '' : JSON.stringify(contracts)
   const texts = [name, JSON.stringify(tags), unit, contractText]
   const crc = crc32(
     bytesOf(
@@ -50,8 +70,10 @@ export const saveSeries = (state: SpoolState, entry: SeriesEntry): void => {
       texts.map((text) => Buffer.from(text)),
     ),
   )
-  if (found !== undefined && [...texts, crc].every((value, at) => value === found[at])) return
-  state.sql('INSERT OR REPLACE INTO series VALUES (?, ?, ?, ?, ?, ?)').run(id, ...texts, crc)
+  const stands = found !== undefined && [...texts, crc].every((value, at) => value === found[at])
+  if (!stands)
+    state.sql('INSERT OR REPLACE INTO series VALUES (?, ?, ?, ?, ?, ?)').run(id, ...texts, crc)
+  return contracts.length === 0 ? entry : { ...entry, contracts }
 }
 
 /** The row's bytes as they were written, or undefined when no single flipped bit explains what is there. */
@@ -86,19 +108,25 @@ export const entryOfRow = (row: SeriesRow): SeriesEntry | undefined => {
     name,
     tags: JSON.parse(tags) as SeriesEntry['tags'],
     unit,
-    ...(contract === '' ? {} : { contract: JSON.parse(contract) as Contract }),
+    ...(contract === '' ? {} : { contracts: versionsIn(contract) }),
   }
 }
 
-/** New entries of the dictionary since `from`, and their series. */
+const keyIn = ({ ordinal }: SpoolState, number: number): number => ordinal * 2 ** 24 + number
+/** Whether this number of the epoch's dictionary stands in the file: it may have been read, and sent. */
+export const isSaved = (state: SpoolState, number: number): boolean =>
+  state.sql('SELECT 1 FROM dictionary WHERE key = ?').get(keyIn(state, number)) !== undefined
+
+/** New entries of the dictionary since `from`, and their series: with the contracts that these are known to have. */
 export const saveDictionary = (state: SpoolState, from: number): number => {
   const entries = state.dictionary.entries(from)
   // Ids are random: in their order a page of the table is written once.
-  for (const entry of entries.toSorted((a, b) => (a.id < b.id ? -1 : 1))) saveSeries(state, entry)
+  const order = entries.map((_, at) => at)
+  const idAt = (at: number) => (entries[at] as SeriesEntry).id
+  for (const at of order.sort((a, b) => (idAt(a) < idAt(b) ? -1 : 1)))
+    state.dictionary.complete(from + at, saveSeries(state, entries[at] as SeriesEntry))
   entries.forEach((entry, at) => {
-    state
-      .sql('INSERT INTO dictionary VALUES (?, ?)')
-      .run(state.ordinal * 2 ** 24 + from + at, entry.id)
+    state.sql('INSERT INTO dictionary VALUES (?, ?)').run(keyIn(state, from + at), entry.id)
   })
   return entries.length * 96
 }

@@ -7,9 +7,10 @@
  */
 import { seriesIdOf } from '../codec/series-id.ts'
 import { spoolReserveBytes } from '../limits.ts'
-import type { Derived, SeriesEntry } from '../model.ts'
+import type { Derived, DerivedEntry } from '../model.ts'
+import { promise } from './contracts.ts'
 import { requireRoom, writeWithRoom } from './room.ts'
-import { saveDictionary, saveSeries } from './series-rows.ts'
+import { saveDictionary } from './series-rows.ts'
 import type { StageState } from './stages.ts'
 import type { SpoolState } from './state.ts'
 
@@ -17,15 +18,24 @@ import type { SpoolState } from './state.ts'
 const namesATurn = 2_000
 const none = 0xffff_ffff
 
+/** A series as it is given out, and the time of its first point. */
+interface Named extends DerivedEntry {
+  readonly timeUs: number
+}
 interface Name {
   readonly lane: string
   readonly series: number
-  readonly entry: SeriesEntry
+  readonly entry: Named
+}
+interface Unmade {
+  readonly of: Derived
+  readonly series: number
+  readonly timeUs: number
 }
 /** What is left to be done for the points that wait in `ready`. */
 export interface Naming {
   /** Series whose entries and ids are still to be made. */
-  unmade: readonly { readonly of: Derived; readonly series: number }[]
+  unmade: readonly Unmade[]
   names: Name[]
   /** So many are named. */
   done: number
@@ -43,25 +53,30 @@ export const numbersFor = (one: StageState, lane: string, series: number): Uint3
 export const isNamed = (map: Uint32Array, series: number): boolean => map[series] !== none
 
 /** Inside a transaction. */
-export const nameIt = (state: SpoolState, map: Uint32Array, series: number, full: SeriesEntry) => {
-  map[series] = state.dictionary.ofEntry(full)
-  if (full.contract !== undefined) saveSeries(state, full)
+export const nameIt = (
+  state: SpoolState,
+  map: Uint32Array,
+  series: number,
+  { contract, contracts: _, timeUs, ...entry }: Named,
+) => {
+  map[series] = state.dictionary.ofEntry(entry)
+  if (contract !== undefined) promise(state, entry, contract, timeUs)
 }
-export const fullEntry = (state: SpoolState, entry: SeriesEntry): SeriesEntry => ({
+export const fullEntry = (state: SpoolState, entry: DerivedEntry): DerivedEntry => ({
   ...entry,
   id: seriesIdOf(state.options.agent, entry),
 })
 
 const unnamed = (one: StageState): Naming['unmade'] => {
-  const found: { readonly of: Derived; readonly series: number }[] = []
+  const found: Unmade[] = []
   const seen = new Map<string, Set<number>>()
   for (const of of one.now.ready) {
     const met = seen.get(of.lane) ?? new Set<number>()
     seen.set(of.lane, met)
-    for (const series of of.points.series) {
+    for (const [at, series] of of.points.series.entries()) {
       if (isNamed(numbersFor(one, of.lane, series), series) || met.has(series)) continue
       met.add(series)
-      found.push({ of, series })
+      found.push({ of, series, timeUs: of.points.timeUs[at] as number })
     }
   }
   return found
@@ -76,8 +91,10 @@ export const nameAhead = (state: SpoolState, one: StageState): boolean => {
   }
   const { naming } = one
   if (naming.unmade.length > 0) {
-    for (const { of, series } of naming.unmade.slice(0, namesATurn))
-      naming.names.push({ lane: of.lane, series, entry: fullEntry(state, of.entry(series)) })
+    for (const { of, series, timeUs } of naming.unmade.slice(0, namesATurn)) {
+      const entry = { ...fullEntry(state, of.entry(series)), timeUs }
+      naming.names.push({ lane: of.lane, series, entry })
+    }
     naming.unmade = naming.unmade.slice(namesATurn)
     if (naming.unmade.length === 0) naming.names.sort((a, b) => (a.entry.id < b.entry.id ? -1 : 1))
     return true

@@ -16,12 +16,15 @@ import { type LaneState, laneNamed, readerNamed, type SpoolState } from './state
 
 /** The stage's own numbers into the epoch's. */
 const renumbering =
-  (state: SpoolState, one: StageState, { lane, entry }: Derived): Renumber =>
+  (state: SpoolState, one: StageState, { lane, entry, points }: Derived): Renumber =>
   (source, into) => {
     let map = numbersFor(one, lane, 0)
     source.forEach((series, at) => {
       if (series >= map.length) map = numbersFor(one, lane, series)
-      if (!isNamed(map, series)) nameIt(state, map, series, fullEntry(state, entry(series)))
+      if (!isNamed(map, series)) {
+        const timeUs = points.timeUs[at] as number
+        nameIt(state, map, series, { ...fullEntry(state, entry(series)), timeUs })
+      }
       into[at] = map[series] as number
     })
   }

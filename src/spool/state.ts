@@ -11,7 +11,7 @@ import type { Compressor } from '../codec/segment.ts'
 import { Failure, isFailure, textOf } from '../errors.ts'
 import type { Host } from '../host.ts'
 import { seqBits } from '../limits.ts'
-import type { ClockReading, EpochId, LaneId, Seq, SeriesTable } from '../model.ts'
+import type { ClockReading, EpochId, LaneId, Seq, SeriesId, SeriesTable } from '../model.ts'
 import type { Anchor } from './anchor.ts'
 import type { OpenColumns } from './columns.ts'
 import type { Dictionary } from './dictionary.ts'
@@ -141,6 +141,8 @@ export interface SpoolState {
   bytesWritten: number
   fill: FillRate
   readonly stages: StageState[]
+  /** Series whose contract ends with their next point, and the time it holds to at least. */
+  ending: { readonly ids: ReadonlySet<SeriesId>; readonly afterUs: number }
   /** Whether the ballast file exists; made again once a full disk has room. */
   ballast: boolean
 }

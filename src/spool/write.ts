@@ -27,6 +27,7 @@ const commitSamples = 1_024
 const snapshot = (state: SpoolState) => {
   const totals = state.now
   const dictionary = state.dictionary.length()
+  const { ending } = state
   const lanes = [...state.lanes.values()].map((lane) => ({
     lane,
     now: lane.now,
@@ -43,6 +44,7 @@ const snapshot = (state: SpoolState) => {
     restore: () => {
       state.now = totals
       state.dictionary.truncate(dictionary)
+      state.ending = ending
       for (const { stage, now } of stages) {
         stage.now = now
         stage.numbers.clear()

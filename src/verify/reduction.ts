@@ -9,7 +9,7 @@
  * Every point of the journal is acked, a series is its name, and all of it is held in memory: for demos and tests.
  */
 import type { WindowRow } from '../database/read-back.ts'
-import { type Contract, kinds, quality } from '../model.ts'
+import { type Contract, type ContractVersion, kinds, quality } from '../model.ts'
 import { check, type Evidence, type JournalPoint, type Verdict } from './checker.ts'
 import type { ExactPoint } from './point-table.ts'
 
@@ -20,7 +20,7 @@ export interface ReducedEvidence
   readonly journal: Batches<JournalPoint>
   readonly rows: Batches<ExactPoint>
   readonly windows: readonly WindowRow[]
-  readonly contracts: ReadonlyMap<string, Contract>
+  readonly contracts: ReadonlyMap<string, readonly ContractVersion[]>
   /** Raw points that were asked for. */
   readonly asked: (series: string, timeUs: number) => boolean
 }
@@ -80,6 +80,15 @@ const placeOf = (points: readonly Standing[], timeUs: number): number => {
     else high = middle
   }
   return low
+}
+/** The contract of the row before the point: the line from there on is drawn by it. */
+const contractAt = (
+  versions: readonly ContractVersion[],
+  rows: readonly Standing[],
+  timeUs: number,
+): Contract | null => {
+  const rowUs = rows[placeOf(rows, timeUs) - 1]?.timeUs ?? Number.NEGATIVE_INFINITY
+  return versions.findLast(({ fromUs }) => fromUs === null || fromUs <= rowUs)?.contract ?? null
 }
 /** Whether the line that the contract draws through what stands passes the point closely enough. */
 const within = (contract: Contract, rows: readonly Standing[], point: Standing): boolean => {
@@ -170,8 +179,9 @@ export const checkReduced = async (evidence: ReducedEvidence): Promise<ReducedVe
   const leftOut = (series: string, timeUs: number): boolean => {
     const point = at(points, series, timeUs)
     if (point === undefined || evidence.asked(series, timeUs)) return false
-    const contract = contracts.get(series)
-    if (contract !== undefined) return within(contract, stand.get(series) ?? [], point)
+    const rowsOf = stand.get(series) ?? []
+    const contract = contractAt(contracts.get(series) ?? [], rowsOf, timeUs)
+    if (contract !== null) return within(contract, rowsOf, point)
     return (good.get(series) ?? []).some(({ everyUs, starts }) =>
       starts.has(Math.floor(timeUs / everyUs) * everyUs),
     )

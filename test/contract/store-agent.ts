@@ -68,7 +68,7 @@ const digestOf = (epoch: EpochId, lane: LaneId, seq: Seq, variant: string): stri
 export const createTestAgent = (
   name: string,
   seriesCount = 8,
-  more: readonly (SeriesKey & Pick<SeriesEntry, 'contract'>)[] = [],
+  more: readonly (SeriesKey & Pick<SeriesEntry, 'contracts'>)[] = [],
 ): TestAgent => {
   const plain = Array.from({ length: seriesCount }, (_, at): SeriesKey => {
     return { name: `${name}.series-${at}`, tags: [['line', `l${at % 3}`]] }

@@ -7,7 +7,14 @@ import { after, before, describe, test } from 'node:test'
 import fc from 'fast-check'
 import type { ReadBack, ReadPoint } from '../../src/database/read-back.ts'
 import type { CommitFrame, RegionStore } from '../../src/database/store.ts'
-import { type Contract, type Kind, kinds, type Seq } from '../../src/model.ts'
+import {
+  type Contract,
+  type ContractVersion,
+  type Kind,
+  kinds,
+  type Seq,
+  type SeriesEntry,
+} from '../../src/model.ts'
 import { createTestAgent, type TestAgent, type TestEpoch, type TestPoint } from './store-agent.ts'
 import { testWindowViews } from './store-windows.ts'
 
@@ -442,6 +449,89 @@ export const runStoreContract = (name: string, makeWorld: MakeWorld): void => {
         const readings = await world.query(`select * from readings where agent = '${name}'`)
         assert.equal(readings.length, 1, 'statistics are no readings')
       })
+      test('each row has the contract it was thinned under, whenever that is said', async () => {
+        const name = `agent-${++agents}`
+        const thin = { name: 'thin', tags: [] }
+        const band = (deviation: number): Contract => {
+          return { method: 'deadband', deviation, interpolation: 'step', heartbeatUs: null }
+        }
+        const versions: readonly ContractVersion[] = [
+          { fromUs: at(1), contract: band(5) },
+          { fromUs: at(3), contract: band(50) },
+          { fromUs: at(5), contract: null },
+        ]
+        const agent = createTestAgent(name, 0, [thin])
+        const first = agent.epoch('first')
+        await agent.introduce(world.store, first)
+        const points = [0, 1, 2, 3, 4, 5, 6].map((second) => point(0, second))
+        await commit(world.store, agent, first, first.segment(1, points))
+        const key = agent.entries[0] as SeriesEntry
+        const say = async (place: number, contracts?: readonly ContractVersion[]) => {
+          const entry = contracts === undefined ? key : { ...key, contracts }
+          const answer = await world.store.addSeries(name, first.epoch, place, [entry, entry])
+          assert.deepEqual(answer, { kind: 'ok', known: place + 2 })
+        }
+        const shown = async (view: string) => {
+          const rows = await world.query(`select * from ${view} where agent = '${name}'`)
+          return rows
+            .map(({ contract, ...row }) => [
+              Number(row.value),
+              (typeof contract === 'string' ? JSON.parse(contract) : contract)?.deviation ?? null,
+            ])
+            .sort(([a], [b]) => Number(a) - Number(b))
+            .map(([, deviation]) => deviation)
+        }
+        assert.deepEqual(await shown('readings'), [null, null, null, null, null, null, null])
+        await say(1, versions.slice(0, 1))
+        assert.deepEqual(await shown('readings'), [null, 5, 5, 5, 5, 5, 5])
+        await say(3, versions.slice(0, 2))
+        assert.deepEqual(await shown('readings'), [null, 5, 5, 50, 50, 50, 50])
+        await say(5, versions)
+        const ended = [null, 5, 5, 50, 50, null, null]
+        assert.deepEqual(await shown('readings'), ended)
+        assert.deepEqual(await shown('readings_latest'), [null])
+        // Nothing said changes nothing; nor does an older epoch that is told once more.
+        await say(7)
+        await say(9, versions)
+        assert.deepEqual(await shown('readings'), ended)
+        assert.deepEqual((await world.readBack.contractsOf(name)).get('thin'), versions)
+        // At the same time the later word stands.
+        await say(11, [...versions.slice(0, 2), { fromUs: at(5), contract: band(1) }])
+        assert.deepEqual(await shown('readings'), [null, 5, 5, 50, 50, 1, 1])
+      })
+      test('a contract without a time holds from the newest row on, the very first for all', async () => {
+        const name = `agent-${++agents}`
+        const undated = (deviation: number | null) => {
+          const how = { method: 'deadband', interpolation: 'step', heartbeatUs: null } as const
+          const contract = deviation === null ? null : { ...how, deviation }
+          return [{ fromUs: null, contract }]
+        }
+        const agent = createTestAgent(name, 0, [{ name: 'thin', tags: [], contracts: undated(5) }])
+        const first = agent.epoch('first')
+        await agent.introduce(world.store, first)
+        await commit(world.store, agent, first, first.segment(1, [point(0, 1), point(0, 2)]))
+        const key = agent.entries[0] as SeriesEntry
+        const shown = async () => {
+          const rows = await world.query(
+            `select value, contract from readings where agent = '${name}' order by time`,
+          )
+          return rows.map(({ contract }) => {
+            const found = typeof contract === 'string' ? JSON.parse(contract) : contract
+            return found?.deviation ?? null
+          })
+        }
+        let place = 1
+        const say = (contracts: readonly ContractVersion[]) =>
+          world.store.addSeries(name, first.epoch, place++, [{ ...key, contracts }])
+        await say(undated(5))
+        assert.deepEqual(await shown(), [5, 5])
+        await say(undated(50))
+        await commit(world.store, agent, first, first.segment(2, [point(0, 3)]))
+        assert.deepEqual(await shown(), [5, 50, 50])
+        // As it stands before dated ones it is the first of all, or nothing new.
+        await say([...undated(5), { fromUs: at(3), contract: null }])
+        assert.deepEqual(await shown(), [5, 50, null])
+      })
       test('a series carries the contract it was thinned under', async () => {
         const name = `agent-${++agents}`
         const contract: Contract = {
@@ -450,7 +540,9 @@ export const runStoreContract = (name: string, makeWorld: MakeWorld): void => {
           interpolation: 'step',
           heartbeatUs: null,
         }
-        const agent = createTestAgent(name, 0, [{ name: 'thin', tags: [], contract }])
+        const agent = createTestAgent(name, 0, [
+          { name: 'thin', tags: [], contracts: [{ fromUs: null, contract }] },
+        ])
         const first = agent.epoch('first')
         await agent.introduce(world.store, first)
         await commit(world.store, agent, first, first.segment(1, [point(0, 1)]))

@@ -49,7 +49,8 @@ const tampers: Readonly<Record<string, readonly [string, RegExp]>> = {
     /missing/,
   ],
   'a contract that says less than was done': [
-    `update series set contract = json_set(contract, '$.deviation', 0.0001) where name like '%.temperature'`,
+    `update series_contracts set contract = json_set(contract, '$.deviation', 0.0001)
+      where series_id in (select series_id from series where name like '%.temperature')`,
     /missing/,
   ],
   'a raw point that was asked for and is gone': [

@@ -2,6 +2,7 @@
 import { createBatchBuilder, emptyBatch, pointsOf } from '../../src/batch.ts'
 import type {
   Derived,
+  DerivedEntry,
   Point,
   PointBatch,
   Quality,
@@ -20,7 +21,7 @@ export interface Sample {
 /** What a stage gave out, in order. */
 export interface Given extends Sample {
   readonly lane: string
-  readonly entry: SeriesEntry
+  readonly entry: DerivedEntry
 }
 export type Turn =
   | { readonly kind: 'step'; readonly points: readonly Sample[] }

@@ -98,7 +98,8 @@ test('what a stage gives out is in its lanes after the turn, and the books say w
   assertSame(spool)
   const entries = spool.dictionary(spool.epoch, 0, 100)
   assert.equal(
-    entries.find(({ name, tags }) => name === 'even' && tags.length === 0)?.contract?.method,
+    entries.findLast(({ name, tags }) => name === 'even' && tags.length === 0)?.contracts?.at(-1)
+      ?.contract?.method,
     'sample',
   )
   spool.close()

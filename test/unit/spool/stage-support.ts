@@ -7,6 +7,7 @@ import { openSegment } from '../../../src/codec/segment.ts'
 import {
   type Contract,
   type Derived,
+  type DerivedEntry,
   kinds,
   type LaneItem,
   type PointBatch,
@@ -83,13 +84,13 @@ export const createTestStage = (name = 'test', faults: TestStageOptions = {}): T
       derived: (): Derived => ({
         lane,
         points: builder.take(),
-        entry: (at) => entries[at] as SeriesEntry,
+        entry: (at) => entries[at] as DerivedEntry,
       }),
     }
   }
-  const entries: SeriesEntry[] = []
+  const entries: DerivedEntry[] = []
   const numbers = new Map<string, number>()
-  const ownNumber = (entry: SeriesEntry): number => {
+  const ownNumber = (entry: DerivedEntry): number => {
     const key = keyOf(entry)
     const number = numbers.get(key) ?? entries.push(entry) - 1
     numbers.set(key, number)
@@ -145,6 +146,7 @@ export const createTestStage = (name = 'test', faults: TestStageOptions = {}): T
     ...(faults.decides === true ? decides : {}),
     name,
     passesPoints: true,
+    thins: () => true,
     seqs,
     step: ({ points, entry, seq, raw }) => {
       // Whether it still owes something from before: it never does.
