@@ -55,10 +55,7 @@ export interface SeriesEntry extends SeriesKey {
 }
 /** Tags of a series of window statistics, beside those of the series it is made of; doors refuse them. */
 export const windowTags = { every: '@every', statistic: '@statistic' } as const
-/**
- * What a reduced series promises to whoever draws it: between its points, by `interpolation`, no point that was left
- * out lies further off than `deviation` (in the series' unit).
- */
+/** Drawn by `interpolation`, no point that was left out lies further off than `deviation` (in the series' unit). */
 export interface Contract {
   readonly method: 'every' | 'on_change' | 'deadband' | 'swinging_door' | 'sample'
   readonly deviation: number
@@ -213,9 +210,7 @@ export interface StagePoints {
   readonly entry: (series: number) => SeriesEntry
 }
 /** `contract` holds from the first point given out in this life on; absent: nothing is said of it. */
-export interface DerivedEntry extends SeriesEntry {
-  readonly contract?: Contract | null
-}
+export type DerivedEntry = SeriesEntry & { readonly contract?: Contract | null }
 /** What one step gives to a lane of the stage's own. `series` numbers mean `entry` here. */
 export interface Derived extends StagePoints {
   readonly lane: string
