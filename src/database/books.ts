@@ -29,7 +29,7 @@ export interface Head {
   readonly epoch: EpochId
   readonly lane: LaneId
   /** Seq before this epoch's first in the lane. */
-  readonly base: Seq
+  base: Seq
   contiguous: Seq
   /** Digest of the segment at `contiguous`, '' when unknown or a tombstone. */
   hash: string

@@ -163,6 +163,25 @@ const addHeads = (books: AgentBooks, hello: Hello, lane: HelloLane, foreign: boo
 }
 
 /**
+ * A head that was begun at the very beginning, its ancestors being forgotten, begins where its epoch does once the one
+ * before it is named: what was answered under its name below that is its parent's.
+ */
+const beginAtBase = (books: AgentBooks, hello: Hello, lane: LaneId): void => {
+  hello.epochs.forEach((link, at) => {
+    const before = hello.epochs[at - 1]
+    const head = books.heads.get(headKey(link.epoch, lane))
+    const parent = before && books.heads.get(headKey(before.epoch, lane))
+    const { base, baseHash } = baseIn(link, lane)
+    if (head === undefined || parent === undefined || head.base >= base) return
+    takeOver(parent, [{ seq: 1, seqLast: head.contiguous, hash: '' }, ...head.above], base)
+    head.base = base
+    head.dirty = true
+    if (head.contiguous < base)
+      take(head, { seq: head.contiguous + 1, seqLast: base, hash: baseHash })
+  })
+}
+
+/**
  * Ancestors the agent no longer names may go when every lane of them is complete; their sums stay. The latest
  * are kept: a copied spool whose original still runs is recognised by them.
  */
@@ -199,7 +218,10 @@ export const takeHello = (books: AgentBooks, said: Hello, region: string): Store
     return trouble
   }
   letIn(books, hello)
-  for (const lane of hello.lanes) addHeads(books, hello, lane, hello.lastRegion !== region)
+  for (const lane of hello.lanes) {
+    addHeads(books, hello, lane, hello.lastRegion !== region)
+    beginAtBase(books, hello, lane.lane)
+  }
   foldAncestors(books, hello)
   return null
 }

@@ -32,8 +32,8 @@ export const opensAfterFailures = 3
 
 /**
  * Full jitter over a doubling ceiling; what the far side asked for stands (clamped, and a tenth of jitter, so that a
- * fleet does not return as one); a person's matter is looked at once a minute; a rewind that follows progress waits not
- * at all. `failures` counts the setbacks since the last committed answer.
+ * fleet does not return as one); a person's matter is looked at once a minute; a rewind waits not at all, unless it
+ * goes where the one before it went. `failures` counts the setbacks since the last committed answer, or such rewinds.
  */
 const waitMsAfter = (setback: Setback, failures: number, random: () => number): number => {
   if (setback.kind === 'blocked') return helloIdleMs * (1 + random() / 10)
@@ -48,11 +48,16 @@ const waitMsAfter = (setback: Setback, failures: number, random: () => number): 
 export const createBreaker = (random: () => number): Breaker => {
   let state: BreakerState = 'closed'
   let failures = 0
+  /** Where the last rewind went, how often in a row: one that stands still is not asked as fast as it answers. */
+  let [rewoundTo, again] = ['', 0]
   return {
     state: () => state,
     failures: () => failures,
     failed: (setback) => {
-      const waitMs = waitMsAfter(setback, failures, random)
+      const place = setback.kind === 'rewind' ? `${setback.lane} ${setback.after}` : rewoundTo
+      if (setback.kind === 'rewind') again = place === rewoundTo ? again + 1 : 0
+      rewoundTo = place
+      const waitMs = waitMsAfter(setback, setback.kind === 'rewind' ? again : failures, random)
       failures++
       const repeated = failures >= opensAfterFailures || state === 'half_open'
       if (setback.kind === 'blocked' || (setback.kind === 'later' && repeated)) state = 'open'

@@ -705,6 +705,40 @@ export const runStoreContract = (name: string, makeWorld: MakeWorld): void => {
         const values = new Map((await points(agent)).map((row) => [row.seriesId, numberOf(row)]))
         assert.deepEqual([values.get(agent.id(0)), values.get(agent.id(1))], [33, 22])
       })
+      test('a database that forgot all hears of the oldest opening last: that begins where it is, the younger behind it', async () => {
+        const agent = createTestAgent(`agent-${++agents}`)
+        const first = agent.epoch('first')
+        const second = agent.epoch('second', first, { 1: 3 })
+        const identity = await world.store.identity()
+        assert.ok(identity.kind === 'ok')
+        const lastRegion = identity.region
+        // The agent holds nothing of the first any more, and is asked for it all the same.
+        await agent.introduce(world.store, second, { lastRegion, epochs: [second.link] })
+        assert.deepEqual(
+          await standing(world.store, second, { lastRegion, epochs: [second.link] }),
+          [0, []],
+        )
+        // What it can only declare by a name unknown there is booked where the lane stands.
+        await commit(world.store, agent, second, first.tombstone(1, 1, { count: 7 }))
+        await commit(world.store, agent, second, second.segment(4, [point(0, 4)]))
+        const both = { lastRegion, epochs: [first.link, second.link] }
+        assert.deepEqual(await standing(world.store, second, both), [1, [[4, 4]]])
+        const { entries, name } = agent
+        assert.equal((await world.store.addSeries(name, first.epoch, 0, entries)).kind, 'ok')
+        await commit(world.store, agent, second, first.tombstone(1, 1, { count: 7 }))
+        await commit(world.store, agent, second, first.segment(2, [point(0, 2)]))
+        assert.deepEqual(await standing(world.store, second, both), [2, [[4, 4]]])
+        await commit(world.store, agent, second, first.tombstone(3, 3, { count: 1 }))
+        assert.deepEqual(await standing(world.store, second, both), [4, []])
+        assert.deepEqual(
+          await standing(world.store, second, { lastRegion, epochs: [second.link] }),
+          [4, []],
+        )
+        const listed = await world.store.agents()
+        assert.ok(listed.kind === 'ok')
+        const row = listed.agents.find((each) => each.agent === agent.name)
+        assert.deepEqual([row?.points, row?.declaredLost], [2, 8])
+      })
       test('a late request of a parent that is gone fences nobody', async () => {
         const { agent, first } = await given()
         const second = agent.epoch('second', first, { 1: 2 })

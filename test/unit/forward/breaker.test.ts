@@ -31,6 +31,18 @@ test('breaker: opens at the third failure in a row, or at once where only a pers
   assert.equal(breaker.state(), 'open')
 })
 
+test('a rewind waits not, one to the same place again does, whatever was committed in between', () => {
+  const breaker = createBreaker(() => 0.5)
+  const rewind = (after: number) => {
+    breaker.stored()
+    return breaker.failed({ kind: 'rewind', lane: 'raw', after })
+  }
+  const waits = [7, 3, 3, 3, 3, 5].map(rewind)
+  assert.deepEqual([waits[0], waits[1], waits[5]], [0, 0, 0])
+  const [, , first = 0, second = 0, third = 0] = waits
+  assert.ok(first > 0 && second === 2 * first && third === 2 * second, `${waits}`)
+})
+
 test('open: nothing is sent while it waits; half open: one request a lane until one is committed', async () => {
   const script: Script = { send: () => later, delayMs: 100 }
   const trial = createTrial(script, { liveShare: 0 })
