@@ -17,7 +17,7 @@ import { influxUser, startInflux } from '../support/influx-servers.ts'
 import { influxd2, startInflux2 } from '../support/influxdb2.ts'
 import { killAll } from '../support/processes.ts'
 import { startPrometheus } from '../support/prometheus-server.ts'
-import { startQuestdb, statementsOf } from '../support/questdb.ts'
+import { questdbMissing, startQuestdb, statementsOf } from '../support/questdb.ts'
 import { temporaryFolder } from '../support/temp.ts'
 import { createTestLog } from './destination-log.ts'
 
@@ -99,7 +99,7 @@ if (influxd2 !== undefined)
     }
     await influx.stop()
   })
-test(`QuestDB: ${source}, bit for bit`, async () => {
+test(`QuestDB: ${source}, bit for bit`, { skip: questdbMissing }, async () => {
   const questdb = await startQuestdb()
   for (const statement of statementsOf(influxPlan('questdb', {}))) await questdb.query(statement)
   await write({ type: 'influx', dialect: 'questdb', url: questdb.url, ...questdb.user })
