@@ -2,10 +2,11 @@
  * The windows' state as bytes and back: one record a series, its newest point, and its open windows of each length.
  *
  * Invariants: rows saved and loaded are equal bit for bit and in the same order; windows of a length that the series'
- * class no longer has are dropped, and a length it did not have begins with windows made from the raw lane; bytes that
- * are no state throw RangeError.
+ * class no longer has are dropped, a length it did not have begins with windows made from the raw lane, and one that
+ * counts otherwise than the saved rows did has them made again from there; bytes that are no state throw RangeError.
  */
 import { seriesMax } from '../limits.ts'
+import { kinds } from '../model.ts'
 import { windowsPerClassMax } from './classes.ts'
 import {
   createStateWriter,
@@ -18,10 +19,14 @@ import {
 import { createTexts } from './window-add.ts'
 import { makeDue } from './window-feed.ts'
 import { type SlotTexts, slot, slotStride, standing } from './window-slots.ts'
-import { type CompiledWindow, newestStride, type WindowTable } from './window-table.ts'
+import { type CompiledWindow, newest, newestStride, type WindowTable } from './window-table.ts'
 
 const kind = 2
-const version = 1
+const version = 2
+
+/** What a row holds only where it is asked for: states, and what a counter gained by its modulus. */
+const countingOf = ({ states, modulus }: CompiledWindow): string =>
+  JSON.stringify([states, modulus ?? (modulus === null ? 'none' : 'no counter')])
 
 const putOptional = (to: StateWriter, text: string | undefined): void => {
   to.byte(text === undefined ? 0 : 1)
@@ -88,9 +93,10 @@ export const saveWindows = (table: WindowTable, classNames: readonly string[]): 
     putOptional(to, table.newestTexts.get(own))
     const ofClass = windows[series.classes[own] as number] as readonly CompiledWindow[]
     to.uint(ofClass.length)
-    ofClass.forEach(({ spec }, k) => {
+    ofClass.forEach((window, k) => {
       const owner = own * windowsPerClassMax + k
-      to.float(spec.everyUs)
+      to.float(window.spec.everyUs)
+      to.text(countingOf(window))
       to.float(table.closedUntil()[owner] as number)
       const chain = chainOf(table, owner)
       to.uint(chain.length)
@@ -104,7 +110,7 @@ export const saveWindows = (table: WindowTable, classNames: readonly string[]): 
 }
 
 /** One saved window; dropped where `owner` is -1, or its span is none of the owner's any more (another zone). */
-const takeSlot = (from: StateReader, table: WindowTable, owner: number): void => {
+const takeSlot = (from: StateReader, table: WindowTable, owner: number, alike: boolean): void => {
   const saved = from.raw(slotStride * 8).slice()
   const texts = takeTexts(from)
   if (owner < 0) return
@@ -120,9 +126,26 @@ const takeSlot = (from: StateReader, table: WindowTable, owner: number): void =>
   table.link(owner, at)
   const flags = (at * slotStride + slot.meta) * 2 + 1
   const words = table.slots.words()
+  if (!alike) {
+    const gone = ((words[flags] as number) & standing.cut) !== 0
+    words[flags] = (words[flags] as number) | (gone ? standing.lacking : standing.dirty)
+  }
   if (((words[flags] as number) & standing.due) === 0) return
   words[flags] = (words[flags] as number) & ~standing.due
   makeDue(table, at)
+}
+
+/** What the newest point, where it is a used number or bool, is called as a state. */
+const newestState = (table: WindowTable, own: number): string | undefined => {
+  const row = own * newestStride
+  const value = table.newestCells()[row + newest.value] as number
+  const words = table.newestWords()
+  if (Number.isNaN(value)) return undefined
+  const kind = (words[(row + newest.meta) * 2] as number) & 3
+  if (kind === kinds.bool) return String(value === 1)
+  if (kind === kinds.float) return String(value)
+  const [low, high] = [words[(row + newest.bits) * 2], words[(row + newest.bits) * 2 + 1]]
+  return String((BigInt((high as number) | 0) << 32n) | BigInt(low as number))
 }
 
 const takeSeries = (from: StateReader, table: WindowTable): void => {
@@ -136,12 +159,19 @@ const takeSeries = (from: StateReader, table: WindowTable): void => {
   const ofClass = own === undefined ? [] : table.windows[table.series.classes[own] as number]
   for (let left = from.uint(); left > 0; left--) {
     const everyUs = from.float()
+    const counting = from.text()
     const closed = from.float()
     const k = ofClass?.findIndex(({ spec }) => spec.everyUs === everyUs) ?? -1
     const owner = own === undefined || k < 0 ? -1 : own * windowsPerClassMax + k
     if (owner >= 0) table.closedUntil()[owner] = closed
-    for (let slots = from.uint(); slots > 0; slots--) takeSlot(from, table, owner)
+    const window = ofClass?.[k]
+    const alike = window !== undefined && countingOf(window) === counting
+    for (let slots = from.uint(); slots > 0; slots--) takeSlot(from, table, owner, alike)
   }
+  if (own === undefined || !ofClass?.some(({ states }) => states)) return
+  // In force when the next window begins, and not kept while nobody asked for states.
+  const state = table.newestTexts.get(own) ?? newestState(table, own)
+  if (state !== undefined) table.newestTexts.set(own, state)
 }
 
 export const loadWindows = (

@@ -72,6 +72,18 @@ const rules: readonly Mutant[] = [
 ]
 const windows: readonly Mutant[] = [
   {
+    name: 'a window that counts otherwise than before goes on as it was',
+    file: 'pipeline/window-state.ts',
+    find: '  if (!alike) {',
+    put: '  if (!alike && owner < 0) {',
+  },
+  {
+    name: 'a state that nobody had asked for is not in force when the next window begins',
+    file: 'pipeline/window-state.ts',
+    find: ' ?? newestState(table, own)',
+    put: '',
+  },
+  {
     name: 'a point out of order is simply added',
     file: 'pipeline/window-feed.ts',
     find: `    countOne(at)

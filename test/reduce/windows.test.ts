@@ -325,6 +325,35 @@ test('days are those of the zone, 23 and 25 hours long', () => {
   )
 })
 
+test('a window that counts otherwise than before is made again: states, a counter, its modulus, at any moment', () => {
+  const states = { statistics: ['count', 'time_in_state'] } as const
+  const counter = (modulus: number | null) =>
+    ({ statistics: ['delta'], counter: { modulus } }) as const
+  const changes: readonly [Partial<WindowSpec>, Partial<WindowSpec>, (nth: number) => Value][] = [
+    [{ statistics: ['count'] }, states, (nth) => nth % 7 < 3],
+    [{ statistics: ['count'] }, states, (nth) => BigInt(nth >> 2) - 5n],
+    [{ statistics: ['count'] }, states, (nth) => (nth >> 1) / 3],
+    [{ statistics: ['delta'] }, counter(65_536), (nth) => (nth * 100) % 1_300],
+    [counter(256), counter(1_024), (nth) => (nth * 100) % 1_000],
+    [counter(256), counter(null), (nth) => (nth * 100) % 1_000],
+  ]
+  for (const [before, after, value] of changes) {
+    const [old, now] = [before, after].map((one) => classOf(window(60e6, 0, one)))
+    assert.ok(old && now)
+    const names = [...(after.statistics ?? [])]
+    const points = Array.from({ length: 40 }, (_, nth) => step(at(nth * 7, value(nth))))
+    for (let cut = 1; cut < points.length; cut++) {
+      const turns: Turn[] = [...points.slice(0, cut), { kind: 'restart' }, ...points.slice(cut)]
+      let lives = 0
+      const { given } = drive(() => creator(lives++ === 0 ? old : now)(), entries, turns)
+      const open = Math.floor(((cut - 1) * 7) / 60) * 60
+      const since = (text: string) => Number.parseInt(text, 10) >= open
+      const truth: string[] = shown(run(now, points).given, ...names).filter(since)
+      assert.deepEqual(shown(given, ...names).filter(since), truth, `${names} cut at ${cut}`)
+    }
+  }
+})
+
 test('time in state: of texts, bools and numbers, from the point before on; the 32nd state is "other"', () => {
   const spec = window(60e6, 60e6, { statistics: ['time_in_state', 'changes'] })
   const states = (...turns: Turn[]) =>
