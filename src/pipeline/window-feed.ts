@@ -65,6 +65,13 @@ const makeDirty = (table: WindowTable, at: number): void => {
   if ((flags & standing.issued) !== 0) makeDue(table, at)
 }
 
+/** It cannot be made again, and a point that belongs to it is not in it: every issue from now on says so. */
+const makeLacking = (table: WindowTable, at: number): void => {
+  const flags = flagsOf(table, at) | standing.lacking
+  setFlags(table, at, flags)
+  if ((flags & standing.issued) !== 0) makeDue(table, at)
+}
+
 /** A window that begins at `startUs`; what was in force before it is not known yet. */
 const open = (
   table: WindowTable,
@@ -222,10 +229,11 @@ export const createWindowFeed = (table: WindowTable): WindowFeed => {
       if ((over || time < (table.closedUntil()[owner] as number)) && !waits) window.tooLate++
       else correct(owner, window, known, startUs, newestUs)
       const next = table.find(owner, endUs)
-      if (next < 0 || isOver(table, next, beforeUs) || (flagsOf(table, next) & standing.cut) !== 0)
-        return
+      if (next < 0 || isOver(table, next, beforeUs)) return
       const carryUs = slots.cells()[next * slotStride + slot.carryTime] as number
-      if (!(time < carryUs)) makeDirty(table, next)
+      if (time < carryUs) return
+      if ((flagsOf(table, next) & standing.cut) !== 0) makeLacking(table, next)
+      else makeDirty(table, next)
     })
   }
   const correct = (
@@ -237,6 +245,7 @@ export const createWindowFeed = (table: WindowTable): WindowFeed => {
   ): void => {
     if (known >= 0 && (flagsOf(table, known) & standing.cut) !== 0) {
       window.tooLate++
+      makeLacking(table, known)
       return
     }
     const at = known >= 0 ? known : open(table, owner, window, startUs)

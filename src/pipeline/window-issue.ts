@@ -99,6 +99,9 @@ export const createWindowIssue = (
     cells[row + slot.rev] = (cells[row + slot.rev] as number) + 1
     const whole = untilUs === cells[row + slot.end]
     const gone = standing.dirty | standing.due | standing.issued
+    // Quantiles are of all values, and those are gone.
+    if (window.quantiles && values === undefined && (flagsOf(table, at) & standing.cut) !== 0)
+      setFlags(table, at, flagsOf(table, at) | standing.lacking)
     const lacking = (flagsOf(table, at) & standing.lacking) !== 0
     const now = (whole ? standing.issued : standing.partial) | (lacking ? standing.partial : 0)
     setFlags(table, at, (flagsOf(table, at) & ~gone) | now)

@@ -260,14 +260,21 @@ test('a tick that closed what was out already says so: an empty batch asks for a
   assert.equal(derived[0]?.points.count, 0)
 })
 
-test('let go: given out partial, gone on with, given out whole; what would need the raw lane is too late', () => {
+test('let go: given out partial, gone on with, given out whole, unless it would have needed the raw lane', () => {
   const spec = window(60e6, 30e6, { statistics: ['sum'] })
   const letGo: Turn = { kind: 'letGo', beforeUs: dayStartUs + 1e6 }
-  const turns = [step(at(0, 1), at(20, 2)), letGo, step(at(30, 4), at(25, 100)), step(at(65, 7))]
-  const { given, stage } = run(classOf(spec), turns)
-  const all = shown(given, 'sum', 'partial', 'rev')
+  const told = (one: WindowSpec, ...last: Sample[]) => {
+    const turns = [step(at(0, 1), at(20, 2)), letGo, step(at(30, 4), ...last), step(at(65, 7))]
+    return { turns, ...run(classOf(one), turns) }
+  }
   const early = ['0 sum=3', '0 partial=true', '0 rev=1']
-  assert.deepEqual(all, [...early, '0 sum=7', '0 partial=false', '0 rev=2'])
+  const whole = shown(told(spec).given, 'sum', 'partial', 'rev')
+  assert.deepEqual(whole, [...early, '0 sum=7', '0 partial=false', '0 rev=2'])
+  const blind = told({ ...spec, statistics: ['sum', 'median'] }).given
+  assert.deepEqual(shown(blind, 'partial'), ['0 partial=true', '0 partial=true'], 'values are gone')
+  const { turns, given, stage } = told(spec, at(25, 100))
+  const all = shown(given, 'sum', 'partial', 'rev')
+  assert.deepEqual(all, [...early, '0 sum=7', '0 partial=true', '0 rev=2'], 'a point is refused')
   assert.equal(given[0]?.quality, quality.uncertain)
   assert.equal(stage.totals()[0]?.tooLate, 1)
   assert.equal(stage.holdFromUs(), dayStartUs + 60e6, 'it asks for nothing that was let go')
