@@ -33,6 +33,7 @@ test(`${kills} × SIGKILL and a folder that goes away, then files over the gap, 
   const flood = publisher.flood(40, stop.signal)
   try {
     for (let kill = 0; kill < kills; kill++) {
+      await publisher.ackedMore(80)
       await pause(200 + Math.random() * 300)
       const away = kill % 4 === 1
       if (away) renameSync(folder, `${folder}-away`)

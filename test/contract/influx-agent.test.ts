@@ -156,6 +156,7 @@ const suffer = async (open: () => Promise<Historian>) => {
   const flood = publisher.flood(40, stop.signal)
   try {
     for (let kill = 0; kill < kills; kill++) {
+      await publisher.ackedMore(80)
       await pause(100 + Math.random() * 200)
       const outage = kill % 5 === 1
       if (outage) await historian.fall()

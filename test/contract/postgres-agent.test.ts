@@ -34,6 +34,7 @@ test(`${kills} × SIGKILL of the agent, 4 of PostgreSQL, 4 of PgBouncer, a resto
   const flood = publisher.flood(40, stop.signal)
   try {
     for (let kill = 0; kill < kills; kill++) {
+      await publisher.ackedMore(80)
       await pause(100 + Math.random() * 300)
       const server = kill % 5 === 1 ? postgres : kill % 5 === 3 ? bouncer : undefined
       await server?.kill()

@@ -32,6 +32,7 @@ for (const window of [undefined, '30m'] as const)
     const mine = window === undefined ? kills : 4
     try {
       for (let kill = 0; kill < mine; kill++) {
+        await publisher.ackedMore(80)
         await pause(200 + Math.random() * 300)
         const outage = kill % 4 === 1
         if (outage) await prometheus.kill()

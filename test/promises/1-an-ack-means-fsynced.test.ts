@@ -20,6 +20,7 @@ test(`${kills} × SIGKILL of the agent and of the regional node at random moment
   const floods = [publisher.flood(50, stop.signal), publisher.flood(7, stop.signal)]
   try {
     for (let kill = 0; kill < kills; kill++) {
+      if (kill % 2 === 0) await publisher.ackedMore(200)
       // A moment inside commits, sends and start-up alike.
       await pause(Math.random() * 400)
       if (kill % 2 === 0) {
@@ -63,6 +64,7 @@ test(`${cuts} power cuts of the gateway's disk`, {
       const agent = await site.startAgent()
       const stop = new AbortController()
       const flood = publisher.flood(100, stop.signal)
+      await publisher.ackedMore(200)
       await pause(300 + Math.random() * 700)
       disk.cut()
       await agent.kill()

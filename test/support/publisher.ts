@@ -21,6 +21,8 @@ export interface HttpPublisher {
   readonly flood: (count: number, signal: AbortSignal) => Promise<void>
   readonly journal: () => readonly JournalPoint[]
   readonly acked: () => number
+  /** Resolves once so many points more are acknowledged than now: what strikes next strikes under load. */
+  readonly ackedMore: (points: number) => Promise<void>
   /** Status of the last answer and its Retry-After; 0 when none came. */
   readonly lastAnswer: () => { readonly status: number; readonly retryAfter: string | null }
 }
@@ -113,6 +115,13 @@ export const createHttpPublisher = (
     },
     journal: () => journal,
     acked: () => acked,
+    ackedMore: async (points) => {
+      const wanted = acked + points
+      for (const end = Date.now() + 60_000; acked < wanted; ) {
+        if (Date.now() > end) throw new Error(`no ${points} points were acknowledged in a minute`)
+        await new Promise((resolve) => setTimeout(resolve, 10))
+      }
+    },
     lastAnswer: () => lastAnswer,
   }
 }
