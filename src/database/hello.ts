@@ -164,16 +164,19 @@ const addHeads = (books: AgentBooks, hello: Hello, lane: HelloLane, foreign: boo
 
 /**
  * A head that was begun at the very beginning, its ancestors being forgotten, begins where its epoch does once the one
- * before it is named: what was answered under its name below that is its parent's.
+ * before it is named: what was answered under its name below that is its ancestors', each from its own beginning on.
  */
 const beginAtBase = (books: AgentBooks, hello: Hello, lane: LaneId): void => {
   hello.epochs.forEach((link, at) => {
-    const before = hello.epochs[at - 1]
     const head = books.heads.get(headKey(link.epoch, lane))
-    const parent = before && books.heads.get(headKey(before.epoch, lane))
     const { base, baseHash } = baseIn(link, lane)
-    if (head === undefined || parent === undefined || head.base >= base) return
-    takeOver(parent, [{ seq: 1, seqLast: head.contiguous, hash: '' }, ...head.above], base)
+    if (at === 0 || head === undefined || head.base >= base) return
+    const answered = [{ seq: 1, seqLast: head.contiguous, hash: '' }, ...head.above]
+    for (const [nth, before] of hello.epochs.slice(0, at).entries()) {
+      const ancestor = books.heads.get(headKey(before.epoch, lane))
+      const end = baseIn(hello.epochs[nth + 1] as EpochLink, lane).base
+      if (ancestor !== undefined) takeOver(ancestor, answered, end)
+    }
     head.base = base
     head.dirty = true
     if (head.contiguous < base)

@@ -708,7 +708,8 @@ export const runStoreContract = (name: string, makeWorld: MakeWorld): void => {
       test('a database that forgot all hears of the oldest opening last: that begins where it is, the younger behind it', async () => {
         const agent = createTestAgent(`agent-${++agents}`)
         const first = agent.epoch('first')
-        const second = agent.epoch('second', first, { 1: 3 })
+        const empty = agent.epoch('held nothing', first, { 1: 3 })
+        const second = agent.epoch('second', empty, { 1: 3 })
         const identity = await world.store.identity()
         assert.ok(identity.kind === 'ok')
         const lastRegion = identity.region
@@ -721,7 +722,7 @@ export const runStoreContract = (name: string, makeWorld: MakeWorld): void => {
         // What it can only declare by a name unknown there is booked where the lane stands.
         await commit(world.store, agent, second, first.tombstone(1, 1, { count: 7 }))
         await commit(world.store, agent, second, second.segment(4, [point(0, 4)]))
-        const both = { lastRegion, epochs: [first.link, second.link] }
+        const both = { lastRegion, epochs: [first.link, empty.link, second.link] }
         assert.deepEqual(await standing(world.store, second, both), [1, [[4, 4]]])
         const { entries, name } = agent
         assert.equal((await world.store.addSeries(name, first.epoch, 0, entries)).kind, 'ok')
