@@ -303,7 +303,9 @@ const judgeWindows = (
       left.delete(key)
       const partial = row?.get('partial')
       const began = window.late || window.startUs < fromUs
-      if (partial !== undefined && !cut && !(began && gone))
+      // A trimmed segment stands for all times between its first and its last: with one far ahead, for nearly all.
+      const coarse = began || totals.ahead > 0
+      if (partial !== undefined && !cut && !(coarse && gone))
         return [`windows: ${key} is called partial`]
       if (partial !== undefined) totals.realPartial++
       if (partial === true || window.startUs < Math.max(cutUs, fromUs)) continue
