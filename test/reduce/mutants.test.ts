@@ -99,7 +99,7 @@ const windows: readonly Mutant[] = [
   {
     name: 'the value at the start of the next window is not corrected',
     file: 'pipeline/window-feed.ts',
-    find: 'if (!(time < carryUs)) makeDirty(table, next)',
+    find: '      else makeDirty(table, next)',
     put: '',
   },
   {
