@@ -65,7 +65,7 @@ export const replay = async (context: CliContext, options: ReplayOptions): Promi
   ])
   for (const line of table(lines)) context.out(line)
   const asked = options.series === undefined ? 'that range' : 'that range and those series'
-  if (total === 0) context.say(`nothing of ${asked} is held here`)
+  if (total === 0) context.say(`nothing of ${asked} is still held here`)
   else if (options.dryRun) context.say('nothing was sent: --dry-run')
   else context.say(`replay ${answer.id} runs; end it with: holdfast replay cancel ${answer.id}`)
   return exitCodes.good
