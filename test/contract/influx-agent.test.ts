@@ -147,8 +147,9 @@ const suffer = async (open: () => Promise<Historian>) => {
   })
   let agent = await site.startAgent()
   // Once each series is known as a float, now and then one says a word: only QuestDB can hold that.
+  // Never -0 (the 17,750th would be): the text sent has none, the journal would.
   const valueAt = (nth: number) =>
-    nth > 40 && nth % 89 === 0 ? 'offline' : Math.round(Math.sin(nth / 50) * 10_000) / 10
+    nth > 40 && nth % 89 === 0 ? 'offline' : Math.round(Math.sin(nth / 50) * 10_000) / 10 + 0
   const publisher = createHttpPublisher(() => site.door, { startUs, valueAt })
   await publisher.send(40)
   await site.drained(30, 40)
