@@ -11,8 +11,8 @@ import { runSeed } from './world.ts'
 
 const release = process.env.HOLDFAST_TEST_RELEASE === '1'
 const seeds = Number(process.env.HOLDFAST_SIM_SEEDS ?? (release ? 1_000_000 : 2_000))
-/** Few enough to wait for, many enough that each fault strikes. */
-const seedsPerMutant = 300
+/** As many as a change must keep green: what they would let pass is not guarded. Most mutants fall in the first ten. */
+const seedsPerMutant = 2_000
 /** Below this a fault may miss all seeds by chance. */
 const seedsForTotals = 1_000
 
