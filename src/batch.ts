@@ -158,6 +158,18 @@ export const emptyBatch: PointBatch = {
   texts: [],
 }
 
+/** Smaller ones cost more to give back than a collector pays for them. */
+const givenBackBytesMin = 4096
+/**
+ * Lets go of the columns of a batch that nobody reads any more: a collector would come for them seconds later. A use
+ * after that finds no points, and handing it over again throws.
+ */
+export const giveBack = ({ bits, timeUs, series, kinds, qualities }: PointBatch): void => {
+  for (const { buffer } of [bits, timeUs, series, kinds, qualities]) {
+    if (buffer instanceof ArrayBuffer && buffer.byteLength >= givenBackBytesMin) buffer.transfer(0)
+  }
+}
+
 /** The value of point `at`; a NaN keeps its payload only in `bits`. */
 export const valueAt = (batch: PointBatch, at: number): Value => {
   const { buffer, byteOffset } = batch.bits

@@ -2,8 +2,10 @@
  * What stands between a source and its lane of the spool: stamps, quality marks, counts.
  *
  * Invariants: resolves only when all of it is durable; what a source keeps of its own (`kept`) and its losses go with
- * the last part, so a failure in between means "send again", never "already have it"; counted only once durable.
+ * the last part, so a failure in between means "send again", never "already have it"; counted only once durable; the
+ * columns of what is durable are given back, so no source may read them then.
  */
+import { giveBack } from '../batch.ts'
 import type { Meter } from '../host.ts'
 import type { ClockReading, Emit, Intake } from '../model.ts'
 import type { SpoolPort } from '../spool-port.ts'
@@ -41,7 +43,9 @@ export const createIntake = (parts: IntakeParts): Emit => {
       intake.timeBase === 'monotonic' ? [{ points, timeBase: 'monotonic' }] : stamps.stamp(points)
     for (const [at, part] of stamped.entries()) {
       await spool.append(lane, at < stamped.length - 1 ? part : { ...part, kept, losses, urgent })
+      giveBack(part.points)
     }
+    giveBack(points)
     count(meter, source, intake, clock().nowUs)
     if (ahead > 0) meter.count('holdfast_points_ahead_total', ahead, { source })
   }

@@ -22,8 +22,15 @@ interface Look {
   readonly memory: MemoryMb
   readonly cpuPercent: number
 }
-/** What the package's unit sets: young objects get less room, threads share one arena of malloc. */
-const frugal = { NODE_OPTIONS: '--max-semi-space-size=1', MALLOC_ARENA_MAX: '1' }
+/**
+ * What the package's unit sets: young objects get less room, threads share one arena of malloc, which maps what is large
+ * by itself; and what Node makes of its MemoryMax=512M, a heap of half as much at most.
+ */
+const frugal = {
+  NODE_OPTIONS: '--max-semi-space-size=1 --max-old-space-size=256',
+  MALLOC_ARENA_MAX: '1',
+  MALLOC_MMAP_THRESHOLD_: '32768',
+}
 
 const measure = async (
   source: object,

@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { createBatchBuilder, emptyBatch } from '../../../src/batch.ts'
+import { createBatchBuilder, emptyBatch, giveBack } from '../../../src/batch.ts'
 import { Failure } from '../../../src/errors.ts'
 import { silentMeter } from '../../../src/host.ts'
 import { because, type Intake, type Loss, quality } from '../../../src/model.ts'
 import { meters } from '../../../src/observability/meters.ts'
 import { createIntake } from '../../../src/pipeline/intake.ts'
+import { packWindow } from '../../../src/spool/wire.ts'
 
 const setUp = (trusted = true, aheadUsMax?: number) => {
   const appended: { lane: string; intake: Intake; release: (error?: Error) => void }[] = []
@@ -50,6 +51,10 @@ test('resolves, and counts, only once the spool has said durable', async () => {
   await turn()
   assert.equal(appended.length, 1)
   assert.deepEqual([durable, counted], [false, []])
+  assert.deepEqual(
+    [...(appended[0]?.intake.points.qualities ?? [])],
+    [quality.bad | because.notANumber, quality.bad | because.notANumber],
+  )
   appended[0]?.release()
   await done
   assert.deepEqual(counted, [
@@ -57,10 +62,28 @@ test('resolves, and counts, only once the spool has said durable', async () => {
     'holdfast_points_refused_total 3 s,refused',
   ])
   assert.equal(appended[0]?.lane, 'raw')
+})
+
+test('columns are given back once durable, not before, and cannot be handed over again', async () => {
+  const { appended, emit } = setUp()
+  const refused = points(1, 2)
+  const failed = emit({ points: refused })
+  await turn()
+  appended[0]?.release(new Failure('HF-S001', 'no'))
+  await assert.rejects(failed)
+  assert.deepEqual([...refused.timeUs], [1, 2], 'the source sends them again')
+  const again = emit({ points: refused })
+  await turn()
+  assert.deepEqual([...(appended[1]?.intake.points.timeUs ?? [])], [1, 2])
+  appended[1]?.release()
+  await again
   assert.deepEqual(
-    [...(appended[0]?.intake.points.qualities ?? [])],
-    [quality.bad | because.notANumber, quality.bad | because.notANumber],
+    [refused.timeUs, refused.bits, refused.series, refused.qualities].map(({ length }) => length),
+    [0, 0, 0, 0],
   )
+  const window = { lane: 'raw', intakes: [{ points: refused }], seal: false }
+  assert.throws(() => packWindow(window), TypeError)
+  giveBack(refused)
 })
 
 test('a failure reaches the source and counts nothing', async () => {
@@ -108,11 +131,12 @@ test('times further ahead of a trusted clock than allowed are marked and counted
       ...(timeBase === undefined ? {} : { timeBase }),
     })
     await turn()
-    appended[0]?.release()
-    await done
     const { timeUs, qualities } = appended[0]?.intake.points ?? emptyBatch
     assert.deepEqual([...timeUs], [5_001_000, 5_001_001])
-    return { counted: counted.slice(1), marked: [...qualities].map((one) => one === ahead) }
+    const marked = [...qualities].map((one) => one === ahead)
+    appended[0]?.release()
+    await done
+    return { counted: counted.slice(1), marked }
   }
   const counted = ['holdfast_points_ahead_total 1 s']
   assert.deepEqual(await given(true), { counted, marked: [false, true] })
