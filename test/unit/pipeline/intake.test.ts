@@ -98,7 +98,8 @@ test('a failure reaches the source and counts nothing', async () => {
 test('mixed times under an untrusted clock: two appends in order, kept and losses with the last', async () => {
   const { appended, emit } = setUp(false)
   const kept = [{ key: 'k', value: new Uint8Array([1]) }]
-  const done = emit({ points: points(7, Number.NaN), kept, losses: [loss] })
+  const given = points(7, Number.NaN)
+  const done = emit({ points: given, kept, losses: [loss] })
   await turn()
   assert.equal(appended.length, 1)
   assert.deepEqual([appended[0]?.intake.kept ?? [], appended[0]?.intake.losses ?? []], [[], []])
@@ -107,8 +108,10 @@ test('mixed times under an untrusted clock: two appends in order, kept and losse
   assert.equal(appended[1]?.intake.timeBase, 'monotonic')
   assert.deepEqual([...(appended[1]?.intake.points.timeUs ?? [])], [40])
   assert.deepEqual([appended[1]?.intake.kept, appended[1]?.intake.losses], [kept, [loss]])
+  assert.equal(given.timeUs.length, 2)
   appended[1]?.release()
   await done
+  assert.equal(given.timeUs.length, 0, 'what the parts were copied from is given back too')
 })
 
 test('a time base the source has chosen stands; nothing at all is no append', async () => {
