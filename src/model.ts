@@ -179,8 +179,7 @@ export interface Intake {
 }
 /**
  * Resolves once everything in the intake is durable (fsynced); that wait is the whole backpressure story. Rejects with
- * a `Failure` only when nothing of it was stored, or when the process is about to end (exit 74). Once it resolves the
- * columns of its points are gone (`giveBack`).
+ * a `Failure` only when nothing of it was stored, or when the process ends (exit 74). Then its columns are gone.
  */
 export type Emit = (intake: Intake) => Promise<void>
 
