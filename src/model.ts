@@ -148,6 +148,8 @@ export interface Tombstone {
   readonly epoch: EpochId
   readonly gap: Gap
 }
+/** A place in the order of an agent's points: the opening that sealed them, as which segment of all lanes. */
+export type SealOrder = { readonly epoch: EpochId; readonly sealNumber: number }
 /** What a lane holds, in seq order, without holes between floor and head. */
 export type LaneItem = Segment | Tombstone
 
@@ -176,6 +178,8 @@ export interface Intake {
   readonly losses?: readonly Loss<GapReason>[]
   /** Commit now instead of at the end of the window: the sender is stalled until it hears of the commit. */
   readonly urgent?: boolean
+  /** Copies of points sealed before: a segment of their own in a lane for copies, which keeps their order. */
+  readonly copyOf?: SealOrder
 }
 /**
  * Resolves once everything in the intake is durable (fsynced); that wait is the whole backpressure story. Rejects with
@@ -192,11 +196,7 @@ export interface Source {
 /** The agent's series, by dense number. A name resolves once; later look-ups are a map get. */
 export interface SeriesTable {
   /** Throws Failure HF-I… when the series cap is reached or the name is refused. */
-  readonly ref: (
-    name: string,
-    tags: readonly (readonly [string, string])[],
-    unit?: string,
-  ) => SeriesRef
+  readonly ref: (name: string, tags: SeriesKey['tags'], unit?: string) => SeriesRef
   readonly entry: (ref: SeriesRef) => SeriesEntry
   readonly count: () => number
 }
@@ -319,10 +319,7 @@ export interface PointsLost extends Gap {
   /** Which points, as far as the far side said: copies of them stand in the quarantine. */
   readonly refused?: readonly RefusedPoints[]
 }
-/**
- * Why a destination did not take a point: its name, value or time cannot be held there, it is older than what is kept
- * there, or the far side refused it in its own words.
- */
+/** Why a destination took no point: it cannot hold name, value or time, keeps none so old, or refused in its words. */
 export const refusals = ['name', 'value', 'time', 'retention', 'refused'] as const
 export type Refusal = (typeof refusals)[number]
 export interface RefusedPoints {
@@ -369,6 +366,8 @@ export interface Destination extends AsyncDisposable {
   readonly bodyBytesMax: number
   /** It must get a lane in its order: one request at a time, no fresh points ahead of a backlog. */
   readonly inOrder?: boolean
+  /** Of several values of a point the one accepted last stands there, in whatever order they are sent. */
+  readonly ordersPoints?: boolean
   /** Say hello: learn where the far side stands, before the first send and once a minute when idle. */
   readonly standing: (lanes: readonly LaneStanding[], signal: AbortSignal) => Promise<Standing>
   readonly send: (batch: SendBatch, signal: AbortSignal) => Promise<Outcome>

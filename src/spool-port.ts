@@ -152,6 +152,19 @@ export interface SpoolPort extends AsyncDisposable {
    * the reason `discarded` from then on.
    */
   readonly discardQuarantined: (id: number) => Promise<boolean>
+  /**
+   * Seal numbers between these two of segments in other lanes of sources that may hold points of that time: whatever a
+   * run of this lane's segments says of a point, they may have said last.
+   */
+  readonly sealsBeside: (
+    lane: string,
+    range: { readonly fromUs: number; readonly toUs: number },
+    between: readonly [number, number],
+  ) => Promise<readonly number[]>
+  /**
+   * An old segment with the newest values, of all that sources' lanes hold sealed; null when these are its own.
+   */
+  readonly newest: (bytes: Uint8Array) => Promise<Uint8Array | null>
   /** How much a replay of this range would send. */
   readonly estimate: (lane: string, fromUs: number, toUs: number) => Promise<RangeEstimate>
   /**

@@ -6,10 +6,11 @@
  */
 import { Failure } from '../errors.ts'
 import { laneIdMax, segmentBytesMax, segmentPointsMax, segmentRawBytesMax } from '../limits.ts'
-import type { EpochId, LaneId, Seq } from '../model.ts'
+import type { EpochId, LaneId, SealOrder, Seq } from '../model.ts'
 import { crc32c } from './crc32c.ts'
 
-export const formatVersion = 1
+/** Every one ever released reads; 2 is 1 with the order of a copy's source, and only copies are sealed in it. */
+export const formatVersions = [1, 2] as const
 export const compressors = ['none', 'lz4', 'zstd'] as const
 export type Compressor = (typeof compressors)[number]
 const clockStates = ['untrusted', 'trusted', 'rebased'] as const
@@ -22,6 +23,8 @@ export interface SegmentHeader {
   readonly lane: LaneId
   readonly seq: Seq
   readonly sealNumber: number
+  /** Of a copy: the seal that its points' order is of, in place of its own. */
+  readonly copyOf?: SealOrder
   /** Digest of the segment sealed before in this lane, 32 hex; zeros for the first. */
   readonly previousHash: string
   readonly configRevision: number
@@ -59,6 +62,8 @@ const magic = 0x47_53_46_48 // "HFSG"
 const fixedBytes = 129
 const bootIdBytesMax = 64
 const crcBytes = 4
+/** Epoch and seal number of a copy's source, behind the boot id. */
+const orderBytes = 24
 /** No segment is shorter than this. */
 const segmentBytesMin = fixedBytes + crcBytes
 /** Set in the boot id's length byte: its text is that many bytes in lower-case hex. */
@@ -73,8 +78,10 @@ const bootIdBytes = (bootId: string): { flag: number; bytes: Buffer } =>
     : { flag: 0, bytes: Buffer.from(bootId, 'utf8') }
 
 const checkSealed = (header: SegmentHeader, boot: Uint8Array): void => {
-  const hex = [header.epoch, header.previousHash, header.dictionaryHash]
-  const whole = [header.seq, header.sealNumber, header.configRevision, header.dictionaryLength]
+  const { copyOf = header } = header
+  const hex = [header.epoch, header.previousHash, header.dictionaryHash, copyOf.epoch]
+  const numbers = [header.seq, header.sealNumber, header.configRevision, header.dictionaryLength]
+  const whole = [...numbers, copyOf.sealNumber]
   const good =
     hex.every((text) => /^[0-9a-f]{32}$/.test(text)) &&
     whole.every((number) => Number.isSafeInteger(number) && number >= 0) &&
@@ -90,7 +97,9 @@ const checkSealed = (header: SegmentHeader, boot: Uint8Array): void => {
 export const writeSegment = (header: SegmentHeader, body: Uint8Array): Uint8Array => {
   const boot = bootIdBytes(header.bootId)
   checkSealed(header, boot.bytes)
-  const headerBytes = fixedBytes + boot.bytes.length
+  const { copyOf } = header
+  const orderAt = fixedBytes + boot.bytes.length
+  const headerBytes = orderAt + (copyOf === undefined ? 0 : orderBytes)
   const total = headerBytes + body.length + crcBytes
   if (total > segmentBytesMax || header.rawBytes > segmentRawBytesMax) {
     throw new Failure(
@@ -124,20 +133,28 @@ export const writeSegment = (header: SegmentHeader, body: Uint8Array): Uint8Arra
   view.write(header.dictionaryHash, 112, 16, 'hex')
   view[128] = boot.flag | boot.bytes.length
   bytes.set(boot.bytes, fixedBytes)
+  if (copyOf !== undefined) {
+    view.write(copyOf.epoch, orderAt, 16, 'hex')
+    view.writeBigUInt64LE(BigInt(copyOf.sealNumber), orderAt + 16)
+  }
   bytes.set(body, headerBytes)
   view.writeUInt32LE(crc32c(bytes.subarray(0, total - crcBytes)), total - crcBytes)
   return bytes
 }
 
+const orderIn = (view: Buffer, at: number): SealOrder => ({
+  epoch: view.toString('hex', at, at + 16),
+  sealNumber: Number(view.readBigUInt64LE(at + 16)),
+})
 const checkEnvelope = (view: Buffer): void => {
   if (view.length < 4 || view.readUInt32LE(0) !== magic) {
     throw new Failure('HF-K001', 'these bytes are no segment')
   }
   if (view.length < segmentBytesMin) throw damaged(`cut short at ${view.length} bytes`)
-  if (view[4] !== formatVersion || view[5] !== 1) {
+  if (!formatVersions.some((version) => version === view[4]) || view[5] !== 1) {
     throw new Failure(
       'HF-K002',
-      `segment format ${view[4]}.${view[5]} is newer than this program reads (${formatVersion}.1)`,
+      `segment format ${view[4]}.${view[5]} is newer than this program reads (${formatVersions.at(-1)}.1)`,
       'Upgrade the reading side first.',
     )
   }
@@ -154,7 +171,8 @@ export const readEnvelope = (bytes: Uint8Array): { header: SegmentHeader; body: 
   const compressor = compressors[view[6] as number]
   const clockState = clockStates[view[7] as number]
   const bootLength = (view[128] as number) & ~hexFlag
-  const bodyAt = fixedBytes + bootLength
+  const orderAt = fixedBytes + bootLength
+  const bodyAt = orderAt + (view[4] === 1 ? 0 : orderBytes)
   const bodyBytes = view.length - crcBytes - bodyAt
   const rawBytes = view.readUInt32LE(12)
   const pointCount = view.readUInt32LE(16)
@@ -172,7 +190,7 @@ export const readEnvelope = (bytes: Uint8Array): { header: SegmentHeader; body: 
   }
   const encoding = (view[128] as number) & hexFlag ? 'hex' : 'utf8'
   const header: SegmentHeader = {
-    formatVersion,
+    formatVersion: view[4] as number,
     frameKind: 1,
     compressor,
     epoch: view.toString('hex', 80, 96),
@@ -183,7 +201,7 @@ export const readEnvelope = (bytes: Uint8Array): { header: SegmentHeader; body: 
     configRevision: Number(view.readBigUInt64LE(48)),
     dictionaryLength: view.readUInt32LE(24),
     dictionaryHash: view.toString('hex', 112, 128),
-    bootId: view.toString(encoding, fixedBytes, bodyAt),
+    bootId: view.toString(encoding, fixedBytes, orderAt),
     monotonicUs: view.readDoubleLE(72),
     clockState,
     pointCount,
@@ -192,6 +210,7 @@ export const readEnvelope = (bytes: Uint8Array): { header: SegmentHeader; body: 
     timeUsMax: Number(view.readBigInt64LE(64)),
     rawBytes,
     bodyBytes,
+    ...(view[4] === 1 ? {} : { copyOf: orderIn(view, orderAt) }),
   }
   return { header, body: bytes.subarray(bodyAt, bodyAt + bodyBytes) }
 }

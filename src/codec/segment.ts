@@ -5,13 +5,13 @@
  * within a series in accept order; anything else is a Failure HF-K…; pure: no clock, no I/O.
  */
 import { createHash } from 'node:crypto'
-import type { PointBatch } from '../model.ts'
+import type { PointBatch, SealOrder } from '../model.ts'
 import { packStreams, unpackStreams } from './compress.ts'
 import { decodeBody } from './decode.ts'
 import { encodeBody } from './encode.ts'
 import {
   type Compressor,
-  formatVersion as currentFormat,
+  formatVersions,
   readEnvelope,
   type SealHeader,
   type SegmentHeader,
@@ -21,7 +21,7 @@ import { timeRange } from './layout.ts'
 import { malformed } from './streams.ts'
 
 export type { Compressor, SealHeader, SegmentHeader }
-export const formatVersion = currentFormat
+export { formatVersions }
 
 /** `points.series` holds dictionary indexes. Throws Failure HF-K005 (too big) or HF-K007 (a point out of range). */
 export const sealSegment = (
@@ -37,7 +37,7 @@ export const sealSegment = (
       timeUsMin,
       timeUsMax,
       seriesCount: runCount,
-      formatVersion,
+      formatVersion: header.copyOf === undefined ? 1 : 2,
       frameKind: 1,
       compressor,
       pointCount: points.count,
@@ -47,6 +47,13 @@ export const sealSegment = (
     body,
   )
 }
+
+/** Sealed under the order of others; nothing is checked. */
+export const isCopy = (bytes: Uint8Array): boolean => bytes[4] === 2
+
+/** Where its points stand in the order of all: a copy's are where those it was copied from do. */
+export const orderOf = ({ copyOf, epoch, sealNumber }: SegmentHeader): SealOrder =>
+  copyOf ?? { epoch, sealNumber }
 
 /** Checks magic, version, length, limits and the checksum over everything, without touching the body. */
 export const readHeader = (bytes: Uint8Array): SegmentHeader => readEnvelope(bytes).header

@@ -147,7 +147,11 @@ const selection = both<AgentStatus['selections'][number]>()(
     seqLast: count,
     seqDone: count,
     pointsCopied: count,
-    text,
+    gone: z
+      .array(z.tuple([count, count]).readonly())
+      .readonly()
+      .describe('Segments of the range that were no longer held when it came to them: from, to'),
+    text: text.describe('Why it failed, or what was no longer held'),
   }),
 )
 export const agentStatus = both<AgentStatus>()(

@@ -70,9 +70,11 @@ export const rowsOfSegments = (
     if (trouble !== null) return trouble
     const unfit = frame.points.texts.find((text) => !text.isWellFormed() || text.includes('\0'))
     if (unfit !== undefined) return unfitText(frame)
-    const ordinal = books.epochs.get(frame.epoch)?.ordinal ?? 0
+    const { epoch, sealNumber } = frame.copyOf ?? frame
+    // Of an opening that was never named nothing can be told but that it is old: its points stand below all others.
+    const ordinal = books.epochs.get(epoch)?.ordinal ?? 0
     const ids: readonly SeriesId[] = dictionary.ids
-    rows.push(rowsOf(frame.points, ids, ordOf(ordinal, frame.sealNumber)))
+    rows.push(rowsOf(frame.points, ids, ordOf(ordinal, sealNumber)))
   }
   return rows
 }

@@ -17,7 +17,8 @@ export const segmentFrameOf = (
   replay: boolean,
 ): SegmentFrame => {
   const { lane, epoch, seq, sealNumber, previousHash, dictionaryLength, dictionaryHash } = header
-  const identity = { lane, epoch, seq, sealNumber, digest, previousHash }
+  const copyOf = header.copyOf === undefined ? {} : { copyOf: header.copyOf }
+  const identity = { lane, epoch, seq, sealNumber, ...copyOf, digest, previousHash }
   return { type: 'segment', ...identity, dictionaryLength, dictionaryHash, replay, points }
 }
 

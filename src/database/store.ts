@@ -5,7 +5,16 @@
  * Invariants: a commit's points, its ledger rows and its gap rows are one transaction; a committed answer means
  * durable; a (agent, epoch, lane, seq) has its effect once, unless the frame is marked replay; points merge by `ord`.
  */
-import type { EpochId, EpochLink, Gap, LaneId, PointBatch, Seq, SeriesEntry } from '../model.ts'
+import type {
+  EpochId,
+  EpochLink,
+  Gap,
+  LaneId,
+  PointBatch,
+  SealOrder,
+  Seq,
+  SeriesEntry,
+} from '../model.ts'
 
 export interface RegionIdentity {
   /** Random, made with the schema, kept in the database: a copy restored elsewhere keeps it. */
@@ -48,6 +57,8 @@ export type CommitFrame =
       readonly epoch: EpochId
       readonly seq: Seq
       readonly sealNumber: number
+      /** Of a copy: the order of its points, in place of (epoch, sealNumber). */
+      readonly copyOf?: SealOrder
       readonly digest: string
       readonly previousHash: string
       readonly dictionaryLength: number

@@ -98,7 +98,7 @@ export const createLossTeller = (
     if (reasons.size === 0 || nowMs - loggedMs < logEveryMs) return
     loggedMs = nowMs
     for (const [reason, { count, text }] of reasons) {
-      const said = { destination, lane, reason, count, text, hint: remedies[reason] }
+      const said = { lane, reason, count, text, hint: remedies[reason] }
       host.log.error('points_left_out', said)
     }
   }

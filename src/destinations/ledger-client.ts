@@ -14,7 +14,7 @@ import { createGreeter, type Greeter } from './ledger-hello.ts'
 import { createRegionBooks, type RegionBooks } from './ledger-region.ts'
 import { createSeriesSender, type SeriesSender } from './ledger-series.ts'
 import type { LedgerSide } from './ledger-side.ts'
-import { later } from './relay-outcome.ts'
+import { blocked, later, relayCodes } from './relay-outcome.ts'
 
 export interface LedgerOptions {
   readonly side: LedgerSide
@@ -133,6 +133,11 @@ const send = async (parts: Parts, batch: SendBatch, signal: AbortSignal): Promis
   let parcels = all
   const suspects = new Set<Parcel>()
   let demands = 0
+  const unread = all.find(({ frame }) => frame.type === 'segment' && !reads(parts, frame.bytes))
+  if (unread !== undefined) {
+    const text = `the region does not read the format of seq ${unread.seq} of lane ${batch.lane}`
+    return blocked(relayCodes.notUnderstood, text, 'Upgrade the region.')
+  }
   const bytes = bytesIn(all)
   const bytesMax = parts.size.bytesMax()
   if (bytes > bytesMax && parcels.length > 1)
@@ -160,6 +165,7 @@ const send = async (parts: Parts, batch: SendBatch, signal: AbortSignal): Promis
   }
   return { kind: 'stored', rejected }
 }
+const reads = ({ greeter }: Parts, bytes: Uint8Array) => greeter.reads(bytes[4] as number)
 /** As the spool counts what it reads: without frame headers and tombstones. */
 const bytesIn = (parcels: readonly Parcel[]): number =>
   parcels.reduce((sum, { frame }) => sum + (frame.type === 'segment' ? frame.bytes.length : 0), 0)
@@ -174,6 +180,7 @@ export const createLedgerClient = (deps: DestinationDeps, options: LedgerOptions
     name: deps.name,
     type,
     bodyBytesMax,
+    ordersPoints: true,
     standing: greeter.hello,
     send: (batch, signal) => send(parts, batch, signal),
     [Symbol.asyncDispose]: options.close,

@@ -3,7 +3,7 @@
  * what time it is there. Invariants: the region's name is kept in the spool before its word is
  * used; the formats it reads bound what is sealed.
  */
-import { formatVersion } from '../codec/segment.ts'
+import { formatVersions } from '../codec/segment.ts'
 import type { LaneId, LaneStanding, Seq, Standing } from '../model.ts'
 import type { HelloAnswer, HelloRequest } from '../protocol/relay-messages.ts'
 import type { DestinationDeps } from './destination.ts'
@@ -18,6 +18,8 @@ export interface Greeter {
   readonly acked: (lane: LaneId, seq: Seq) => void
   /** In the middle of sending: whoever answers does not know this epoch. */
   readonly again: (signal: AbortSignal) => Promise<Standing>
+  /** Whether the region said that it reads segments of this format. */
+  readonly reads: (version: number) => boolean
 }
 export interface GreeterParts {
   readonly deps: DestinationDeps
@@ -26,11 +28,12 @@ export interface GreeterParts {
   readonly series: SeriesSender
 }
 
-const formats = Array.from({ length: formatVersion }, (_, at) => at + 1)
+const formats: readonly number[] = formatVersions
 
 export const createGreeter = ({ deps, side, region, series }: GreeterParts): Greeter => {
   const { spool } = deps
   let last: readonly LaneStanding[] = []
+  let common: readonly number[] = formats
   const acked = new Map<LaneId, Seq>()
 
   const requestFor = async (lanes: readonly LaneStanding[]): Promise<HelloRequest> => ({
@@ -47,7 +50,7 @@ export const createGreeter = ({ deps, side, region, series }: GreeterParts): Gre
     formats,
   })
   const take = async (answer: HelloAnswer, lanes: readonly LaneStanding[]): Promise<Standing> => {
-    const common = answer.formats.filter((version) => formats.includes(version))
+    common = answer.formats.filter((version) => formats.includes(version))
     if (common.length === 0) {
       const text = `the region reads segment formats ${answer.formats.join(', ')} only`
       return blocked(relayCodes.notUnderstood, text, 'Upgrade the region.')
@@ -76,6 +79,7 @@ export const createGreeter = ({ deps, side, region, series }: GreeterParts): Gre
       acked.clear()
       return hello(lanes, signal)
     },
+    reads: (version) => common.includes(version),
     acked: (lane, seq) => {
       acked.set(lane, Math.max(seq, acked.get(lane) ?? 0))
     },

@@ -5,7 +5,7 @@
  * Invariants: no table is made or altered here; at most `connections` calls are at work, so that no more segments than
  * they hold are open at once; bytes that do not open are named as a bad frame before anything of them is written.
  */
-import { formatVersion, openSegment, readHeader } from '../codec/segment.ts'
+import { formatVersions, openSegment, readHeader } from '../codec/segment.ts'
 import { commitOrFindPoison, decodedBytesOf, segmentFrameOf } from '../database/frames.ts'
 import type { CommitFrame, RegionStore, StoreTrouble } from '../database/store.ts'
 import { isFailure, textOf } from '../errors.ts'
@@ -141,7 +141,7 @@ export const createPostgresSide = (
         if (taken.kind !== 'ok') return refused(taken)
         const { region, timeline, lanes, nowUs } = taken
         farTime(nowUs)
-        return { kind: 'answer', answer: { region, timeline, lanes, formats: [formatVersion] } }
+        return { kind: 'answer', answer: { region, timeline, lanes, formats: formatVersions } }
       }, signal),
     series: ({ epoch, first, entries }, signal) =>
       gate(async () => {

@@ -40,6 +40,7 @@ import {
 import { createBandwidth } from './bandwidth.ts'
 import { createBreaker } from './breaker.ts'
 import { createForwardLane, type ForwardLane, type LaneOptions } from './lane.ts'
+import { withNewest } from './newest.ts'
 import { createReplays, type ReplayStatus, type Replays } from './replay.ts'
 import { createResends, type ResendAnswer } from './resend.ts'
 import { lanesLeft } from './routes.ts'
@@ -92,7 +93,8 @@ const fitted = (options: ForwarderOptions): ForwarderOptions => {
 }
 
 export const createForwarder = (parts: ForwarderParts): Forwarder => {
-  const { spool, destination, host } = parts
+  const { spool, host } = parts
+  const destination = withNewest(parts.destination, spool)
   const options = fitted(parts.options)
   const reader = destination.name
   const lanes = new Map<string, ForwardLane>()

@@ -78,8 +78,7 @@ const createJobs = (spool: SpoolPort, key: string) => {
         jobs: ReplayStatus[]
       }
       idNext = state.idNext
-      // Kept by a version that gave no reason.
-      jobs = state.jobs.map((job) => ({ ...job, text: job.text ?? '' }))
+      jobs = state.jobs
     },
     add: async (job: Omit<ReplayStatus, 'id'>): Promise<ReplayStatus> => {
       const added = { id: idNext++, ...job }

@@ -2,17 +2,23 @@
  * Raw on demand: points of chosen series and times, copied from what a lane still holds into the lane `replay`, which
  * goes to destinations like any other.
  *
- * Invariants: how far a copy has come is kept in the transaction that takes its points, so a restart goes on without a
- * hole and without a second copy; a copy runs at most `aheadSegmentsMax` ahead of the slowest destination, so it never
- * fills the spool; one copy runs at a time, in the order asked for.
+ * Invariants: copies keep the order of what they were copied from, so none stands over a newer value in a region
+ * (decision 0001); how far a copy has come is kept in the transaction that takes its points, so a restart goes on
+ * without a hole and without a second copy, and what was no longer held is said; a copy runs at most
+ * `aheadSegmentsMax` ahead of the slowest destination, so it never fills the spool; one copy runs at a time, in the
+ * order asked for.
  */
 import { type BatchBuilder, createBatchBuilder } from '../batch.ts'
-import { openSegment } from '../codec/segment.ts'
+import { openSegment, orderOf, readHeader } from '../codec/segment.ts'
 import { Failure, textOf } from '../errors.ts'
 import { aborted, type Host } from '../host.ts'
+import { segmentPointsMax } from '../limits.ts'
 import {
   type EpochId,
   kinds,
+  type LaneItem,
+  type PointBatch,
+  type SealOrder,
   type Segment,
   type Seq,
   type SeriesTable,
@@ -25,6 +31,7 @@ import { matchesGlob } from './classes.ts'
 /** The lane copies go to; a configuration that wants them names it among its lanes. */
 export const replayLane = 'replay'
 
+type Range = readonly [first: Seq, last: Seq]
 export interface SelectionRequest {
   /** Lane it reads. */
   readonly lane: string
@@ -42,7 +49,9 @@ export interface SelectionStatus extends SelectionRequest {
   /** Everything <= this is copied. */
   readonly seqDone: Seq
   readonly pointsCopied: number
-  /** Why it failed, '' else. */
+  /** Segments of the range that were no longer held when it came to them: from, to. */
+  readonly gone: readonly Range[]
+  /** Why it failed, or what was no longer held; '' else. */
   readonly text: string
 }
 export interface Selections extends Service {
@@ -56,7 +65,7 @@ export interface Selections extends Service {
 export interface SelectionsParts {
   readonly spool: Pick<
     SpoolPort,
-    'append' | 'kept' | 'keep' | 'read' | 'estimate' | 'dictionary' | 'lanes'
+    'append' | 'kept' | 'keep' | 'read' | 'estimate' | 'dictionary' | 'lanes' | 'sealsBeside'
   >
   readonly series: Pick<SeriesTable, 'ref'>
   readonly host: Pick<Host, 'clock' | 'log'>
@@ -69,6 +78,9 @@ const aheadSegmentsMax = 16
 const lookMs = 1_000
 const sampleReads = 16
 const entriesPerCall = 5_000
+const goneMax = 16
+/** Of a source's segment that follows there may be as much again: together they fit a segment. */
+const runTextMax = 128 * 1024
 
 const isOpen = ({ state }: SelectionStatus) => state === 'waiting' || state === 'running'
 const encode = (state: unknown) => new TextEncoder().encode(JSON.stringify(state))
@@ -94,16 +106,16 @@ const createChosen = (parts: SelectionsParts, globs: readonly string[]) => {
 }
 type Chosen = ReturnType<typeof createChosen>
 
-/** The chosen points of one segment, into `out`. */
+/** The chosen points of one segment, into `out`. Returns the length of their texts. */
 const copyInto = async (
   out: BatchBuilder,
-  { bytes }: Segment,
+  { header, points }: ReturnType<typeof openSegment>,
   chosen: Chosen,
   { fromUs, toUs }: SelectionRequest,
-): Promise<void> => {
-  const { header, points } = openSegment(bytes)
+): Promise<number> => {
   const numbers = await chosen(header.epoch, header.dictionaryLength)
   const words = new Uint32Array(points.bits.buffer, points.bits.byteOffset, points.count * 2)
+  let length = 0
   for (let at = 0; at < points.count; at++) {
     const series = numbers[points.series[at] as number] ?? -1
     const timeUs = points.timeUs[at] as number
@@ -111,9 +123,67 @@ const copyInto = async (
     const kind = points.kinds[at] as 0 | 1 | 2 | 3
     const quality = points.qualities[at] as number
     const [low, high] = [words[at * 2] as number, words[at * 2 + 1] as number]
-    if (kind === kinds.string) out.addText(series, timeUs, points.texts[low] as string, quality)
-    else out.addWords(series, timeUs, kind, quality, low, high)
+    if (kind === kinds.string) {
+      const text = points.texts[low] as string
+      length += text.length
+      out.addText(series, timeUs, text, quality)
+    } else out.addWords(series, timeUs, kind, quality, low, high)
   }
+  return length
+}
+/**
+ * What becomes one segment of copies: it has the order of the last it was copied from. All that its lane said of a
+ * point in between is in it, and no other lane of sources said anything: no value comes to stand over a newer one.
+ */
+interface Run {
+  order: SealOrder | undefined
+  textLength: number
+  seqDone: Seq
+  gone: readonly Range[]
+}
+const runAfter = (seqDone: Seq): Run => ({ order: undefined, textLength: 0, seqDone, gone: [] })
+const continues = (
+  { order, textLength }: Run,
+  next: SealOrder,
+  item: LaneItem,
+  points: number,
+  beside: readonly number[],
+): boolean =>
+  order === undefined ||
+  (order.epoch === next.epoch &&
+    order.sealNumber <= next.sealNumber &&
+    textLength <= runTextMax &&
+    points + (item.type === 'segment' ? item.pointCount : 0) <= segmentPointsMax &&
+    !beside.some((seal) => seal > order.sealNumber && seal < next.sealNumber))
+
+/** Ranges that touch are one; of too many the last reaches on. */
+const withGone = (ranges: readonly Range[], more: readonly Range[]): readonly Range[] => {
+  const all = [...ranges]
+  for (const [first, last] of more) {
+    const before = all.at(-1)
+    if (before !== undefined && (before[1] + 1 >= first || all.length >= goneMax))
+      all[all.length - 1] = [before[0], Math.max(before[1], last)]
+    else all.push([first, last])
+  }
+  return all
+}
+/** What is missing up to here; losses that never were points of a segment are none. */
+const goneBefore = (
+  seqDone: Seq,
+  item: LaneItem,
+  { fromUs, toUs }: SelectionRequest,
+): Range | null => {
+  if (item.type === 'segment') return item.seq > seqDone + 1 ? [seqDone + 1, item.seq - 1] : null
+  const { reason, timeUsMin, timeUsMax } = item.gap
+  const elsewhere = timeUsMax !== 0 && (timeUsMax < fromUs || timeUsMin >= toUs)
+  return reason === 'malformed' || reason === 'refused' || elsewhere
+    ? null
+    : [seqDone + 1, item.seqLast]
+}
+const goneText = ({ lane }: SelectionRequest, gone: readonly Range[]): string => {
+  if (gone.length === 0) return ''
+  const ranges = gone.map(([first, last]) => (first === last ? `${first}` : `${first}–${last}`))
+  return `no longer held when it came to them: segments ${ranges.join(', ')} of lane ${lane}`
 }
 const overlaps = (one: Segment, { fromUs, toUs }: SelectionRequest) =>
   one.timeUsMax >= fromUs && one.timeUsMin < toUs
@@ -146,22 +216,62 @@ export const createSelections = (parts: SelectionsParts): Selections => {
     const behind = (lane?.readers ?? []).map(({ cursor }) => (lane?.head ?? 0) - cursor.backlog)
     return Math.max(0, ...behind)
   }
+  /** Takes the points of a run, and how far it reaches, in one transaction. False when the job is over. */
+  const store = async (job: SelectionStatus, run: Run, points: PointBatch): Promise<boolean> => {
+    const now = jobs.find((one) => one.id === job.id)
+    if (now === undefined || !isOpen(now)) return false
+    const gone = withGone(now.gone, run.gone)
+    const copied = now.pointsCopied + points.count
+    const ended = run.seqDone >= job.seqLast
+    const next = { seqDone: run.seqDone, pointsCopied: copied, gone, text: goneText(job, gone) }
+    change(job.id, { ...next, state: ended ? 'done' : 'running' })
+    const order = run.order === undefined || points.count === 0 ? {} : { copyOf: run.order }
+    await spool.append(replayLane, { points, ...order, kept: [{ key, value: state() }] })
+    if (ended) {
+      const facts = { id: job.id, lane: job.lane, points: copied }
+      if (gone.length === 0) host.log.info('selection_done', facts)
+      else host.log.warn('selection_done', { ...facts, text: next.text })
+    }
+    return true
+  }
   const copySome = async (job: SelectionStatus, chosen: Chosen): Promise<void> => {
     const items = await spool.read(job.lane, job.seqDone, readBytesMax, job.seqLast)
+    const beside = await sealsBeside(job, items)
     const out = createBatchBuilder()
-    for (const item of items)
-      if (item.type === 'segment' && overlaps(item, job)) await copyInto(out, item, chosen, job)
-    const last = items.at(-1)
-    const done =
-      last === undefined ? job.seqLast : last.type === 'segment' ? last.seq : last.seqLast
-    const now = jobs.find((one) => one.id === job.id)
-    if (now === undefined || !isOpen(now)) return
-    const points = out.take()
-    const copied = now.pointsCopied + points.count
-    const ended = done >= job.seqLast
-    change(job.id, { seqDone: done, pointsCopied: copied, state: ended ? 'done' : 'running' })
-    await spool.append(replayLane, { points, kept: [{ key, value: state() }] })
-    if (ended) host.log.info('selection_done', { id: job.id, lane: job.lane, points: copied })
+    let run = runAfter(job.seqDone)
+    for (const item of items) {
+      const last = item.type === 'segment' ? item.seq : item.seqLast
+      const gone = goneBefore(run.seqDone, item, job)
+      const opened =
+        item.type === 'segment' && overlaps(item, job) ? openSegment(item.bytes) : undefined
+      const order = opened === undefined ? undefined : orderOf(opened.header)
+      const whole =
+        item.type === 'segment' &&
+        gone === null &&
+        (order === undefined || continues(run, order, item, out.count(), beside))
+      if (!whole && out.count() > 0) {
+        if (!(await store(job, run, out.take()))) return
+        run = runAfter(run.seqDone)
+      }
+      if (gone !== null) run.gone = withGone(run.gone, [gone])
+      const before = out.count()
+      if (opened !== undefined) run.textLength += await copyInto(out, opened, chosen, job)
+      if (out.count() > before) run.order = order
+      run.seqDone = last
+    }
+    if (items.length === 0) {
+      run.gone = [[run.seqDone + 1, job.seqLast]]
+      run.seqDone = job.seqLast
+    }
+    await store(job, run, out.take())
+  }
+  /** Seals of other lanes among those of these segments: a copy must not reach over them. */
+  const sealsBeside = async (job: SelectionStatus, items: readonly LaneItem[]) => {
+    const segments = items.flatMap((item) => (item.type === 'segment' ? [item] : []))
+    const [first, last] = [segments[0], segments.at(-1)]
+    if (first === undefined || last === undefined || first === last) return []
+    const seal = ({ bytes }: Segment) => orderOf(readHeader(bytes)).sealNumber
+    return await spool.sealsBeside(job.lane, job, [seal(first), seal(last)])
   }
   const runJob = async (id: number, signal: AbortSignal): Promise<void> => {
     const now = () => jobs.find((one) => one.id === id && isOpen(one))
@@ -179,7 +289,7 @@ export const createSelections = (parts: SelectionsParts): Selections => {
       const [item] = await spool.read(request.lane, seq - 1, 1, range.seqLast)
       if (item?.type !== 'segment' || !overlaps(item, request)) continue
       const out = createBatchBuilder()
-      await copyInto(out, item, chosen, request)
+      await copyInto(out, openSegment(item.bytes), chosen, request)
       seen += item.pointCount
       taken += out.count()
     }
@@ -209,7 +319,8 @@ export const createSelections = (parts: SelectionsParts): Selections => {
         seqLast: range.seqLast,
         seqDone: Math.max(0, range.seqFirst - 1),
         pointsCopied: 0,
-        text: '',
+        gone: [],
+        text: range.segments === 0 ? `lane ${request.lane} holds nothing of that time` : '',
       }
       jobs = [
         ...jobs.filter(isOpen),

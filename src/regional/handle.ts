@@ -6,7 +6,7 @@
  * `/v1/segments` is said only after the store has committed; what is held at once (requests,
  * bodies, decoded points) has a ceiling, above which the answer is 429 before anything is decoded.
  */
-import { formatVersion } from '../codec/segment.ts'
+import { formatVersions } from '../codec/segment.ts'
 import { seriesIdOf } from '../codec/series-id.ts'
 import { commitOrFindPoison } from '../database/frames.ts'
 import type { CommitFrame, RegionStore } from '../database/store.ts'
@@ -122,7 +122,7 @@ const hello = async ({ store }: Work, { agent, body }: RelayRequest): Promise<Re
   const said = await store.hello({ agent, ...helloRequest.decode(body) })
   if (said.kind !== 'ok') return respondError(refusalOf(said))
   const { region, timeline, lanes } = said
-  return respond(helloAnswer.encode({ region, timeline, formats: [formatVersion], lanes }))
+  return respond(helloAnswer.encode({ region, timeline, formats: formatVersions, lanes }))
 }
 
 const series = async ({ store }: Work, { agent, body }: RelayRequest): Promise<RelayResponse> => {

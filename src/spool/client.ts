@@ -167,6 +167,8 @@ const remoteMethods = [
   'resendable',
   'resent',
   'discardQuarantined',
+  'sealsBeside',
+  'newest',
   'estimate',
   'setClock',
   'configure',

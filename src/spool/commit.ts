@@ -10,6 +10,7 @@ import { Failure } from '../errors.ts'
 import { keptBytesMax, segmentPointsMax } from '../limits.ts'
 import type { GapReason, Intake, Kept, Loss } from '../model.ts'
 import { endContracts } from './contracts.ts'
+import { sealCopies } from './copies.ts'
 import { recordLosses } from './gaps.ts'
 import { keepSample } from './quarantine.ts'
 import { type CommitResult, type Room, requireRoom, writeWithRoom } from './room.ts'
@@ -53,11 +54,13 @@ const storePoints = (state: SpoolState, lane: LaneState, handed: Handed): number
   let bytesWaiting = 0
   const waiting = handed.intakes.filter((intake) => intake.timeBase === 'monotonic')
   if (waiting.length > 0) bytesWaiting = addWaiting(state, lane, waiting)
-  for (const intake of handed.intakes) {
-    if (intake.timeBase !== 'monotonic') lane.open.append(intake.points, state.dictionary.ofRefs)
+  let bytesCopied = 0
+  for (const { points, copyOf, timeBase } of handed.intakes) {
+    if (copyOf !== undefined) bytesCopied += sealCopies(state, lane, points, copyOf)
+    else if (timeBase !== 'monotonic') lane.open.append(points, state.dictionary.ofRefs)
   }
   endContracts(state, lane, start)
-  return bytesWaiting + journalOrSeal(state, lane, start, handed.seal)
+  return bytesCopied + bytesWaiting + journalOrSeal(state, lane, start, handed.seal)
 }
 
 /** Inside a transaction: the open columns' points from `start` on become durable. Returns the bytes written. */

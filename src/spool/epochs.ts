@@ -6,6 +6,7 @@
  * a journal row or waiting points of its epoch do.
  */
 import { dictionaryHashStart, extendDictionaryHash } from '../codec/series-id.ts'
+import { textOf } from '../errors.ts'
 import type { EpochId, EpochLink, LaneId, Seq, SeriesEntry } from '../model.ts'
 import { asTheyAre, type Renumber } from './columns.ts'
 import { entryOfRow, type SeriesRow, seriesColumns } from './series-rows.ts'
@@ -59,9 +60,40 @@ export const epochOfSeq = (state: SpoolState, lane: LaneState, seq: Seq): number
   state.epochs.findLast((row) => (row.bases.get(lane.id)?.base ?? 0) < seq)?.ordinal ??
   state.ordinal
 
-/** The oldest epoch that still holds something: its successor's base in some lane is at or above the floor. */
+/** Ordinals that copies name in their order, and the last copy of each: (ordinal, lane, seq). */
+type Named = readonly (readonly [number, LaneId, Seq])[]
+const namedKey = 'spool/copied'
+/** By copies that are still held. */
+const namedByCopies = (state: SpoolState): Named => {
+  const kept = state.sql('SELECT value FROM kept WHERE key = ?').pluck().get(namedKey)
+  if (kept === undefined) return []
+  try {
+    const rows = JSON.parse(new TextDecoder().decode(kept as Uint8Array)) as Named
+    const floors = new Map([...state.lanes.values()].map(({ id, now }) => [id, now.floor]))
+    return rows.filter(([, lane, seq]) => seq >= (floors.get(lane) ?? 0))
+  } catch (error) {
+    // Damaged: the far side puts points of an opening it does not know below all others.
+    state.host.log.warn('copied_openings_unknown', { text: textOf(error) })
+    return []
+  }
+}
+/** Inside a transaction: a copy at this seq has the order of that opening. */
+export const nameInCopy = (state: SpoolState, lane: LaneId, seq: Seq, epoch: EpochId): void => {
+  const ordinal = state.epochs.find((row) => row.epoch === epoch)?.ordinal ?? state.ordinal
+  if (ordinal === state.ordinal) return
+  const others = namedByCopies(state).filter((row) => row[0] !== ordinal || row[1] !== lane)
+  const value = new TextEncoder().encode(JSON.stringify([...others, [ordinal, lane, seq]]))
+  state.sql('INSERT OR REPLACE INTO kept VALUES (?, ?)').run(namedKey, value)
+}
+
+/**
+ * The oldest epoch that still holds something: its successor's base in some lane is at or above the floor, or a copy
+ * that is held has its order.
+ */
 const oldestHolding = (state: SpoolState): number => {
+  const named = Math.min(...namedByCopies(state).map(([ordinal]) => ordinal))
   for (let at = 0; at < state.epochs.length - 1; at++) {
+    if ((state.epochs[at] as EpochRow).ordinal >= named) return at
     const next = state.epochs[at + 1] as EpochRow
     for (const lane of state.lanes.values()) {
       if ((next.bases.get(lane.id)?.base ?? 0) >= lane.now.floor) return at

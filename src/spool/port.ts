@@ -90,6 +90,8 @@ export const createSpoolPort = (
     resendable: async (id) => spool.resendable(id),
     resent: (id, bytes, refused) => acked(() => spool.resent(id, bytes, refused)),
     discardQuarantined: async (id) => spool.discardQuarantined(id),
+    sealsBeside: async (lane, range, between) => spool.sealsBeside(lane, range, between),
+    newest: async (bytes) => spool.newest(bytes),
     estimate: async (lane, fromUs, toUs) => spool.estimate(lane, fromUs, toUs),
     tap: tap.listen,
     setClock: (reading) =>

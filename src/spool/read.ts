@@ -172,6 +172,12 @@ export const readItems = (
   return []
 }
 
+/** Tombstones that grew together may reach over the end of what is asked for: no cursor stands there. */
+const gapAcross = (state: SpoolState, lane: LaneState, to: Seq): readonly GapRecord[] =>
+  to < lane.now.head
+    ? gapRows(state, lane, to, lane.now.head, 1).filter(({ seq }) => seq <= to)
+    : []
+
 const mergeItems = (
   state: SpoolState,
   lane: LaneState,
@@ -180,14 +186,14 @@ const mergeItems = (
   to: Seq,
   bytesMax: number,
 ): LaneItem[] => {
-  const gaps = gapRows(state, lane, after, to, itemsMax)
+  const gaps = [...gapRows(state, lane, after, to, itemsMax), ...gapAcross(state, lane, to)]
   const items: LaneItem[] = []
   let bytes = 0
   let nextRow = 0
   let nextGap = 0
   let at = after
   // Seqs follow without holes: a row that does not continue the run lies beyond what was fetched of the other kind.
-  while (items.length < itemsMax) {
+  while (items.length < itemsMax && at < to) {
     const row = rows[nextRow]
     const gap = gaps[nextGap]
     if (row !== undefined && seqOf(row.key) === at + 1) {
@@ -197,7 +203,8 @@ const mergeItems = (
       nextRow++
     } else if (gap !== undefined && gap.seq <= at + 1) {
       if (items.length > 0 && bytes + tombstoneBytes > bytesMax) break
-      items.push(tombstoneOf(state, gap, at))
+      const tombstone = tombstoneOf(state, gap, at)
+      items.push({ ...tombstone, seqLast: Math.min(to, tombstone.seqLast) })
       bytes += tombstoneBytes
       at = seqOf(gap.key)
       nextGap++

@@ -6,7 +6,7 @@
  * reader and reason that has most goes first, its loss stays.
  */
 import { createBatchBuilder, valueAt } from '../batch.ts'
-import { openSegment, sealSegment } from '../codec/segment.ts'
+import { openSegment, orderOf, sealSegment } from '../codec/segment.ts'
 import { dictionaryHashStart } from '../codec/series-id.ts'
 import { isFailure } from '../errors.ts'
 import { quarantineRowsMax, refusedBytesMax, refusedPointsMax } from '../limits.ts'
@@ -101,7 +101,7 @@ const copyOf = (
     ...{ seq, reason, why, text: text.slice(0, textMax), points: picked.count },
     series: JSON.stringify(entries.map(entryText)),
     bytes: sealSegment(
-      { ...sealed, bootId, monotonicUs, clockState },
+      { ...sealed, bootId, monotonicUs, clockState, copyOf: orderOf(header) },
       picked,
       state.options.compressor,
     ),

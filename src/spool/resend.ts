@@ -5,7 +5,7 @@
  * out of its refusals is called delivered; a row whose checksum is wrong is no copy.
  */
 import { valueAt } from '../batch.ts'
-import { openSegment, sealSegment } from '../codec/segment.ts'
+import { openSegment, orderOf, sealSegment } from '../codec/segment.ts'
 import { isFailure } from '../errors.ts'
 import type { LaneId, RefusedPoints, Segment, SeriesEntry } from '../model.ts'
 import type { QuarantineRow, RefusedRow, ResentAnswer } from '../spool-port.ts'
@@ -92,7 +92,7 @@ export const resendable = (state: SpoolState, id: number): Segment | null => {
     const own = { dictionaryLength: dictionary.length(), dictionaryHash: dictionary.hash() }
     const { timeUsMin, timeUsMax, pointCount } = segment.header
     const bytes = sealSegment(
-      { ...segment.header, epoch, ...own },
+      { ...segment.header, epoch, ...own, copyOf: orderOf(segment.header) },
       points,
       state.options.compressor,
     )

@@ -6,7 +6,7 @@
 import type { SegmentHeader } from '../codec/segment.ts'
 import { readHeader, sealSegment, segmentDigest } from '../codec/segment.ts'
 import { segmentPointsMax } from '../limits.ts'
-import type { PointBatch } from '../model.ts'
+import type { PointBatch, SealOrder } from '../model.ts'
 import { asTheyAre } from './columns.ts'
 import { keyOf, type LaneState, type SpoolState, seqSpan } from './state.ts'
 
@@ -31,12 +31,13 @@ const countFill = (state: SpoolState, bytes: number) => {
   state.fill = { sinceMs: sinceMs + elapsedMs, bytes: 0, perSecond: smoothed }
 }
 
-/** Inside a transaction: one segment with these points at the lane's next seq. */
+/** Inside a transaction: one segment with these points at the lane's next seq; copies keep the order they had. */
 export const sealPoints = (
   state: SpoolState,
   lane: LaneState,
   points: PointBatch,
   clockState: SegmentHeader['clockState'],
+  copyOf?: SealOrder,
 ): void => {
   const seq = lane.now.head + 1
   const sealNumber = state.now.sealNumber + 1
@@ -53,6 +54,7 @@ export const sealPoints = (
       bootId: state.host.bootId,
       monotonicUs: Math.floor(state.host.clock.monotonicMs() * 1000),
       clockState,
+      ...(copyOf === undefined ? {} : { copyOf }),
     },
     points,
     state.options.compressor,

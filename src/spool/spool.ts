@@ -30,6 +30,7 @@ import type {
   SpoolStats,
 } from '../spool-port.ts'
 import { commitWindows, type Handed, saveKept } from './commit.ts'
+import { newest, sealsBeside, type TimeRange } from './copies.ts'
 import { checkpointAll, derive, isUnderived, mayTick, type Turn, tick } from './derive.ts'
 import { dictionaryEntries, epochLinks, seriesCount } from './epochs.ts'
 import { openState, type SpoolParts } from './open.ts'
@@ -110,6 +111,12 @@ export interface Spool {
     refused: readonly RefusedPoints[],
   ) => ResentAnswer
   readonly discardQuarantined: (id: number) => boolean
+  readonly sealsBeside: (
+    lane: string,
+    range: TimeRange,
+    between: readonly [number, number],
+  ) => readonly number[]
+  readonly newest: (bytes: Uint8Array) => Uint8Array | null
   readonly estimate: (lane: string, fromUs: number, toUs: number) => RangeEstimate
   /** What the agent knows of the time; points waiting for it are settled. True while more remain to be. */
   readonly setClock: (reading: ClockReading) => boolean
@@ -279,6 +286,9 @@ export const openSpool = (parts: SpoolParts): Spool => {
     resendable: (id) => read(() => resendable(state, id)),
     resent: (id, bytes, refused) => read(() => resent(state, id, bytes, refused)),
     discardQuarantined: (id) => read(() => discard(state, id)),
+    sealsBeside: (name, range, between) =>
+      read(() => sealsBeside(state, lane(name), range, between)),
+    newest: (bytes) => read(() => newest(state, bytes)),
     estimate: (name, fromUs, toUs) => read(() => estimate(state, lane(name), fromUs, toUs)),
     setClock: (reading) => {
       setClock(state, reading)

@@ -15,6 +15,7 @@ import {
   kinds,
   type Loss,
   type PointBatch,
+  type SealOrder,
   type SeriesEntry,
 } from '../model.ts'
 import type { Handed, LaneHead } from './spool.ts'
@@ -30,6 +31,7 @@ export interface PackedWindow {
   readonly seal: boolean
   readonly wall: PackedPoints
   readonly monotonic: PackedPoints
+  readonly copies: readonly { readonly copyOf: SealOrder; readonly points: PackedPoints }[]
   readonly kept: readonly Kept[]
   readonly losses: readonly Loss<GapReason>[]
 }
@@ -114,12 +116,17 @@ export const unpackPoints = ({ count, buffer, texts }: PackedPoints): PointBatch
 
 export const packWindow = ({ lane, intakes, seal }: Handed): PackedWindow => {
   const points = (base: 'wall' | 'monotonic') =>
-    intakes.filter((one) => (one.timeBase ?? 'wall') === base).map((one) => one.points)
+    intakes
+      .filter((one) => (one.timeBase ?? 'wall') === base && one.copyOf === undefined)
+      .map((one) => one.points)
   return {
     lane,
     seal,
     wall: packPoints(points('wall')),
     monotonic: packPoints(points('monotonic')),
+    copies: intakes.flatMap(({ copyOf, points: copied }) =>
+      copyOf === undefined ? [] : [{ copyOf, points: packPoints([copied]) }],
+    ),
     kept: intakes.flatMap((one) => one.kept ?? []),
     losses: intakes.flatMap((one) => one.losses ?? []),
   }
@@ -131,7 +138,11 @@ export const unpackWindow = (window: PackedWindow): Handed => {
   if (window.monotonic.count > 0) {
     intakes.push({ points: unpackPoints(window.monotonic), timeBase: 'monotonic' })
   }
+  for (const { copyOf, points } of window.copies)
+    intakes.push({ copyOf, points: unpackPoints(points) })
   return { lane: window.lane, seal: window.seal, intakes }
 }
 export const buffersOf = (windows: readonly PackedWindow[]): ArrayBuffer[] =>
-  windows.flatMap((window) => [window.wall.buffer, window.monotonic.buffer])
+  windows.flatMap(({ wall, monotonic, copies }) =>
+    [wall, monotonic, ...copies.map(({ points }) => points)].map(({ buffer }) => buffer),
+  )

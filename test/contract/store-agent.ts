@@ -36,7 +36,9 @@ export interface TestEpoch {
   readonly segment: (
     seq: Seq,
     points: readonly TestPoint[],
-    more?: Partial<Pick<SegmentFrame, 'lane' | 'replay' | 'sealNumber' | 'previousHash'>> & {
+    more?: Partial<
+      Pick<SegmentFrame, 'lane' | 'replay' | 'sealNumber' | 'copyOf' | 'previousHash'>
+    > & {
       readonly variant?: string
     },
   ) => SegmentFrame

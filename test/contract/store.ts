@@ -359,6 +359,25 @@ export const runStoreContract = (name: string, makeWorld: MakeWorld): void => {
         assert.ok(listed.kind === 'ok')
         assert.equal(listed.agents.find((row) => row.agent === agent.name)?.points, 4)
       })
+      test('a copy stands where what it was copied from does, whenever it comes', async () => {
+        const { agent, first } = await given()
+        const second = agent.epoch('second', first, { 1: 2 })
+        await agent.introduce(world.store, second)
+        const old = first.segment(1, [point(0, 1, 1), point(1, 1, 1)])
+        const correction = first.segment(2, [point(0, 1, 2)])
+        const copyOf = { epoch: first.epoch, sealNumber: 1 }
+        const late = second.segment(3, [point(0, 1, 1), point(2, 1, 1)], { copyOf })
+        // Of a correction that came by no other way.
+        const newer = { epoch: second.epoch, sealNumber: 4 }
+        const only = second.segment(4, [point(1, 1, 3)], { copyOf: newer })
+        const unknown = { epoch: 'e'.repeat(32), sealNumber: 9_999 }
+        const strange = second.segment(5, [point(0, 1, 9), point(3, 1, 9)], { copyOf: unknown })
+        for (const frame of [strange, old, correction, late, only, { ...late, replay: true }])
+          await commit(world.store, agent, second, frame)
+        const rows = (await points(agent)).map((row) => [keyOf(row), numberOf(row)])
+        const expected = [2, 3, 1, 9].map((value, n) => [`${agent.id(n)}/${at(1)}`, value])
+        assert.deepEqual(Object.fromEntries(rows), Object.fromEntries(expected))
+      })
       test('corrections give the same table in any order of arrival', async () => {
         await fc.assert(
           fc.asyncProperty(

@@ -13,6 +13,7 @@ import { createForwarder, type Forwarder } from '../../src/forward/forwarder.ts'
 import { type Host, silentLog, silentMeter } from '../../src/host.ts'
 import type { ClockReading, SeriesTable } from '../../src/model.ts'
 import { createAgentClock } from '../../src/pipeline/clock.ts'
+import { createSelections, replayLane, type Selections } from '../../src/pipeline/selections.ts'
 import { createSeriesTable } from '../../src/pipeline/series.ts'
 import { type AnchorFile, createMemoryAnchor } from '../../src/spool/anchor.ts'
 import { type AgentSpoolPort, createSpoolIngest, createSpoolPort } from '../../src/spool/port.ts'
@@ -67,6 +68,7 @@ export interface AgentProcess {
   readonly port: AgentSpoolPort
   readonly series: SeriesTable
   readonly forwarder: Forwarder
+  readonly selections: Selections
   readonly alive: () => boolean
   readonly clock: () => ClockReading
   readonly drained: () => Promise<boolean>
@@ -161,7 +163,9 @@ export const startAgent = (parts: AgentParts): AgentProcess => {
     parts.onDeath(name)
     throw new Error(`killed at ${name}`)
   }
-  const lanes = [...plan.lanes, ...plan.derivedLanes]
+  const block = { maxDelayMs: 200, segmentPointsMax: 40, policy: 'block' } as const
+  const copies = { name: replayLane, ...block, derived: true, copies: true }
+  const lanes = [...plan.lanes, ...plan.derivedLanes, ...(plan.copies ? [copies] : [])]
   const stage = createTestStage('stage', {
     prefix: derivedPrefix,
     windowUs: plan.windowUs,
@@ -256,6 +260,11 @@ export const startAgent = (parts: AgentParts): AgentProcess => {
     },
   })
   forwarder.run(new AbortController().signal).then(() => bug('the forwarder ended'), bug)
+  const read: typeof port.read = (lane, after, bytesMax, upTo) =>
+    port.read(lane, after, Math.min(bytesMax, plan.copyReadBytes), upTo)
+  const selections = createSelections({ spool: { ...port, read }, series, host })
+  if (plan.copies)
+    selections.run(new AbortController().signal).then(() => bug('the copying ended'), bug)
   if (parts.historian !== undefined) {
     const floorOf = (name: string) => spool.lanes().find(({ lane }) => lane === name)?.floor ?? 1
     const second = parts.historian.destination(floorOf)
@@ -268,6 +277,7 @@ export const startAgent = (parts: AgentParts): AgentProcess => {
     port,
     series,
     forwarder,
+    selections,
     spool,
     stage,
     real: real.map((one) => one.stage),
@@ -275,7 +285,9 @@ export const startAgent = (parts: AgentParts): AgentProcess => {
     clock: agentClock.reading,
     drained: async () => {
       const statuses = await port.lanes()
+      const open = selections.list().some(({ state }) => state === 'waiting' || state === 'running')
       return (
+        !open &&
         statuses.every((lane) => lane.readers.every((one) => one.pending === 0)) &&
         (await port.stats()).waitingForClock === 0
       )

@@ -1,5 +1,6 @@
 /** The verdict on what a seed left in the region, and on what the test's own stage gave. */
 import { createEmbeddedReadBack } from '../../src/database/read-back.ts'
+import { replayLane } from '../../src/pipeline/selections.ts'
 import { check, type ExactPoint, type GapFound, type Verdict } from '../../src/verify/checker.ts'
 import { type Recorded, replayed } from '../unit/spool/stage-support.ts'
 import { type AgentProcess, agentName, derivedPrefix } from './agent.ts'
@@ -9,12 +10,16 @@ import type { SimRegion } from './region.ts'
 
 /** Lanes of the stage, and what they took in: what an uninterrupted stage would have given, as `judgeDerived` sees to. */
 export const derivedOf = (agent: AgentProcess | undefined) => {
-  const lanes = agent?.spool.lanes().filter((lane) => lane.derived) ?? []
+  const lanes = beside(agent).filter(({ lane }) => lane !== replayLane)
   return {
     ids: new Set(lanes.map(({ id }) => id)),
     accepted: lanes.reduce((sum, lane) => sum + lane.accepted, 0),
   }
 }
+/** Lanes of stages, and of copies: what they hold adds nothing to what was accepted. */
+const beside = (agent: AgentProcess | undefined) =>
+  agent?.spool.lanes().filter((lane) => lane.derived) ?? []
+
 /** The stage's lanes are what it gives when nothing interrupts it: in its books, and in the region where none was lost. */
 export const judgeDerived = async (
   { windowUs }: Plan,
@@ -75,7 +80,12 @@ export const judge = async (
     if (op === 'update') totals.merges++
     if (op !== 'delete' && !untimed(series)) writes.push({ series, timeUs })
   }
-  const derived = derivedOf(agent)
+  const lanes = beside(agent)
+  const derived = {
+    ids: new Set(lanes.map(({ id }) => id)),
+    accepted: lanes.reduce((sum, lane) => sum + lane.accepted, 0),
+  }
+  const copied = lanes.some(({ lane, accepted }) => lane === replayLane && accepted > 0)
   const all = await back.gapsOf(agentName)
   const found = all.filter(({ lane }) => !derived.ids.has(lane))
   // Sums of epochs folded long ago no longer say of which lane they were.
@@ -94,7 +104,8 @@ export const judge = async (
     journal: [publisher.journal()],
     losses: publisher.losses(),
     rows: [rows],
-    writes: [writes],
+    // A copy that reaches further than what it is of may be written over it once more.
+    writes: copied ? [] : [writes],
     gaps,
     delivered: (mine?.points ?? 0) - (derived.accepted - lostDerived),
     reduced: 0,

@@ -32,6 +32,9 @@ export interface Plan {
     readonly policy: 'block' | 'drop_oldest'
     readonly derived: true
   }[]
+  /** Raw points are asked for, by way of a lane for copies; so many bytes are read for it at a time. */
+  readonly copies: boolean
+  readonly copyReadBytes: number
   readonly windowUs: number
   readonly spoolBytesMax: number
   readonly keepSentMs: number
@@ -82,6 +85,7 @@ export const eventKinds = [
   'damage',
   'replay',
   'reclass',
+  'copy',
 ] as const
 export type EventKind = (typeof eventKinds)[number]
 export interface PlannedEvent {
@@ -107,6 +111,8 @@ const faults: Readonly<Record<EventKind, readonly [share: number, most: number]>
   replay: [0.3, 2],
   // Of a seed with rules and windows alone.
   reclass: [0, 1],
+  // Of a seed with a lane for copies.
+  copy: [0, 1],
 }
 
 const drawEvents = (chance: Chance, faultsMs: number, tight: boolean): PlannedEvent[] => {
@@ -214,6 +220,15 @@ export const drawPlan = (seed: number): Plan => {
     draw: 0,
   }
   const real = stages === 'real' && chance.hit(0.3) ? [reclass] : []
+  // Drawn apart: the other seeds stay what they were.
+  const apart = createChance(seed, 'copies')
+  const copies = !cloned && apart.hit(0.3)
+  const asked = Array.from({ length: copies ? apart.int(1, 5) : 0 }, () => ({
+    kind: 'copy' as const,
+    atMs: apart.between(1_000, faultsMs),
+    forMs: 0,
+    draw: apart.next(),
+  }))
   return {
     ...plan,
     stages,
@@ -222,7 +237,9 @@ export const drawPlan = (seed: number): Plan => {
     classes: drawClasses(chance, lanes),
     lateShare: sometimes(0.7, 0.01, 0.2),
     derivedLanes: drawDerived(chance, tight, lanes),
-    events: [...plan.events, ...real].sort((a, b) => a.atMs - b.atMs),
+    events: [...plan.events, ...real, ...asked].sort((a, b) => a.atMs - b.atMs),
+    copies,
+    copyReadBytes: apart.pick([500, 3_000, 512 * 1024]),
     historian: !copied && chance.hit(0.2),
     historianTrouble: sometimes(0.7, 0.01, 0.2),
     // Long ones hold raw until the quota asks for it.
@@ -264,6 +281,7 @@ export const totalNames = [
   'corrections',
   'untimed',
   'replays',
+  'copied',
   'merges',
   'derived',
   'ticks',

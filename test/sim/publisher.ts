@@ -42,7 +42,7 @@ const seriesCount = 6
 const outstandingMax = 12
 /** Attempts whose points may still be pending when a copy is taken. */
 const twinsMax = 200
-const baseUs = 1_760_000_000_000_000
+export const baseUs = 1_760_000_000_000_000
 const words = new DataView(new ArrayBuffer(8))
 const oddFloats = [
   0x7ff8_0000_dead_beefn,

@@ -5,6 +5,7 @@
 import { createHash } from 'node:crypto'
 import Database from 'better-sqlite3'
 import { type Host, silentLog, silentMeter } from '../../src/host.ts'
+import { replayLane } from '../../src/pipeline/selections.ts'
 import type { Verdict } from '../../src/verify/checker.ts'
 import {
   type AgentProcess,
@@ -20,7 +21,7 @@ import { judge, judgeDerived } from './judge.ts'
 import { judgeReal } from './judge-real.ts'
 import { createSimNetwork } from './network.ts'
 import { cloneMs, drawPlan, noTotals, type Plan, type PlannedEvent, type Totals } from './plan.ts'
-import { createPublisher } from './publisher.ts'
+import { baseUs, createPublisher } from './publisher.ts'
 import { createChance } from './random.ts'
 import { createSimRegion, type SimRegion } from './region.ts'
 
@@ -238,6 +239,7 @@ const slowDrainMs = (plan: Plan): number | undefined =>
 
 const count = (agent: AgentProcess | undefined, totals: Totals) => {
   const status = agent?.spool.stats()
+  totals.copied += agent?.spool.lanes().find(({ lane }) => lane === replayLane)?.accepted ?? 0
   totals.quarantines += status?.quarantined ?? 0
   totals.segments += agent?.spool.lanes().reduce((sum, lane) => sum + lane.head, 0) ?? 0
 }
@@ -309,6 +311,17 @@ const strikes = (setting: Setting, acts: Acts) => {
           () => void totals.replays++,
           () => {},
         )
+        return
+      }
+      case 'copy': {
+        if (!agent?.alive()) return
+        // Some of what is held, of some series; at the end most of it.
+        const [fromUs, toUs] = draw < 0.3 ? [baseUs + draw * 1e7, 4e15] : [0, 4e15]
+        const lane = (plan.lanes[Math.floor(draw * plan.lanes.length)] ?? plan.lanes[0])?.name
+        const series = draw > 0.8 ? ['*/1', '*/2'] : ['*']
+        void agent.selections
+          .start({ lane: lane ?? 'raw', series, fromUs, toUs })
+          .then(undefined, () => {})
         return
       }
       case 'restore-spool': {

@@ -272,4 +272,22 @@ export const mutants: readonly Mutant[] = [
     find: '    points += taken\n',
     put: '',
   },
+  {
+    name: 'copies-under-an-order-of-their-own',
+    file: 'spool/seal.ts',
+    find: '      ...(copyOf === undefined ? {} : { copyOf }),\n',
+    put: '',
+  },
+  {
+    name: 'copies-under-the-order-of-this-opening',
+    file: 'spool/seal.ts',
+    find: '{ copyOf })',
+    put: '{ copyOf: { ...copyOf, epoch: state.epoch } })',
+  },
+  {
+    name: 'order-of-copies-ignored-by-the-region',
+    file: 'database/commit.ts',
+    find: 'const { epoch, sealNumber } = frame.copyOf ?? frame',
+    put: 'const { epoch, sealNumber } = frame',
+  },
 ]

@@ -182,7 +182,7 @@ test('another version, frame kind or magic is named as such', () => {
     (error) => isFailure(error, 'HF-K001'),
   )
   assert.throws(
-    () => readHeader(changed(4, 2)),
+    () => readHeader(changed(4, 3)),
     (error) => isFailure(error, 'HF-K002'),
   )
   assert.throws(

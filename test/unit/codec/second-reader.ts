@@ -285,13 +285,14 @@ export const readSegment = (bytes: Uint8Array): ReadSegment => {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
   const hex = (from: number, to: number) => Buffer.from(bytes.subarray(from, to)).toString('hex')
   assert(Buffer.from(bytes.subarray(0, 4)).toString('latin1') === 'HFSG', 'no segment')
-  assert(bytes[4] === 1 && bytes[5] === 1, 'another version')
+  assert((bytes[4] === 1 || bytes[4] === 2) && bytes[5] === 1, 'another version')
   assert(view.getUint32(8, true) === bytes.length, 'another length')
   const end = bytes.length - 4
   assert(view.getUint32(end, true) === crc32c(bytes.subarray(0, end)), 'the checksum differs')
   const bootLength = (bytes[128] as number) & 127
   const bootHex = ((bytes[128] as number) & 128) !== 0
-  const bodyAt = 129 + bootLength
+  const bootEnd = 129 + bootLength
+  const bodyAt = bootEnd + (bytes[4] === 2 ? 24 : 0)
   const pointCount = view.getUint32(16, true)
   const header = {
     compressor: ['none', 'lz4', 'zstd'][bytes[6] as number] as string,
@@ -310,7 +311,9 @@ export const readSegment = (bytes: Uint8Array): ReadSegment => {
     epoch: hex(80, 96),
     previousHash: hex(96, 112),
     dictionaryHash: hex(112, 128),
-    bootId: bootHex ? hex(129, bodyAt) : Buffer.from(bytes.subarray(129, bodyAt)).toString('utf8'),
+    bootId: bootHex
+      ? hex(129, bootEnd)
+      : Buffer.from(bytes.subarray(129, bootEnd)).toString('utf8'),
     bodyBytes: end - bodyAt,
   }
   const streams = openStreams(bytes.subarray(bodyAt, end), bytes[6] as number, header.rawBytes)

@@ -145,3 +145,20 @@ test('what could not come back is refused before it is stored', () => {
     (error) => isFailure(error, 'HF-K007'),
   )
 })
+test('a copy says whose order its points have, to both readers; nothing else changes its format', () => {
+  const copyOf = { epoch: 'fe'.repeat(16), sealNumber: 2 ** 40 - 1 }
+  const [batch] = fc.sample(tameBatch, { numRuns: 1, seed: 5 }) as [PointBatch]
+  for (const bootId of ['', 'ä-boot', 'f'.repeat(64)]) {
+    const bytes = sealSegment({ ...header, bootId, copyOf }, batch, 'zstd')
+    const { header: read, points } = openSegment(bytes)
+    assert.deepEqual([read.formatVersion, read.copyOf, read.bootId], [2, copyOf, bootId])
+    assertSame(listOf(points), grouped(batch))
+    assert.equal(readSegment(bytes).points.length, batch.count)
+    assert.equal(readSegment(bytes).header.bootId, bootId)
+    assert.equal(readHeader(sealSegment({ ...header, bootId }, batch, 'zstd')).formatVersion, 1)
+    assert.throws(() => readHeader(bytes.with(4, 3)), { code: 'HF-K002' })
+    assert.throws(() => readHeader(bytes.with(4, 1)), { code: 'HF-K003' })
+  }
+  const wrong = { ...header, copyOf: { epoch: 'x', sealNumber: 1 } }
+  assert.throws(() => sealSegment(wrong, batch, 'none'), { code: 'HF-K007' })
+})

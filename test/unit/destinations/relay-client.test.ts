@@ -47,7 +47,7 @@ test('points reach the region once in effect, series before their first use, byt
     kind: 'known',
     lanes: new Map([[laneId, { contiguous: 0, above: [] }]]),
   })
-  assert.equal(log.formatAllowed(), 1)
+  assert.equal(log.formatAllowed(), 2)
   const one = log.add(points(1_000, 10)) as Segment
   const two = log.add(points(2_000, 10, 'b'))
   const gap = log.addGap({ count: 7 })

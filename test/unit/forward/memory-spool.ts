@@ -52,6 +52,7 @@ export const createMemorySpool = (lane = 'raw') => {
     })),
   })
   const spool: Partial<SpoolPort> = {
+    newest: async () => null,
     openReader: async (_, reader, from) =>
       set(reader, cursors.get(reader) ?? { backlog: from === 'now' ? head : 0, live: null }),
     read: async (_, after, bytesMax, upTo = head) => {

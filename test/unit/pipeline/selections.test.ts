@@ -2,9 +2,13 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { createBatchBuilder } from '../../../src/batch.ts'
-import { openSegment } from '../../../src/codec/segment.ts'
+import { openSegment, orderOf, readHeader } from '../../../src/codec/segment.ts'
 import { silentLog } from '../../../src/host.ts'
-import { createSelections, replayLane } from '../../../src/pipeline/selections.ts'
+import {
+  createSelections,
+  replayLane,
+  type SelectionRequest,
+} from '../../../src/pipeline/selections.ts'
 import { createSpoolIngest, createSpoolPort } from '../../../src/spool/port.ts'
 import type { Spool } from '../../../src/spool/spool.ts'
 import { createRig, laneOptions, newSeries, type Rig, readAll, store } from '../spool/support.ts'
@@ -125,5 +129,90 @@ test('what is far ahead of its destination waits; what is cancelled ends', async
   stop.abort()
   await rig.clock.pass(2_000)
   await ended
+  await one.port[Symbol.asyncDispose]()
+})
+
+/** One point of press/a a segment. */
+const put = (rig: Rig, spool: Spool, second: number, value: number, lane = 'raw') => {
+  const builder = createBatchBuilder()
+  builder.add(rig.series.ref('press/a', []), second * 1_000_000, value, 0)
+  store(spool, builder.take(), lane, true)
+}
+/** Every order under which a lane's segments say this of that second. */
+const said = (spool: Spool, at: number) =>
+  spool.lanes().flatMap(({ lane }) =>
+    readAll(spool, lane).flatMap((item) => {
+      if (item.type !== 'segment') return []
+      const { header, points } = openSegment(item.bytes)
+      const floats = new Float64Array(points.bits.buffer, points.bits.byteOffset, points.count)
+      const last = points.timeUs.lastIndexOf(at * second)
+      return last < 0 ? [] : [{ lane, seal: orderOf(header).sealNumber, value: floats[last] }]
+    }),
+  )
+const runTo = async (rig: Rig, one: ReturnType<typeof open>, asked: SelectionRequest) => {
+  const stop = new AbortController()
+  const ended = one.selections.run(stop.signal)
+  await one.selections.start(asked)
+  for (let turns = 0; turns < 100 && !isDone(one); turns++) await rig.clock.pass(200)
+  stop.abort()
+  await ended
+  return one.selections.list().at(-1)
+}
+const everything = { lane: 'raw', series: ['press/*'], fromUs: 0, toUs: 1e15 }
+
+test('no copy has a higher place in the order than a correction that came before it was made', async () => {
+  const rig = createRig({ lanes })
+  const one = open(rig)
+  for (let at = 0; at < 30; at++) put(rig, one.spool, at, 5)
+  await one.selections.start(everything)
+  put(rig, one.spool, 7, 99)
+  await runTo(rig, one, everything)
+  // The job that was asked for before the correction ran as well.
+  assert.equal(said(one.spool, 7).filter(({ lane }) => lane === replayLane).length, 2)
+  const newest = said(one.spool, 7).toSorted((a, b) => b.seal - a.seal)[0]
+  assert.equal(newest?.value, 99)
+  await one.port[Symbol.asyncDispose]()
+})
+
+const ordersOf = (spool: Spool) =>
+  readAll(spool, replayLane).map((item) =>
+    item.type === 'segment' ? orderOf(readHeader(item.bytes)).sealNumber : 0,
+  )
+test('segments that follow each other become one, under the order of the last, unless something lies between', async () => {
+  const other = createRig({ lanes: [...lanes, laneOptions('alarms')] })
+  const one = open(other)
+  for (let at = 0; at < 10; at++) put(other, one.spool, at, at)
+  // Seal 11: of another time. Seal 15: what it says must stand over the 14 before.
+  put(other, one.spool, 900, 1, 'alarms')
+  for (let at = 10; at < 13; at++) put(other, one.spool, at, at)
+  put(other, one.spool, 2, 77, 'alarms')
+  for (let at = 13; at < 16; at++) put(other, one.spool, at, at)
+  one.spool.quarantine('raw', 15, 'damaged', 'x')
+  const job = await runTo(other, one, { ...everything, toUs: 500 * second })
+  assert.deepEqual(ordersOf(one.spool), [14, 16, 18])
+  assert.equal(said(one.spool, 2).toSorted((a, b) => b.seal - a.seal)[0]?.value, 77)
+  assert.deepEqual(job?.gone, [[15, 15]])
+  assert.match(job?.text ?? '', /no longer held when it came to them: segments 15 of lane raw/)
+  await one.port[Symbol.asyncDispose]()
+})
+
+test('what was let go of before the copy came to it is said, by its segments', async () => {
+  const rig = createRig({ lanes })
+  const one = open(rig)
+  for (let at = 0; at < 100; at++) put(rig, one.spool, at, at)
+  await one.port.openReader('raw', 'region', 'oldest')
+  await one.selections.start(everything)
+  one.spool.ack('raw', 'region', { which: 'backlog', upTo: 60 })
+  one.spool.flush()
+  rig.clock.jump(60_000)
+  put(rig, one.spool, 100, 1)
+  const floor = one.spool.lanes().find(({ lane }) => lane === 'raw')?.floor ?? 0
+  assert.ok(floor > 30)
+  await runTo(rig, one, { ...everything, fromUs: 900 * second })
+  const [first, second1] = one.selections.list()
+  assert.deepEqual(first?.gone, [[1, floor - 1]])
+  assert.equal(first?.pointsCopied, 100 - floor + 1)
+  assert.match(first?.text ?? '', new RegExp(`segments 1–${floor - 1} of lane raw`))
+  assert.equal(second1?.text, 'lane raw holds nothing of that time')
   await one.port[Symbol.asyncDispose]()
 })

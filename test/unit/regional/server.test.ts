@@ -98,7 +98,7 @@ test('an agent with its certificate is heard', async () => {
   const { port } = running
   const reply = await ask({ ...me, port })
   assert.equal(reply.status, 200)
-  assert.deepEqual(helloAnswer.decode(Buffer.from(reply.text)).formats, [1])
+  assert.deepEqual(helloAnswer.decode(Buffer.from(reply.text)).formats, [1, 2])
 })
 
 test('without a certificate of the right CA nothing is answered, and the log says why', async () => {
