@@ -24,8 +24,16 @@ export const laneOptions = ({
 export const stagesConfig = ({
   classes,
   agent,
-}: Pick<Config, 'classes' | 'agent'>): readonly StagesConfig[] =>
-  classes.map((one) => ({ ...one, timeZone: agent.time_zone, agent: agent.name }))
+  destinations,
+}: Pick<Config, 'classes' | 'agent' | 'destinations'>): readonly StagesConfig[] => {
+  const takers = Object.fromEntries(
+    [...derivedLanes(classes)].map((lane) => [
+      lane,
+      destinations.filter(({ lanes }) => lanes.includes(lane)).map(({ name }) => name),
+    ]),
+  )
+  return classes.map((one) => ({ ...one, timeZone: agent.time_zone, agent: agent.name, takers }))
+}
 export const spoolOptions = (config: Config): SpoolOptions => ({
   agent: config.agent.name,
   lanes: laneOptions(config),

@@ -246,10 +246,7 @@ export interface Stage {
    * a state of other rules, or one begun anew, cannot know of that is made good.
    */
   readonly step: (input: StageInput) => readonly Derived[]
-  /**
-   * Closes what the clock alone can close (no point came); the spool saves in the same transaction what was decided, or
-   * the state, also when all that is given out is an empty batch.
-   */
+  /** Closes what the clock alone can close; what was decided, or the state, is saved also with an empty batch. */
   readonly tick: (nowUs: number, raw: StageInput['raw']) => readonly Derived[]
   readonly save: () => Uint8Array
   /**
@@ -266,10 +263,12 @@ export interface Stage {
   readonly load: (state: Uint8Array | null) => void
   /** Raw points at or after this time may still be asked for; Infinity when none will. */
   readonly holdFromUs: () => number
-  /** The lane must make room up to this time: what needs it is given out now, marked partial. */
+  /** Room up to this time: what needs it leaves now, partial. Infinity: the end, of all that nobody goes on with. */
   readonly letGo: (beforeUs: number, raw: StageInput['raw']) => readonly Derived[]
   /** Whether it thins this series; a contract of one that no stage thins ends. */
   readonly thins?: (entry: SeriesEntry) => boolean
+  /** Whether it does anything with this series; what it only passes over is none of its books' concern. */
+  readonly takes?: (entry: SeriesEntry) => boolean
   /** Points taken in and given out, by class, since the state began: for books, `plan` and `explain`. */
   readonly totals: () => readonly StageTotals[]
 }

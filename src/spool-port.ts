@@ -34,6 +34,8 @@ export interface LaneStatus {
   readonly derived: boolean
   readonly accepted: number
   readonly bytes: number
+  /** A stage of an earlier configuration may still have to give something out, here or elsewhere. */
+  readonly unfinished?: true
   readonly readers: readonly ReaderStatus[]
 }
 export interface ReaderStatus {
@@ -47,6 +49,8 @@ export interface ReaderStatus {
   readonly reduced: number
   readonly declaredLost: number
   readonly pending: number
+  /** Of a stage that threw and rests until the next opening: why. */
+  readonly failed?: string
 }
 /**
  * Points moved between states by an ack; the spool books them in the same transaction as the

@@ -24,6 +24,7 @@ import {
   lookAtCertificates,
   lookAtClock,
   lookAtUnit,
+  stageFindings,
   versionsOf,
 } from './doctor/machine.ts'
 
@@ -126,6 +127,7 @@ export const examine = async (context: CliContext, options: DoctorOptions): Prom
         ]
       : []),
     agentFinding(status, 'verdict' in asked ? good('agent', '') : asked),
+    ...stageFindings(status),
     unit.finding,
     ...lookAtDisk(folder, config, status, systemClock),
     ...asideFindings(folder),

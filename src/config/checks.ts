@@ -15,8 +15,8 @@ interface Parts {
   readonly sources: readonly SourceConfig[]
   readonly destinations: readonly DestinationConfig[]
   readonly lanes: readonly LaneConfig[]
-  /** Lanes that classes read: what they hold leaves by other lanes, or on request. */
-  readonly readByClasses: ReadonlySet<string>
+  /** Lanes that classes read, or write: `class-reach.ts` says of them what there is to say. */
+  readonly ofClasses: ReadonlySet<string>
 }
 type Raw = Readonly<Record<string, unknown>>
 const isMap = (value: unknown): value is Raw =>
@@ -133,7 +133,7 @@ const folders = (root: Raw): Trouble[] => {
     ]
   })
 }
-const emptiness = (root: Raw, { lanes, readByClasses }: Parts): Trouble[] => {
+const emptiness = (root: Raw, { lanes, ofClasses }: Parts): Trouble[] => {
   const found: Trouble[] = []
   const warn = (text: string, hint: string, path: Path) =>
     found.push({ severity: 'warning', code: 'HF-C041', text, hint, path })
@@ -145,7 +145,7 @@ const emptiness = (root: Raw, { lanes, readByClasses }: Parts): Trouble[] => {
       'destinations',
     ])
   else
-    for (const { name } of lanes.filter((lane) => !readByClasses.has(lane.name)))
+    for (const { name } of lanes.filter((lane) => !ofClasses.has(lane.name)))
       if (!destinations.some(({ lanes: taken }) => !Array.isArray(taken) || taken.includes(name)))
         warn(
           `no destination takes lane "${name}"`,

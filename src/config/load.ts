@@ -12,9 +12,11 @@ import type { z } from 'zod'
 import { textOf } from '../errors.ts'
 import { closingOf, isOpen } from '../unit-user.ts'
 import { checkMeaning, checkSurroundings } from './checks.ts'
+import { reachTroubles } from './class-reach.ts'
 import {
   classSchema,
   classTroubles,
+  derivedLanes,
   type LaneClasses,
   laneClassesOf,
   lanesByDefault,
@@ -284,11 +286,12 @@ export const loadConfig = (path: string, options: LoadOptions): LoadResult<Confi
         hint: 'remove it; nothing of it would have any effect',
         path: [key],
       })
-  troubles.push(
-    ...checkMeaning(map, { ...parts, readByClasses: new Set(classes.map(({ lane }) => lane)) }),
-  )
+  const ofClasses = new Set([...classes.map(({ lane }) => lane), ...derivedLanes(classes)])
+  troubles.push(...checkMeaning(map, { ...parts, ofClasses }))
   const lanes = parts.lanes.map(({ name }) => name)
   troubles.push(...classTroubles(given, { ...parts, lanes }))
+  const isWrong = ({ severity = 'error' }: Trouble) => severity === 'error'
+  if (!troubles.some(isWrong)) troubles.push(...reachTroubles(classes, parts))
   const config: Config | undefined = top.ok
     ? {
         file: path,

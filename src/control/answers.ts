@@ -84,6 +84,7 @@ export const laneStatus = both<LaneStatus>()(
     derived: z.boolean(),
     accepted: count,
     bytes: count,
+    unfinished: z.literal(true).exactOptional().describe('A changed rule is still being ended'),
     readers: z
       .array(
         z.object({
@@ -94,6 +95,7 @@ export const laneStatus = both<LaneStatus>()(
           reduced: count,
           declaredLost: count,
           pending: count,
+          failed: text.exactOptional().describe('Why rules or windows rest'),
         }),
       )
       .readonly(),

@@ -21,7 +21,7 @@ export const createGauges = (meter: Meter): ((view: AgentView) => Promise<void>)
   }
   return async (view) => {
     const status = await view.status()
-    const { verdict, spool, destinations } = status
+    const { verdict, spool, destinations, lanes } = status
     // Status answers also when the spool does not; asking the spool for more would then wait for it.
     const gaps = spool === null ? [] : await view.gaps(gapRowsMax)
     meter.gauge('holdfast_health', healthNumber[verdict.state])
@@ -44,6 +44,9 @@ export const createGauges = (meter: Meter): ((view: AgentView) => Promise<void>)
       quantile('0.5', spool.commitMsP50)
       quantile('0.99', spool.commitMsP99)
     }
+    for (const { lane, readers } of lanes)
+      for (const { reader: stage, failed } of readers.filter((one) => one.stage))
+        meter.gauge('holdfast_stage_failed', failed === undefined ? 0 : 1, { lane, stage })
     for (const { name, oldestUnackedUs } of destinations) {
       const labels = { destination: name }
       // Prometheus reads "nothing waits" best as "now".

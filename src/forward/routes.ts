@@ -21,15 +21,24 @@ export const lanesLeft = async (
   taken: readonly string[],
 ): Promise<readonly LaneRoute[]> => {
   const before = decode(await spool.kept(keyOf(reader)))
-  const routes: (LaneRoute & { readonly upTo: Seq })[] = []
-  for (const { lane, id, head, readers } of await spool.lanes()) {
+  const routes: LaneRoute[] = []
+  const left: Record<string, Seq> = {}
+  for (const { lane, id, head, readers, unfinished } of await spool.lanes()) {
     const cursor = readers.find((one) => one.reader === reader)?.cursor
     if (taken.includes(lane) || cursor === undefined) continue
+    const route = { lane, laneId: id, cursor, priority: priorityLast }
+    // Not all that is owed is in the lane yet: the next start knows how far that is.
+    if (unfinished === true) {
+      routes.push(route)
+      continue
+    }
     const upTo = before[lane] ?? head
     if (cursor.backlog >= upTo) await spool.closeReader(lane, reader)
-    else routes.push({ lane, laneId: id, cursor, priority: priorityLast, upTo })
+    else {
+      routes.push({ ...route, upTo })
+      left[lane] = upTo
+    }
   }
-  const left = Object.fromEntries(routes.map(({ lane, upTo }) => [lane, upTo]))
   if (JSON.stringify(left) !== JSON.stringify(before))
     await spool.keep([
       { key: keyOf(reader), value: new TextEncoder().encode(JSON.stringify(left)) },

@@ -221,6 +221,23 @@ const ofOrphans = (inputs: HealthInputs): readonly Issue[] => {
       ),
     )
 }
+/** A defect: what it has not read waits, and holds its lane until the spool is full. */
+const ofStages = (inputs: HealthInputs): readonly Issue[] =>
+  inputs.lanes.flatMap(({ lane, readers }) =>
+    readers.flatMap(({ reader, failed, pending }) =>
+      failed === undefined
+        ? []
+        : [
+            issue(
+              'degraded',
+              'HF-H013',
+              `${reader.replace('@', '')} of lane "${lane}" failed and rest: ${failed}`,
+              'restart the agent; should it come again, change its classes, and report it with: holdfast support-bundle',
+              pending > 0 ? [`${pending} points wait for it, nothing lost`] : [],
+            ),
+          ],
+    ),
+  )
 const ofSources = (inputs: HealthInputs): readonly Issue[] =>
   inputs.sources.flatMap((one) =>
     one.state === 'running' || inputs.nowUs - one.sinceUs < startingUs
@@ -297,6 +314,7 @@ export const verdict = (inputs: HealthInputs): Verdict => {
     ...folded,
     ...ofSetAside(inputs),
     ...ofOrphans(inputs),
+    ...ofStages(inputs),
     ...ofSources(inputs),
     ...ofClock(inputs),
     ...ofCertificates(inputs),

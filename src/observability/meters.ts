@@ -79,6 +79,11 @@ export const meters: Readonly<Record<string, MeterDeclaration>> = {
     'One flush of the spool, over the last commits: 0.5 and 0.99 quantile.',
     'quantile',
   ),
+  holdfast_stage_failed: gauge(
+    '1 while rules or windows of a lane rest after a defect.',
+    'lane',
+    'stage',
+  ),
   holdfast_points_pending: gauge('Points accepted and not yet acked.', 'lane', 'destination'),
   holdfast_points_lost_total: counter(
     'Declared lost by gap records: points, or messages where malformed. With a destination: lost for it alone.',

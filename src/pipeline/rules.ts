@@ -39,6 +39,8 @@ export interface RulesStageParts {
   readonly classes: CompiledClasses
   /** Hears why each point left or stayed (`explain`); costs the long way for every point. */
   readonly decided?: RuleListener
+  /** Whether what takes this one's place goes on with the series, for all who take its points; nobody unless given. */
+  readonly goesOn?: (entry: SeriesEntry) => boolean
 }
 /** What a rule did beside its points in and out, since the state began. */
 export interface RuleTotals extends StageTotals {
@@ -59,7 +61,8 @@ const thinning = ({ reduce }: SeriesClass): boolean => reduce.method !== 'none'
 const outPoints = 1024
 const decisionKind = 4
 
-export const createRulesStage = ({ classes: compiled, decided }: RulesStageParts): RulesStage => {
+export const createRulesStage = (parts: RulesStageParts): RulesStage => {
+  const { classes: compiled, decided, goesOn = () => false } = parts
   const { classes } = compiled
   const params = compileParams(classes)
   const table = createRuleTable()
@@ -96,6 +99,10 @@ export const createRulesStage = ({ classes: compiled, decided }: RulesStageParts
       late.push({ own, i, timeUs, sent, ...(range ?? { fromUs: timeUs, toUs: timeUs }) })
     },
   })
+  const thins = (entry: SeriesEntry): boolean => {
+    const one = classes[compiled.classOf(entry)]
+    return one !== undefined && thinning(one)
+  }
   const decisions = createDecisions()
   const contracts = classes.map(contractOf)
   const outEntries: DerivedEntry[] = []
@@ -217,11 +224,15 @@ export const createRulesStage = ({ classes: compiled, decided }: RulesStageParts
       }
     },
     holdFromUs: () => Number.POSITIVE_INFINITY,
-    letGo: () => [],
-    thins: (entry) => {
-      const one = classes[compiled.classOf(entry)]
-      return one !== undefined && thinning(one)
+    letGo: (beforeUs) => {
+      if (beforeUs < Number.POSITIVE_INFINITY) return []
+      series.entries.forEach((one, own) => {
+        if (!goesOn(one)) step.flush(own, false)
+      })
+      return takeAll()
     },
+    thins,
+    takes: thins,
     totals: () =>
       classes.flatMap(({ name, reduce }, at) => {
         if (reduce.method === 'none') return []

@@ -11,7 +11,7 @@
  */
 import { emptyBatch } from '../batch.ts'
 import type { PointBatch, SeriesEntry, SeriesKey, Stage, StageTotals } from '../model.ts'
-import { type CompiledClasses, windowsPerClassMax } from './classes.ts'
+import { type CompiledClasses, type WindowSpec, windowsPerClassMax } from './classes.ts'
 import { isAhead } from './quality.ts'
 import { createDecisions, type Decisions, eachDecision } from './stage-decisions.ts'
 import {
@@ -35,6 +35,8 @@ export interface WindowsStageParts {
   readonly timeZone: string
   /** The id of a statistic series: `seriesIdOf` of the agent. */
   readonly idOf: (key: SeriesKey) => bigint
+  /** Whether what takes this one's place goes on with these windows of the series; nobody unless given. */
+  readonly goesOn?: (entry: SeriesEntry, spec: WindowSpec) => boolean
 }
 
 /** Every open window of an owner, newest first; `visit` may free it. */
@@ -165,7 +167,7 @@ const holdSteps = 64
 const decisionKind = 3
 
 export const createWindowsStage = (parts: WindowsStageParts): Stage => {
-  const { classes: compiled, timeZone, idOf } = parts
+  const { classes: compiled, timeZone, idOf, goesOn = () => false } = parts
   const table = createWindowTable(compiled, timeZone)
   const feed = createWindowFeed(table)
   const issue = createWindowIssue(table, idOf)
@@ -173,6 +175,7 @@ export const createWindowsStage = (parts: WindowsStageParts): Stage => {
   const classNames = compiled.classes.map(({ name }) => name)
   let quiet: Quiet = { times: new Float64Array(0), since: new Float64Array(0) }
   let steps = 0
+  const entryOf = (own: number) => table.series.entries[own] as SeriesEntry
   const clear = (): void => {
     table.clear()
     issue.clear()
@@ -228,6 +231,8 @@ export const createWindowsStage = (parts: WindowsStageParts): Stage => {
       each(table, (at, own) => {
         const cells = table.slots.cells()
         const flags = flagsOf(table, at)
+        const { spec } = table.windowOf(cells[at * slotStride + slot.owner] as number)
+        if (beforeUs === Number.POSITIVE_INFINITY && goesOn(entryOf(own), spec)) return
         if (readsFromUs(table, at) >= beforeUs || (flags & standing.cut) !== 0) return
         // What it must be made from cannot be read yet.
         if ((flags & standing.dirty) !== 0 && !table.series.known()) return
@@ -246,6 +251,7 @@ export const createWindowsStage = (parts: WindowsStageParts): Stage => {
       findHold(table)
       return issue.take(changed)
     },
+    takes: (entry) => (compiled.classes[compiled.classOf(entry)]?.windows.length ?? 0) > 0,
     totals: () => totalsOf(table, compiled),
   }
 }

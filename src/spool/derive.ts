@@ -8,10 +8,12 @@
 import { emptyBatch } from '../batch.ts'
 import { isFailure, textOf } from '../errors.ts'
 import { spoolReserveBytes } from '../limits.ts'
-import type { Derived, LaneItem, PointBatch, Seq, StageInput } from '../model.ts'
+import type { LaneItem, PointBatch, Seq } from '../model.ts'
 import { quarantineSegment } from './quarantine.ts'
 import { readItems } from './read.ts'
 import { type Room, releasePassed, requireRoom, writeWithRoom } from './room.ts'
+import { asked, outsideOf, rawFor, rest, withPoints } from './stage-calls.ts'
+import { endOf, giveWay, isLeaving, takeOvers } from './stage-changes.ts'
 import { nameAhead } from './stage-names.ts'
 import { storeStages } from './stage-output.ts'
 import { catchesUp, cursorOf, holdsMore, type StageNow, type StageState } from './stages.ts'
@@ -41,38 +43,12 @@ export const stagesOf = (state: SpoolState, lane: LaneState): readonly StageStat
 /** A stage has something to read here, or something to store. */
 export const isUnderived = (state: SpoolState, lane: LaneState): boolean =>
   stagesOf(state, lane).some(
-    (one) => one.fresh || one.position < lane.now.head || one.now.ready.length > 0,
+    (one) =>
+      one.fresh || isLeaving(one) || one.position < lane.now.head || one.now.ready.length > 0,
   )
 /** All that is sealed is read: what is left is for the clock. */
 export const mayTick = (state: SpoolState, lane: LaneState): boolean =>
   stagesOf(state, lane).length > 0 && !isUnderived(state, lane)
-
-const rest = (state: SpoolState, one: StageState, error: unknown) => {
-  one.failed = true
-  const facts = { stage: one.reader, lane: one.lane.name, after: one.position }
-  state.host.log.error('stage_failed', { ...facts, text: textOf(error) })
-}
-
-/** What the stage answers; undefined when it throws. Trouble of the spool itself goes on upwards. */
-const asked = <T>(state: SpoolState, one: StageState, work: () => T): T | undefined => {
-  try {
-    return work()
-  } catch (error) {
-    throwFatal(state, error)
-    rest(state, one, error)
-    return undefined
-  }
-}
-const withPoints = (derived: readonly Derived[]) => derived.filter(({ points }) => points.count > 0)
-
-const rawFor = ({ feed, hold, lane, reader }: StageState, through: Seq): StageInput['raw'] =>
-  Object.assign(
-    (fromUs: number, toUs: number) => feed.raw(lane, hold.firstFor(fromUs), through, fromUs, toUs),
-    {
-      lacks: (fromUs: number, toUs: number) => feed.lacks(lane, through, fromUs, toUs),
-      missed: (fromUs: number, toUs: number) => feed.missed(lane, reader, through, fromUs, toUs),
-    },
-  )
 
 const step = (state: SpoolState, one: StageState, seq: Seq, points: PointBatch) => {
   const { feed, stage } = one
@@ -85,6 +61,7 @@ const step = (state: SpoolState, one: StageState, seq: Seq, points: PointBatch) 
     ready: again ? one.now.ready : [...one.now.ready, ...withPoints(derived)],
     segments: one.now.segments + 1,
     points: one.now.points + points.count,
+    outside: one.now.outside + (again ? 0 : outsideOf(one, points)),
   }
 }
 
@@ -126,12 +103,16 @@ const opened = (state: SpoolState, stage: StageState, item: LaneItem): PointBatc
   }
 }
 
-const readOn = (state: SpoolState, lane: LaneState, stages: readonly StageState[]) => {
+const readOn = (state: SpoolState, lane: LaneState, all: readonly StageState[]) => {
+  const stages = all.filter((one) => one.position < endOf(one))
+  if (stages.length === 0) return
   const from = Math.min(...stages.map((one) => one.position))
   let points = 0
   for (const item of readItems(state, lane, from, turnBytesMax)) {
     const seqLast = item.type === 'segment' ? item.seq : item.seqLast
-    const here = stages.filter((one) => !one.failed && one.position < seqLast)
+    const here = stages.filter(
+      (one) => !one.failed && one.position < seqLast && item.seq <= endOf(one),
+    )
     const [first] = here
     if (first === undefined) continue
     const batch = opened(state, first, item)
@@ -213,8 +194,9 @@ export const derive = (state: SpoolState): Turn => {
       wake(state, one)
     }
     if (!stages.some(({ now }) => now.ready.length > 0)) readOn(state, lane, stages)
+    for (const one of stages) giveWay(state, one)
     const result = store(state, stages)
-    if (result === 'full') turn = 'full'
+    if (result === 'full' || !takeOvers(state, lane)) turn = 'full'
     else if (turn === 'done' && isUnderived(state, lane)) turn = 'more'
   }
   return turn

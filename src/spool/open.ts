@@ -21,6 +21,7 @@ import type { Host } from '../host.ts'
 import type { SeriesTable } from '../model.ts'
 import { type AnchorFile, createMemoryAnchor, openAnchor, openAnchorFile } from './anchor.ts'
 import { findEnding } from './contracts.ts'
+import { derive } from './derive.ts'
 import { createDictionary } from './dictionary.ts'
 import { loadEpochs } from './epochs.ts'
 import { beginEpoch, createLanes, loadLanes } from './recover.ts'
@@ -28,7 +29,8 @@ import { pageBytes, pagesMax, prepareBallast } from './room.ts'
 import { migrate, refuseNewer } from './schema.ts'
 import { sealOpen } from './seal.ts'
 import { suspectMark } from './set-aside.ts'
-import { attachStages, type StageReader } from './stages.ts'
+import { attachStages, leaveAtOpening, type Remake } from './stage-changes.ts'
+import type { StageReader } from './stages.ts'
 import {
   asFailure,
   damageMark,
@@ -45,6 +47,8 @@ export interface SpoolParts {
   readonly series: Pick<SeriesTable, 'entry'>
   readonly options: SpoolOptions
   readonly stages?: readonly StageReader[]
+  /** Without it a stage that another definition replaces just ends. */
+  readonly remake?: Remake
   /** In place of the file beside the database. */
   readonly anchorFile?: AnchorFile
   readonly diskFreeBytes?: () => number
@@ -292,12 +296,13 @@ const openOnce = (parts: SpoolParts, aside: string | null): SpoolState => {
     const { state, row, isNew } = buildState(parts, path, db, anchorFile)
     beginEpoch(state, row, aside !== null ? 'set-aside' : isNew ? 'new' : 'no')
     sealForConfig(state)
-    attachStages(state, parts.stages ?? [])
-    findEnding(state)
+    attachStages(state, parts.stages ?? [], parts.remake)
     if (path !== '') {
       assertDurable(db)
       prepareBallast(state)
     }
+    leaveAtOpening(state, () => derive(state))
+    findEnding(state)
     return state
   } catch (error) {
     if (parts.anchorFile === undefined) anchorFile.close()

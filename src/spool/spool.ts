@@ -41,6 +41,7 @@ import { addLanes } from './recover.ts'
 import { countRefused, lookAtRefused, resendable, resent } from './resend.ts'
 import { bytesUsed, type CommitResult, pagesMax, prepareBallast } from './room.ts'
 import { sealOpen } from './seal.ts'
+import { isLeaving } from './stage-changes.ts'
 import {
   acceptedOf,
   alive,
@@ -128,7 +129,11 @@ export interface Spool {
   readonly close: () => void
 }
 
-const laneStatus = (lane: LaneState): LaneStatus => ({
+const whyFailed = (state: SpoolState, lane: LaneState, reader: string) => {
+  const found = state.stages.find((one) => one.lane === lane && one.reader === reader)
+  return found?.failed === true ? { failed: found.why } : {}
+}
+const laneStatus = (state: SpoolState, lane: LaneState): LaneStatus => ({
   lane: lane.name,
   id: lane.id,
   derived: lane.options?.derived ?? false,
@@ -136,6 +141,7 @@ const laneStatus = (lane: LaneState): LaneStatus => ({
   floor: lane.now.floor,
   accepted: acceptedOf(lane),
   bytes: lane.now.bytes,
+  ...(state.stages.some(isLeaving) ? { unfinished: true } : {}),
   readers: [...lane.readers.values()].map(({ name, now }) => ({
     reader: name,
     cursor: { backlog: now.backlog, live: now.live },
@@ -144,6 +150,7 @@ const laneStatus = (lane: LaneState): LaneStatus => ({
     reduced: now.reduced,
     declaredLost: now.lost,
     pending: pendingOf(lane, now),
+    ...whyFailed(state, lane, name),
   })),
 })
 
@@ -258,7 +265,7 @@ export const openSpool = (parts: SpoolParts): Spool => {
       rewind(state, outside(name, reader), reader, after, held),
     quarantine: (name, seq, reason, text) =>
       read(() => quarantineSegment(state, lane(name), seq, reason, text)),
-    lanes: () => [...state.lanes.values()].map(laneStatus),
+    lanes: () => [...state.lanes.values()].map((one) => laneStatus(state, one)),
     epochs: () => epochLinks(state),
     dictionary: (epoch, first, max) => read(() => dictionaryEntries(state, epoch, first, max)),
     kept: (key) =>

@@ -10,6 +10,7 @@ import type { Renumber } from './columns.ts'
 import { journalOrSeal } from './commit.ts'
 import { book } from './readers.ts'
 import { saveDictionary } from './series-rows.ts'
+import { isLeaving } from './stage-changes.ts'
 import { fullEntry, isNamed, nameIt, numbersFor } from './stage-names.ts'
 import { cursorOf, keep, type StageState, saveCheckpoint, saveLog } from './stages.ts'
 import { type LaneState, laneNamed, readerNamed, type SpoolState } from './state.ts'
@@ -36,7 +37,8 @@ const append = (state: SpoolState, stages: readonly StageState[]): number => {
   for (const one of stages) {
     for (const derived of one.now.ready) {
       const lane = laneNamed(state, derived.lane)
-      if (lane.options?.derived !== true) {
+      // What it wrote by an earlier configuration may be nobody's now, or even a source's.
+      if (lane.options?.derived !== true && !isLeaving(one)) {
         const text = `stage "${one.reader}" writes lane "${lane.name}", which is not derived`
         throw new Failure('HF-S017', text)
       }
@@ -53,7 +55,8 @@ const append = (state: SpoolState, stages: readonly StageState[]): number => {
 /** The cursor moves to where the state stands, and the books with it. */
 const advance = (state: SpoolState, one: StageState) => {
   const reader = readerNamed(one.lane, one.reader)
-  const { backlog, delivered, lost, reduced } = reader.now
+  const { backlog, delivered, lost, reduced, acceptedBefore } = reader.now
+  const { outside } = one.now
   const given = one.stage.passesPoints
     ? one.now.ready.reduce((sum, { points }) => sum + points.count, 0)
     : 0
@@ -63,9 +66,11 @@ const advance = (state: SpoolState, one: StageState) => {
     ...reader.now,
     backlog: Math.max(backlog, one.position),
     delivered: delivered + given,
-    reduced: reduced + read.points - given,
+    reduced: reduced + read.points - outside - given,
     lost: lost + read.lost,
+    acceptedBefore: acceptedBefore + outside,
   }
+  one.now = { ...one.now, outside: 0 }
 }
 
 /**

@@ -10,19 +10,16 @@ import { textOf } from '../errors.ts'
 import type { Derived, Seq, Stage } from '../model.ts'
 import { createHold, type Hold, seqHeld } from './hold.ts'
 import { addReader } from './readers.ts'
-import { createFeed, type Feed } from './stage-input.ts'
+import type { Feed } from './stage-input.ts'
 import type { Naming } from './stage-names.ts'
 import {
   type Decided,
-  deleteStageRow,
   type SavedState,
   type StageRow,
   saveDecided,
   saveStageRow,
-  stageRows,
 } from './stage-rows.ts'
 import { type LaneState, laneNamed, readerNamed, type SpoolState, uptimeMs } from './state.ts'
-import { write } from './write.ts'
 
 export interface StageReader {
   /** Its name in the books of the lane; a stage of another name begins anew. */
@@ -32,6 +29,8 @@ export interface StageReader {
   readonly stage: Stage
   /** Where a new one begins; `oldest` when not said. */
   readonly from?: 'now' | 'oldest'
+  /** All that makes it what it is; where that changes, what stood before ends in good order (`stage-changes.ts`). */
+  readonly definition?: string
 }
 /** What a transaction may change: replaced, never altered, so that one that fails puts the old back. */
 export interface StageNow {
@@ -45,6 +44,8 @@ export interface StageNow {
   /** Since the checkpoint. */
   readonly segments: number
   readonly points: number
+  /** Read since the books were last moved, and of series that it only passes over. */
+  readonly outside: number
   /** Decided by ticks and not yet in the log. */
   readonly decided: readonly Decided[]
   /** The state in the file that a log may follow; null where that is damaged. */
@@ -71,6 +72,11 @@ export interface StageState {
   now: StageNow
   /** It threw: it rests until the next opening, and its lane keeps what it has not read. */
   failed: boolean
+  why: string
+  /** By number of the feed: 0 not asked yet, 1 it takes the series, 2 it does not. */
+  taken: Uint8Array
+  /** Another definition takes its place, once it has read through `upTo` and `ended`: given out what that lacks. */
+  leaving: { readonly upTo: Seq; readonly next: StageReader | null; readonly ended: boolean } | null
 }
 
 /** About what a row of the log takes beside what was decided. */
@@ -163,7 +169,7 @@ const readerFor = (
 }
 
 /** Inside a transaction. */
-const attach = (
+export const attach = (
   state: SpoolState,
   one: StageReader,
   row: StageRow | undefined,
@@ -204,43 +210,19 @@ const attach = (
       checkpointMs: uptimeMs(state),
       segments: 0,
       points: 0,
+      outside: 0,
       decided: [],
       saved: loaded ? (row?.saved ?? null) : null,
       logRows: log.length,
       logBytes: log.reduce((sum, { bytes }) => sum + logRowBytes + bytes.length, 0),
     },
     failed: false,
+    why: '',
+    taken: new Uint8Array(512),
+    leaving: null,
   }
   // A damaged state stays where it is until all is stepped again: a crash before that begins anew once more.
   if (loaded || (row !== undefined && begin < cursor.backlog)) keep(attached)
   else saveCheckpoint(state, attached)
   return attached
-}
-
-/** At the end of opening. A stage that is no longer configured leaves no reader behind that would hold its lane. */
-export const attachStages = (state: SpoolState, wanted: readonly StageReader[]): void => {
-  const rows = stageRows(state.sql)
-  if (wanted.length === 0 && rows.length === 0) return
-  const laneId = (name: string) => laneNamed(state, name).id
-  const wants = (row: StageRow) =>
-    wanted.some((one) => one.reader === row.reader && laneId(one.lane) === row.lane)
-  const feed = createFeed(state)
-  const attached = write(state, 'none', () => {
-    for (const row of rows.filter((one) => !wants(one))) {
-      deleteStageRow(state.sql, row.lane, row.reader)
-      state.sql('DELETE FROM cursors WHERE lane = ? AND reader = ?').run(row.lane, row.reader)
-      for (const lane of state.lanes.values()) {
-        if (lane.id === row.lane) lane.readers.delete(row.reader)
-      }
-    }
-    return wanted.map((one) =>
-      attach(
-        state,
-        one,
-        rows.find((row) => row.reader === one.reader && row.lane === laneId(one.lane)),
-        feed,
-      ),
-    )
-  })
-  state.stages.push(...attached)
 }

@@ -63,7 +63,7 @@ export interface ReaderNow {
   readonly lost: number
   /** Of a stage: points read and not given out; below zero when it gives out more than it reads. */
   readonly reduced: number
-  /** The seq after which the reader began, and what the lane had accepted up to there: none of its concern. */
+  /** The seq after which it began, and what is none of its concern: accepted up to there, or only passed over. */
   readonly start: Seq
   readonly acceptedBefore: number
   /** Of a stage: what lies above may not be trimmed, though the cursor has passed it. Infinity for others. */

@@ -10,6 +10,7 @@ import { Failure, isFailure, textOf } from '../errors.ts'
 import { createSystemHost, type Log } from '../host.ts'
 import type { LaneItem, SeriesEntry } from '../model.ts'
 import { openSpool, type Spool, type StageReader } from './spool.ts'
+import type { Remake } from './stage-changes.ts'
 import {
   buffersOf,
   type FailureText,
@@ -85,12 +86,15 @@ const serve = (spool: Spool) => {
 }
 
 /** Once a thread. `stagesOf` makes the stages of what the agent handed over for them. */
-export const runSpoolWorker = (stagesOf: (config: unknown) => readonly StageReader[]): void => {
+export const runSpoolWorker = (
+  stagesOf: (config: unknown) => readonly StageReader[],
+  remake: Remake,
+): void => {
   const { path, options, stages, suspect } = workerData as WorkerData
   try {
     const host = createSystemHost({ log })
     const parts = { at: { path }, host, series: { entry }, options, suspect }
-    serve(openSpool({ ...parts, stages: stagesOf(stages) }))
+    serve(openSpool({ ...parts, stages: stagesOf(stages), remake }))
   } catch (error) {
     say({ kind: 'refused', failure: failureOf(error) })
     port.close()

@@ -47,6 +47,12 @@ export const agentFinding = (status: AgentStatus | undefined, error: Finding): F
   return { check: 'agent', state: state === 'degraded' ? 'warning' : 'bad', code, text, fix }
 }
 
+/** Rules and windows that rest, where something worse is what the agent says of itself. */
+export const stageFindings = (status: AgentStatus | undefined): Finding[] =>
+  (status?.verdict.issues ?? [])
+    .filter(({ code, reason }) => code === 'HF-H013' && reason !== status?.verdict.reason)
+    .map(({ code, reason, fix }) => ({ ...warning('stages', printable(reason), fix), code }))
+
 export interface Unit {
   readonly finding: Finding
   readonly pid: number | null

@@ -304,7 +304,7 @@ test('what cannot be planned says why, and what to do', async () => {
   const config = configOf(classes)
   const refused = async (...args: readonly string[]) => {
     const { code, err } = await holdfast(['plan', '-c', config.file, ...args])
-    assert.equal(code, /HF-X002/.test(err) ? 2 : /HF-C/.test(err) ? 78 : 1, err)
+    assert.equal(code, /HF-X002/.test(err) ? 2 : /HF-C020/.test(err) ? 78 : 1, err)
     return err
   }
   assert.match(await refused('--from', join(folder, 'absent.lp')), /HF-X031 cannot read/)

@@ -130,7 +130,52 @@ test('refused: routes that overlap, raw and thinned to one destination', () => {
   const result = load(`${base}${classes}${region(', lanes: [raw, reduced]')}`)
   assert.ok(!result.ok)
   assert.ok(result.problems.some(({ code }) => code === 'HF-C027'))
-  assert.ok(load(`${base}${classes}${region(', lanes: [raw]')}`).ok)
+  const kept = base.replace('reduced: {}', 'reduced: {when_full: drop_oldest}')
+  assert.ok(load(`${kept}${classes}${region(', lanes: [raw]')}`).ok)
+})
+
+const warned = (classes: string, lanes = '') => {
+  const result = load(`${base}classes:\n${classes}${region(lanes)}`)
+  assert.ok(result.ok, JSON.stringify(result))
+  return result.warnings.map(({ code, text, line }) => [code, text.split(',')[0], line])
+}
+test('warned: a class that another one before it leaves nothing to', () => {
+  const rest = '  rest: {reduce: {method: every}}\n'
+  const pumps = (match: string) => `  pumps: {match: {${match}}, reduce: {method: on_change}}\n`
+  const hidden = (before: string, match: string) =>
+    warned(`${before}${pumps(match)}${before === rest ? '' : rest}`).filter(
+      ([code]) => code === 'HF-C045',
+    )
+  const all = 'class "pumps" takes no series: each is of class "rest" already'
+  assert.deepEqual(hidden(rest, 'names: ["pump.*"]'), [['HF-C045', all, 8]])
+  assert.equal(hidden(rest, 'units: ["°C"]').length, 1)
+  const broad = (match: string) => `  broad: {match: {${match}}, reduce: {method: every}}\n`
+  for (const [wide, narrow, found] of [
+    ['names: ["pump*", "fan*"]', 'names: ["pump.?.rpm", "fan"]', 1],
+    ['names: ["pump*"]', 'names: ["pump.1", "fan"]', 0],
+    ['names: ["p?mp"]', 'names: ["p*mp"]', 0],
+    ['names: ["*.rpm"]', 'names: ["pump.*"]', 0],
+    ['units: [V, A]', 'names: [x], units: [V]', 1],
+    ['units: [V]', 'units: [V, A]', 0],
+    ['tags: {line: "2*"}', 'tags: {line: "21", hall: x}', 1],
+    ['tags: {line: "2*"}', 'tags: {hall: x}', 0],
+  ] as const)
+    assert.equal(hidden(broad(wide), narrow).length, found, `${wide} before ${narrow}`)
+  assert.equal(warned(`${pumps('names: ["pump.*"]')}${rest}`).length, 0)
+})
+test('warned: points of no class in a lane that nobody takes', () => {
+  const pumps = '  pumps: {match: {names: ["pump.*"]}, reduce: {method: on_change}}\n'
+  assert.deepEqual(warned(pumps), [
+    [
+      'HF-C046',
+      'points of lane "raw" that no class takes go nowhere: no destination takes that lane',
+      7,
+    ],
+  ])
+  assert.deepEqual(warned(`${pumps}  rest: {}\n`), [])
+  const windows =
+    '  pumps: {match: {names: ["pump.*"]}, windows: [{every: 1m, statistics: [max]}]}\n'
+  assert.ok(!warned(windows, ', lanes: [raw, windows, press]').some(([code]) => code === 'HF-C046'))
 })
 
 /** Each with the text its place points at, and what its remedy speaks of. */
@@ -159,10 +204,22 @@ const placed: readonly (readonly [string, string, string, RegExp])[] = [
     'lanes: [raw, reduced]',
     /replay/,
   ],
+  [
+    'a lane of windows that nobody takes',
+    'classes:\n  a: {windows: [{every: 1m, statistics: [mean], lane: windows}]}\n',
+    'windows}',
+    /add "windows" to the lanes of a destination/,
+  ],
 ]
+const routed = (what: string) =>
+  what.startsWith('routes')
+    ? ', lanes: [raw, reduced]'
+    : what.endsWith('takes')
+      ? ', lanes: [press]'
+      : ''
 for (const [what, text, at, remedy] of placed)
   test(`refused with file:line:col and a hint: ${what}`, () => {
-    const source = `${base}${text}${region(what.startsWith('routes') ? ', lanes: [raw, reduced]' : '')}`
+    const source = `${base}${text}${region(routed(what))}`
     const result = load(source)
     assert.ok(!result.ok)
     const errors = result.problems.filter(({ severity }) => severity === 'error')

@@ -28,6 +28,25 @@ test('a look tells the meter; counters take the difference and never go back', a
   assert.match(await meter.text(), /^holdfast_spool_commits_total 25$/m)
 })
 
+test('a stage that rests has a meter, and one that runs again takes it back', async () => {
+  const meter = createMeter()
+  const look = createGauges(meter)
+  const lanes = (failed?: string) => {
+    const [lane] = status.lanes
+    const [reader] = lane?.readers ?? []
+    assert.ok(lane && reader)
+    const rules = { ...reader, reader: '@rules', stage: true }
+    const readers = [reader, failed === undefined ? rules : { ...rules, failed }]
+    return { ...status, lanes: [{ ...lane, readers }] }
+  }
+  const said = async (failed?: string) => {
+    await look(createView({ status: async () => lanes(failed) }).view)
+    return (await meter.text()).split('\n').filter((line) => line.startsWith('holdfast_stage'))
+  }
+  assert.deepEqual(await said('why'), ['holdfast_stage_failed{lane="raw",stage="@rules"} 1'])
+  assert.deepEqual(await said(), ['holdfast_stage_failed{lane="raw",stage="@rules"} 0'])
+})
+
 test('a spool that nothing fills any more is safe for ever, whatever was said before', async () => {
   const meter = createMeter()
   const look = createGauges(meter)

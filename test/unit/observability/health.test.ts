@@ -177,6 +177,18 @@ test('the verdict is never better than its worst issue, and the same for the sam
   )
 })
 
+test('rules or windows that rest after a defect are named, with what waits for them', () => {
+  const cursor = { backlog: 1, live: null }
+  const books = { delivered: 1, reduced: 0, declaredLost: 0, pending: 7 }
+  const reader = { cursor, stage: true, ...books, reader: '@rules' }
+  const lane = { lane: 'raw', id: 1, head: 5, floor: 1, derived: false, accepted: 8, bytes: 1 }
+  assert.equal(of({ lanes: [{ ...lane, readers: [reader] }] }).state, 'ok')
+  const found = of({ lanes: [{ ...lane, readers: [{ ...reader, failed: 'no such cell' }] }] })
+  assert.deepEqual([found.state, found.code], ['degraded', 'HF-H013'])
+  assert.equal(found.reason, 'rules of lane "raw" failed and rest: no such cell')
+  assert.deepEqual(found.effects, ['7 points wait for it, nothing lost'])
+})
+
 test('a destination that is no longer configured and still holds points back is named', () => {
   const cursor = { backlog: 1, live: null }
   const reader = { cursor, stage: false, delivered: 1, reduced: 0, declaredLost: 0 }

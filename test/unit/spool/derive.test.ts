@@ -253,6 +253,30 @@ test('a stage that throws rests alone: intake and other stages go on', () => {
     badly?.map(({ pending }) => pending > 0),
     [true, true],
   )
+  assert.deepEqual(
+    spool.lanes()[0]?.readers.map(({ reader, failed }) => [reader, failed !== undefined]),
+    [
+      ['bad', true],
+      ['lost', true],
+      ['stage', false],
+    ],
+  )
+})
+
+test('what a stage only passes over is none of its books: neither delivered nor reduced', () => {
+  const rig = rigWith()
+  const takes: Stage['takes'] = ({ name }) => name === 'even'
+  const stage = { ...createTestStage('test', {}), passesPoints: false, takes }
+  const stages = [{ reader: 'stage', lane: 'raw', stage }]
+  const spool = rig.open(null, undefined, stages)
+  store(spool, points(rig, 0, 95), 'raw', true)
+  deriveAll(spool)
+  const books = (of: Spool) => {
+    const { delivered, reduced, pending } = reader(of)
+    return [of.lanes()[0]?.accepted, delivered, reduced, pending]
+  }
+  assert.deepEqual(books(spool), [95, 0, 48, 0])
+  assert.deepEqual(books(rig.open(spool.image(), undefined, stages)), [95, 0, 48, 0])
 })
 
 test('a disk that fails while a stage asks for raw points ends the spool, not the stage', () => {
