@@ -45,8 +45,8 @@ export const createGauges = (meter: Meter): ((view: AgentView) => Promise<void>)
       quantile('0.99', spool.commitMsP99)
     }
     for (const { lane, readers } of lanes)
-      for (const { reader: stage, failed } of readers.filter((one) => one.stage))
-        meter.gauge('holdfast_stage_failed', failed === undefined ? 0 : 1, { lane, stage })
+      for (const { reader, failed } of readers.filter((one) => one.stage))
+        meter.gauge('holdfast_stage_failed', failed === undefined ? 0 : 1, { lane, reader })
     for (const { name, oldestUnackedUs } of destinations) {
       const labels = { destination: name }
       // Prometheus reads "nothing waits" best as "now".

@@ -43,8 +43,8 @@ test('a stage that rests has a meter, and one that runs again takes it back', as
     await look(createView({ status: async () => lanes(failed) }).view)
     return (await meter.text()).split('\n').filter((line) => line.startsWith('holdfast_stage'))
   }
-  assert.deepEqual(await said('why'), ['holdfast_stage_failed{lane="raw",stage="@rules"} 1'])
-  assert.deepEqual(await said(), ['holdfast_stage_failed{lane="raw",stage="@rules"} 0'])
+  assert.deepEqual(await said('why'), ['holdfast_stage_failed{lane="raw",reader="@rules"} 1'])
+  assert.deepEqual(await said(), ['holdfast_stage_failed{lane="raw",reader="@rules"} 0'])
 })
 
 test('a spool that nothing fills any more is safe for ever, whatever was said before', async () => {
