@@ -84,7 +84,7 @@ const unsent = (
         ([lane, path]): Trouble => ({
           code: 'HF-C047',
           text: `class "${name}" fills lane "${lane}", and no destination takes it: the spool would fill up`,
-          hint: `add "${lane}" to the lanes of a destination; kept for replays alone: lanes: {${lane}: {when_full: drop_oldest}}`,
+          hint: `add "${lane}" to the lanes of a destination, or give the lane when_full: drop_oldest`,
           path: ['classes', name, ...path],
           on: 'value',
         }),

@@ -232,7 +232,7 @@ const ofStages = (inputs: HealthInputs): readonly Issue[] =>
               'degraded',
               'HF-H013',
               `${reader.replace('@', '')} of lane "${lane}" failed and rest: ${failed}`,
-              'restart the agent; should it come again, change its classes, and report it with: holdfast support-bundle',
+              'restart the agent; should it come again, change its classes and report it: holdfast support-bundle',
               pending > 0 ? [`${pending} points wait for it, nothing lost`] : [],
             ),
           ],

@@ -82,7 +82,7 @@ export const meters: Readonly<Record<string, MeterDeclaration>> = {
   holdfast_stage_failed: gauge(
     '1 while rules or windows of a lane rest after a defect.',
     'lane',
-    'stage',
+    'reader',
   ),
   holdfast_points_pending: gauge('Points accepted and not yet acked.', 'lane', 'destination'),
   holdfast_points_lost_total: counter(

@@ -1,8 +1,8 @@
 /**
  * What the spool asks of a stage, and what becomes of one that throws.
  *
- * Invariants: a stage that throws rests until the next opening and holds its lane; trouble of the disk or of the file is
- * the spool's own and goes on upwards.
+ * Invariants: a stage that throws rests until the next opening and holds its lane; trouble of the disk or of the file
+ * is the spool's own and goes on upwards.
  */
 import { textOf } from '../errors.ts'
 import type { Derived, PointBatch, Seq, StageInput } from '../model.ts'
