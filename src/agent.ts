@@ -210,6 +210,10 @@ const createFatal = (host: Host, stop: AbortSignal): Fatal => {
   }
 }
 
+/** All code is loaded before the agent is ready: an upgrade takes the files away while it still runs. */
+const loadParts = ({ sources, destinations }: Config) =>
+  Promise.all([...sources, ...destinations].map(({ of }) => of.load?.()))
+
 /** Runs until `stop`, or until the spool is lost; returns the process's exit code. Rejects when it cannot start. */
 export const runAgent = async (config: Config, options: RunAgentOptions): Promise<number> => {
   const { host, signal } = options
@@ -262,6 +266,7 @@ const runOver = async (
   })
   await spool.setClock(clock.reading())
   const stamps = createArrivalStamps(clock.reading)
+  await loadParts(config)
   const destinations = createDestinations(host, config, spool, clock)
   // A new destination that starts "now" must stand in its lanes before the first point of this run comes in.
   for (const { config: one } of destinations)

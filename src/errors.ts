@@ -22,6 +22,16 @@ export const isFailure = (error: unknown, code?: string): error is Failure =>
 export const textOf = (error: unknown): string =>
   error instanceof Error ? error.message : String(error)
 
+/** The system says no to this user, whatever is there: another may find it right. */
+export const isDenied = (error: unknown): boolean =>
+  /^(EACCES|EPERM)$/.test((error as NodeJS.ErrnoException | undefined)?.code ?? '')
+/** The same, as a part of what is reported. */
+export const deniedBy = (error: unknown): { readonly denied?: true } =>
+  isDenied(error) ? { denied: true } : {}
+
+/** A person has ended it: Ctrl-C, or Ctrl-D at a prompt. Nothing is wrong, and nothing is to be said. */
+export const interrupted = (): Failure => new Failure('HF-X130', 'ended by hand')
+
 /** Exit codes of every verb (sysexits where one fits). */
 export const exitCodes = {
   good: 0,
@@ -34,4 +44,5 @@ export const exitCodes = {
   tryLater: 75,
   noPermission: 77,
   configInvalid: 78,
+  interrupted: 130,
 } as const

@@ -1,17 +1,18 @@
 /** `holdfast check`: one verdict on a configuration; never "valid" when a part of it is not. */
 import { countProblems } from '../config/problems.ts'
 import { exitCodes } from '../errors.ts'
-import { type CliContext, showProblems } from './context.ts'
+import { type CliContext, credentialsOf, showProblems } from './context.ts'
 
 export interface CheckOptions {
   readonly surroundings: boolean
   readonly denyWarnings?: boolean
   readonly regional?: boolean
+  readonly unit?: string
 }
 const load = async (context: CliContext, path: string, options: CheckOptions) => {
-  const { environment } = context
-  const { surroundings } = options
-  if (options.regional) {
+  const { surroundings, regional, unit = regional ? 'holdfast-regional' : 'holdfast' } = options
+  const environment = credentialsOf(context.environment, unit)
+  if (regional) {
     const { loadRegionalConfig } = await import('../config/regional.ts')
     return loadRegionalConfig(path, { environment, surroundings, flags: {} })
   }

@@ -8,7 +8,7 @@ import type { LoadResult } from '../config/load.ts'
 import { type ConfigProblem, isWrongInItself } from '../config/problems.ts'
 import type { Environment } from '../config/secrets.ts'
 import type { ControlClient } from '../control/client.ts'
-import { exitCodes, Failure } from '../errors.ts'
+import { exitCodes, Failure, interrupted } from '../errors.ts'
 import { createRedactor, type Redactor } from '../observability/redact.ts'
 import { forJournal, isJournal } from '../service-manager.ts'
 
@@ -152,6 +152,11 @@ export const createContext = (
       const prompt = createInterface({ input: process.stdin, output: process.stderr })
       try {
         return (await prompt.question(`${question} [${standard}] `, { signal })).trim() || standard
+      } catch (error) {
+        // Ctrl-C, or Ctrl-D: no answer, and none is made up.
+        if ((error as Error).name !== 'AbortError') throw error
+        stderr('')
+        throw interrupted()
       } finally {
         prompt.close()
       }

@@ -1,36 +1,30 @@
 /**
  * `holdfast doctor`: looks at everything between the disk and the far sides, and says what to do about what it finds.
  * Invariants: works with and without a running agent, and never opens its spool; changes nothing (the flush probe
- * removes its file); exit 0 all good, 3 something to look at, 4 something is wrong.
+ * removes its file); says each thing as it is found, and ends whatever hangs; exit 0 all good, 3 something to look at,
+ * 4 something is wrong; what this user may not see makes it no worse.
  */
-import { readdirSync } from 'node:fs'
-import { dirname, resolve } from 'node:path'
 import { catalog } from '../config/catalog.ts'
-import { defaultStateDir, loadConfig } from '../config/load.ts'
+import { loadConfig } from '../config/load.ts'
 import type { Config, DestinationConfig } from '../config/schema.ts'
 import type { AgentStatus } from '../control/view.ts'
-import { isOpen, type LinkStep, probeLinks } from '../destinations/link.ts'
-import { exitCodes, isFailure } from '../errors.ts'
+import { isOpen, probeLinks } from '../destinations/link.ts'
+import { exitCodes, interrupted, isFailure } from '../errors.ts'
 import { createSystemHost, systemClock } from '../host.ts'
-import { printable } from '../observability/printable.ts'
-import { setAsideIn } from '../spool/set-aside.ts'
 import { hasChanged } from './config-changed.ts'
-import { type CliContext, credentialsOf, type Style, stateDirOf } from './context.ts'
-import { lookAtDisk, lookAtWear } from './doctor/disk.ts'
-import { bad, type Finding, good, unknown, warning } from './doctor/finding.ts'
-import {
-  agentFinding,
-  configFindings,
-  lookAtCertificates,
-  lookAtClock,
-  lookAtUnit,
-  stageFindings,
-  versionsOf,
-} from './doctor/machine.ts'
+import { type CliContext, credentialsOf, type Style } from './context.ts'
+import { lookApart, runApart } from './doctor/apart.ts'
+import { lookAtWear } from './doctor/disk.ts'
+import { type Finding, good, unknown, warning } from './doctor/finding.ts'
+import { isStranger, stepFinding } from './doctor/link.ts'
+import { agentFinding, lookAtClock, stageFindings, versionsOf } from './doctor/machine.ts'
+import { lookAtUnit } from './doctor/unit.ts'
 
 interface DoctorOptions {
   readonly cardTbw: number
   readonly unit: string
+  /** Steps that this process is to look at for another (`doctor/apart.ts`). */
+  readonly apart?: string
 }
 
 const askAgent = async (context: CliContext): Promise<AgentStatus | Finding> => {
@@ -44,21 +38,11 @@ const askAgent = async (context: CliContext): Promise<AgentStatus | Finding> => 
   }
 }
 
-const stepFinding = (check: string, found: LinkStep): Finding => {
-  const { step, ms, text, code, hint, host, bearable } = found
-  const at = host === undefined ? '' : `${host}: `
-  const line = `${step.padEnd(5)} ${`${ms.toFixed(1)} ms`.padStart(10)}  ${at}${printable(text)}`
-  const finding = found.good
-    ? good(check, line)
-    : bearable
-      ? warning(check, `${line}; another host is good`, hint)
-      : bad(check, line, hint)
-  return { ...finding, ms, ...(code === '' ? {} : { code }) }
-}
 /** The way to one far side; and what it said of the time. Nothing is written there: that is `destination test`. */
 const lookAtLink = async (
   { of, settings, name, type }: DestinationConfig,
   agent: string,
+  stranger: boolean,
   signal: AbortSignal,
 ): Promise<{ findings: Finding[]; offsetUs: number | null }> => {
   const check = `to ${name}`
@@ -66,76 +50,68 @@ const lookAtLink = async (
   const links = [of.link?.(settings, agent) ?? []].flat()
   const { steps, offsetUs } = await probeLinks(links, host, signal)
   const more =
-    typeof of.tryOut === 'function' && isOpen(steps) ? await of.tryOut(settings, host) : []
-  const findings = [...steps, ...more].map((one) => stepFinding(check, one))
-  if (findings.length === 0)
+    of.link !== undefined && typeof of.tryOut === 'function' && isOpen(steps)
+      ? await of.tryOut(settings, host)
+      : []
+  const findings = [...steps, ...more].map((one) => stepFinding(check, one, stranger))
+  // One that is a folder is looked at apart.
+  if (findings.length === 0 && typeof of.tryOut !== 'function')
     findings.push(unknown(check, `no look at a destination of type ${type}`))
   return { findings, offsetUs }
 }
-const lookAtLinks = async (config: Config, signal: AbortSignal) => {
+const lookAtLinks = async (config: Config, stranger: boolean, signal: AbortSignal, tell: Tell) => {
   const all = await Promise.all(
-    config.destinations.map((one) => lookAtLink(one, config.agent.name, signal)),
+    config.destinations.map(async (one) => {
+      const { findings, offsetUs } = await lookAtLink(one, config.agent.name, stranger, signal)
+      tell(...findings)
+      return offsetUs
+    }),
   )
-  const offsetUs = all.find((one) => one.offsetUs !== null)?.offsetUs ?? null
-  return { findings: all.flatMap((one) => one.findings), offsetUs }
+  return all.find((one) => one !== null) ?? null
+}
+const changed = ({ config }: AgentStatus): Finding[] => {
+  if (!hasChanged(config)) return []
+  const text = `${config.file} has changed since the agent began`
+  return [warning('config', text, 'Restart the agent to use it.')]
 }
 
-const asideFindings = (stateDir: string): Finding[] => {
-  let names: readonly string[] = []
-  try {
-    names = readdirSync(stateDir)
-  } catch {
-    // The rights of the folder are a finding of their own.
-  }
-  return setAsideIn(names, stateDir)
-    .filter(({ dealtWith }) => !dealtWith)
-    .map(({ file, kind }) => {
-      const why = kind === 'suspect' ? 'after five crashes in a minute' : 'because it was damaged'
-      const fix = `bring back what it holds with: holdfast spool salvage ${file}`
-      const code = kind === 'suspect' ? 'HF-H011' : 'HF-H012'
-      return { ...warning('spool', `${file} was set aside ${why}`, fix), code }
-    })
-}
-
-export const examine = async (context: CliContext, options: DoctorOptions): Promise<Finding[]> => {
+type Tell = (...findings: readonly Finding[]) => void
+/**
+ * Tells each finding as it is found. What touches a disk is looked at apart; here only the configuration is read, once
+ * it is known that it can be.
+ */
+export const examine = async (
+  context: CliContext,
+  { unit: name, cardTbw }: Pick<DoctorOptions, 'unit' | 'cardTbw'>,
+  tell: Tell,
+): Promise<{ readonly configReadable: boolean; readonly diskAnswers: boolean }> => {
+  const apart = lookApart(context, name, tell)
   const path = context.configPath()
-  const environment = credentialsOf(context.environment, options.unit)
-  const loaded = loadConfig(path, { environment, catalog })
-  const config = loaded.ok ? loaded.config : undefined
+  const readable = await apart.over('config')
+  const environment = credentialsOf(context.environment, name)
+  const loaded = readable
+    ? loadConfig(path, { environment, catalog, surroundings: false })
+    : undefined
+  const config = loaded?.ok ? loaded.config : undefined
   for (const secret of config?.secrets ?? []) context.redactor.add(secret)
-  const asked = await askAgent(context)
+  const asked =
+    readable || context.flags.socket !== undefined
+      ? await askAgent(context)
+      : unknown('agent', 'its socket is named in the configuration', 'Name it with --socket.')
   const status = 'verdict' in asked ? asked : undefined
-  const stateDir =
-    config?.agent.state_dir ?? (await stateDirOf(path)) ?? defaultStateDir(environment)
-  const unit = await lookAtUnit(`${options.unit}.service`)
-  const links =
-    config === undefined
-      ? { findings: [], offsetUs: null }
-      : await lookAtLinks(config, context.signal)
-  const folder = resolve(dirname(resolve(path)), stateDir)
-  const nowUs = systemClock.nowUs()
-  return [
-    versionsOf(status),
-    ...configFindings(path, loaded.ok ? loaded.warnings : loaded.problems),
-    ...(status !== undefined && hasChanged(status.config)
-      ? [
-          warning(
-            'config',
-            `${status.config.file} has changed since the agent began`,
-            'Restart the agent to use it.',
-          ),
-        ]
-      : []),
-    agentFinding(status, 'verdict' in asked ? good('agent', '') : asked),
-    ...stageFindings(status),
-    unit.finding,
-    ...lookAtDisk(folder, config, status, systemClock),
-    ...asideFindings(folder),
-    lookAtWear(status, unit.pid, options.cardTbw),
-    await lookAtClock(status, nowUs, links.offsetUs),
-    ...(config === undefined ? [] : lookAtCertificates(config, nowUs)),
-    ...links.findings,
-  ]
+  tell(versionsOf(status), agentFinding(status, 'verdict' in asked ? good('agent', '') : asked))
+  if (status !== undefined && readable) tell(...changed(status))
+  tell(...stageFindings(status))
+  const unit = await lookAtUnit(`${name}.service`)
+  tell(unit.finding, lookAtWear(status, unit.pid, cardTbw))
+  // Asked of the disk only where it has answered.
+  const stranger = (await apart.over('surroundings')) && isStranger(config?.agent.state_dir ?? '')
+  const farUs =
+    config === undefined ? null : await lookAtLinks(config, stranger, context.signal, tell)
+  tell(await lookAtClock(status, systemClock.nowUs(), farUs))
+  await apart.all
+  if (context.signal.aborted) throw interrupted()
+  return { configReadable: readable, diskAnswers: await apart.over('disk') }
 }
 
 const marks = { good: 'ok', warning: 'LOOK', bad: 'BAD', unknown: '?' } as const
@@ -145,11 +121,12 @@ const styles: Readonly<Record<Finding['state'], Style>> = {
   bad: 'red',
   unknown: 'dim',
 }
-const show = (context: CliContext, findings: readonly Finding[]) => {
-  const { out, paint } = context
-  const width = Math.max(...findings.map(({ check }) => check.length))
-  for (const { state, check, text, fix, code } of findings) {
-    if (context.flags.quiet && (state === 'good' || state === 'unknown')) continue
+/** Columns as wide as the widest so far: a line that is printed stays. */
+const createShow = ({ out, paint, flags }: CliContext) => {
+  let width = 'certificate'.length
+  return ({ state, check, text, fix, code }: Finding) => {
+    width = Math.max(width, check.length)
+    if (flags.quiet && (state === 'good' || state === 'unknown')) return
     const mark = paint(styles[state], marks[state].padEnd(4))
     out(`${mark}  ${check.padEnd(width)}  ${code ? `${code} ` : ''}${text}`)
     if (fix !== '') out(`${' '.repeat(8 + width)}= ${fix}`)
@@ -157,13 +134,23 @@ const show = (context: CliContext, findings: readonly Finding[]) => {
 }
 
 export const doctor = async (context: CliContext, options: DoctorOptions): Promise<number> => {
-  const raw = await examine(context, options)
-  const { hide } = context.redactor
-  const findings = raw.map((one) => ({ ...one, text: hide(one.text), fix: hide(one.fix) }))
+  if (options.apart !== undefined) {
+    await runApart(context, options.unit, options.apart)
+    return exitCodes.good
+  }
+  const findings: Finding[] = []
+  const show = createShow(context)
+  await examine(context, options, (...found) => {
+    const { hide } = context.redactor
+    for (const one of found) {
+      const hidden = { ...one, text: hide(one.text), fix: hide(one.fix) }
+      findings.push(hidden)
+      if (!context.flags.json) show(hidden)
+    }
+  })
   const has = (state: Finding['state']) => findings.some((one) => one.state === state)
   const verdict = has('bad') ? 'bad' : has('warning') ? 'warning' : 'good'
   if (context.flags.json) context.json({ verdict, findings })
-  else show(context, findings)
   if (verdict === 'bad') return exitCodes.unhealthy
   return verdict === 'warning' ? exitCodes.degraded : exitCodes.good
 }

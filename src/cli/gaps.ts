@@ -42,6 +42,8 @@ export const gaps = async (
   ])
   for (const line of table([['LANE', 'SEQ', 'LOST', 'REASON', 'FOR', 'SOURCE', 'TIME'], ...lines]))
     if (rows.length > 0) context.out(line)
+  if (rows.length === options.limit)
+    context.say(`the newest ${options.limit}; there may be more: --limit`)
   for (const reason of new Set(rows.map((row) => row.reason)))
     context.say(`${reason}: ${meaning[reason]}`)
   return exitCodes.good

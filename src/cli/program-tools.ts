@@ -65,7 +65,8 @@ const addDoctorVerbs = (root: Command, act: Act, durationArgument: (text: string
           .argParser(amountArgument)
           .default(10),
       )
-      .option('--unit <name>', 'the systemd unit of the agent', 'holdfast'),
+      .option('--unit <name>', 'the systemd unit of the agent', 'holdfast')
+      .addOption(new Option('--apart <steps>').hideHelp()),
     async () => (await import('./doctor.ts')).doctor,
   )
   act(

@@ -33,6 +33,7 @@ const exitCodeOf = (error: unknown): number => {
   if (!isFailure(error)) return exitCodes.failed
   if (error.code === 'HF-X005') return exitCodes.notReachable
   if (error.code === 'HF-X077') return exitCodes.noPermission
+  if (error.code === 'HF-X130') return exitCodes.interrupted
   if (/^HF-S0(01|04|05|06|74)$/.test(error.code)) return exitCodes.diskTrouble
   if (error.code === 'HF-S002' || error.code === 'HF-X010') return exitCodes.tryLater
   if (/^HF-X00[26]$|^HF-X01[16]$/.test(error.code)) return exitCodes.usage
@@ -48,6 +49,7 @@ const printError = (error: unknown, { redactor, flags, json, warn }: CliContext)
     return
   }
   const { code, message, hint } = error
+  if (code === 'HF-X130') return
   if (flags.json) json({ error: { code, text: redactor.hide(message), hint: redactor.hide(hint) } })
   print(`holdfast: ${code} ${message}${hint ? `\n  = ${hint}` : ''}`)
 }
@@ -105,7 +107,8 @@ const addAgentVerbs = (session: Session, root: Command) => {
       .description('say everything that is wrong with the configuration; exit 78 if anything is')
       .option('--no-surroundings', 'do not look at files, folders and the disk')
       .option('--deny-warnings', 'a warning is an error')
-      .option('--regional', 'check the configuration of a regional node'),
+      .option('--regional', 'check the configuration of a regional node')
+      .option('--unit <name>', 'the systemd unit whose credentials it may look at'),
     async () => (await import('./check.ts')).check,
   )
   const config = root.command('config').description('about the configuration')

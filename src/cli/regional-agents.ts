@@ -83,6 +83,7 @@ export const admit = async (
       throw new Failure('HF-X002', `${name} has ${fenced.length} fenced copies`, hint)
     }
     good(await store.admit(row.agent, epoch))
+    if (context.flags.json) context.json({ agent: row.agent, admitted: epoch })
     context.say(`epoch ${epoch} speaks for ${name} from now on; the other copy is fenced`)
     return exitCodes.good
   })

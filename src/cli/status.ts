@@ -94,6 +94,16 @@ const lostPoints = ({ lanes }: AgentStatus) =>
     (sum, { readers }) => sum + Math.max(0, ...readers.map((one) => one.declaredLost)),
     0,
   )
+/**
+ * Whether "nothing lost" may be said: the spool has answered, no recent loss stands in the verdict, and of every lane
+ * that took points somebody keeps books.
+ */
+const nothingLost = (status: AgentStatus): boolean =>
+  status.spool !== null &&
+  status.lanes.length > 0 &&
+  lostPoints(status) === 0 &&
+  status.verdict.issues.every(({ code }) => code !== 'HF-H003') &&
+  status.lanes.every(({ readers, accepted }) => readers.length > 0 || accepted === 0)
 
 const spoolText = ({ spool, verdict: { safeOfflineHours: hours } }: AgentStatus): string => {
   if (spool === null) return 'does not answer'
@@ -113,9 +123,10 @@ export const statusLines = (status: AgentStatus, changed = false): string[] => {
   const line = (label: string, texts: readonly string[]) =>
     texts.map((text, at) => `  ${(at === 0 ? label : '').padEnd(12)} ${printable(text)}`)
   const lost = lostPoints(status)
+  const kept = nothingLost(status) ? ', nothing lost' : ''
   const others = verdict.issues.filter(({ reason }) => reason !== verdict.reason)
   return [
-    `${verdict.state.toUpperCase()}  ${status.agent}  ${printable(verdict.reason)}${lost > 0 ? '' : ', nothing lost'}`,
+    `${verdict.state.toUpperCase()}  ${status.agent}  ${printable(verdict.reason)}${kept}`,
     ...(verdict.code ? line('why', [`${verdict.code} ${verdict.reason}`, ...verdict.effects]) : []),
     ...(verdict.fix ? line('fix', [verdict.fix]) : []),
     ...line(

@@ -3,7 +3,7 @@
  *
  * Invariants: what it holds is listed before it is written; no secret is in it: values of secret names, everything the
  * configuration or the environment calls a secret, users in URLs and keys are masked, whichever part they turn up in;
- * no points and no samples of messages; it changes nothing else.
+ * no points and no samples of messages; what is not whole says so, in the list too; it changes nothing else.
  */
 import { lstatSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { cpus, freemem, hostname, loadavg, release, totalmem, uptime } from 'node:os'
@@ -18,7 +18,8 @@ import { isSecretName, type Redactor } from '../observability/redact.ts'
 import { version } from '../release.ts'
 import { addKeyLines, configText, masked, secretsIn } from './bundle/mask.ts'
 import { type CliContext, credentialsOf, isoText, stateDirOf } from './context.ts'
-import { type Finding, said } from './doctor/finding.ts'
+import type { Finding } from './doctor/finding.ts'
+import { hear, said } from './doctor/said.ts'
 import { examine } from './doctor.ts'
 import { bytesText, table } from './format.ts'
 
@@ -31,9 +32,14 @@ export interface Part {
   readonly name: string
   readonly about: string
   readonly text: string
+  /** What of it is missing, and where; absent when it is whole. */
+  readonly cut?: string
 }
 const partBytesMax = 2 * 1024 * 1024
 const journalLines = 1_000
+/** Before anything is masked: a thousand lines of 16 KB. */
+const logBytesMax = 16 * 1024 * 1024
+const logMs = 20_000
 
 const listing = (folder: string): string => {
   try {
@@ -114,32 +120,39 @@ const unitFields = [
   ...['ActiveState', 'SubState', 'Result', 'NRestarts', 'ExecMainStatus', 'TasksCurrent'],
   ...['MemoryCurrent', 'MemoryMax', 'CPUUsageNSec', 'FragmentPath', 'DropInPaths'],
 ]
+const none = 'not to be had here\n'
+const lineTime = /^\d{4}-\d\d-\d\dT[\d:,.+Z-]{8,24}/gm
+/** Where a log begins and ends, by the times of its lines; nothing else of a line, which may hold a secret. */
+const timesOf = (text: string) => {
+  const times = [...text.matchAll(lineTime)].map(([time]) => time)
+  return { first: times[0] ?? 'a line without a time', last: times.at(-1) ?? 'its beginning' }
+}
+/** As much of a log as could be read; a line that is not whole might hold half a secret, and is left out. */
+const heardPart = async (
+  part: Omit<Part, 'text'>,
+  program: string,
+  args: readonly string[],
+): Promise<Part> => {
+  const heard = await hear(program, args, { ms: logMs, bytesMax: logBytesMax })
+  if (heard === null) return { ...part, text: none }
+  const { text, code, cut } = heard
+  if (cut === '' && code === 0) return { ...part, text }
+  if (cut === '') return { ...part, text: text || none, cut: `${program} ended with ${code}` }
+  const whole = text.slice(0, text.lastIndexOf('\n') + 1)
+  const missing = `what follows ${timesOf(whole).last} is missing`
+  return { ...part, text: whole, cut: `reading it was given up ${cut}: ${missing}` }
+}
 const systemParts = async (unit: string): Promise<Part[]> => {
-  const none = 'not to be had here\n'
-  const journal = await said(
-    'journalctl',
-    '-u',
-    unit,
-    '-n',
-    String(journalLines),
-    '--no-pager',
-    '-o',
-    'short-iso',
-  )
-  const kernel = (await said('dmesg', '--time-format', 'iso'))
-    ?.split('\n')
-    .filter((line) => kernelWords.test(line))
-    .slice(-200)
-    .join('\n')
+  const journal = { name: 'journal', about: `its last ${journalLines} lines` }
+  const args = ['-u', unit, '-n', String(journalLines), '--no-pager', '-o', 'short-iso']
+  const about = 'what the kernel said of disks and memory'
+  const kernel = await heardPart({ name: 'kernel', about }, 'dmesg', ['--time-format', 'iso'])
+  const lines = kernel.text.split('\n').filter((line) => kernelWords.test(line))
   const state = await said('systemctl', 'show', unit, '-p', unitFields.join())
   return [
     { name: 'unit', about: `state of ${unit}`, text: state ?? none },
-    { name: 'journal', about: `its last ${journalLines} lines`, text: journal ?? none },
-    {
-      name: 'kernel',
-      about: 'what the kernel said of disks and memory',
-      text: kernel === undefined ? none : `${kernel}\n`,
-    },
+    await heardPart(journal, 'journalctl', args),
+    { ...kernel, text: kernel.text === none ? none : `${lines.slice(-200).join('\n')}\n` },
   ]
 }
 
@@ -148,13 +161,11 @@ const findingText = ({ state, check, code, text, fix }: Finding): string => {
   return fix === '' ? line : `${line}\n         = ${fix}`
 }
 
-/** Everything, masked; in the order of the file. */
-export const gather = async (context: CliContext, unit: string): Promise<Part[]> => {
+/** What is known of the configuration; from here on nothing secret in it, or named by it, is shown. */
+const ofConfig = async (context: CliContext, unit: string) => {
   const { redactor } = context
   const path = context.configPath()
   const environment = credentialsOf(context.environment, unit)
-  for (const [name, value] of Object.entries(context.environment))
-    if (isSecretName(name) && value) redactor.add(value)
   const source = openSource(path, environment)
   if (!Array.isArray(source)) {
     for (const secret of source.secrets) redactor.add(secret)
@@ -167,13 +178,31 @@ export const gather = async (context: CliContext, unit: string): Promise<Part[]>
   } catch {
     // The part about the configuration says so.
   }
-  const loaded = loadConfig(path, { environment, catalog })
+  const loaded = loadConfig(path, { environment, catalog, surroundings: false })
   if (loaded.ok) addKeyLines(loaded.config, redactor.add)
   const stateDir = loaded.ok
     ? loaded.config.agent.state_dir
     : ((await stateDirOf(path)) ?? '/var/lib/holdfast')
   const config = raw === null ? `${path} cannot be read\n` : configText(raw, redactor.hide)
-  const findings = await examine(context, { cardTbw: 10, unit })
+  return { stateDir, config }
+}
+
+/** Everything, masked; in the order of the file. */
+export const gather = async (context: CliContext, unit: string): Promise<Part[]> => {
+  const { redactor, environment } = context
+  for (const [name, value] of Object.entries(environment))
+    if (isSecretName(name) && value) redactor.add(value)
+  const path = context.configPath()
+  const findings: Finding[] = []
+  const { configReadable, diskAnswers } = await examine(
+    context,
+    { cardTbw: 10, unit },
+    (...found) => void findings.push(...found),
+  )
+  const stuck = 'not looked at: its disk is stuck\n'
+  const { stateDir, config } = configReadable
+    ? await ofConfig(context, unit)
+    : { stateDir: null, config: stuck }
   const parts: Part[] = [
     {
       name: 'machine',
@@ -189,26 +218,39 @@ export const gather = async (context: CliContext, unit: string): Promise<Part[]>
     {
       name: 'files',
       about: 'names, sizes and rights; no contents',
-      text: listing(stateDir) + listing(dirname(resolve(path))),
+      text:
+        stateDir !== null && diskAnswers
+          ? listing(stateDir) + listing(dirname(resolve(path)))
+          : stuck,
     },
     {
       name: 'environment',
       about: 'names of the variables; no values',
-      text: environmentText(context.environment),
+      text: environmentText(environment),
     },
-    ...(await agentParts(context)),
+    ...(configReadable || context.flags.socket !== undefined ? await agentParts(context) : []),
     ...(await systemParts(`${unit}.service`)),
   ]
-  return parts.map((part) => ({ ...part, text: clean(part.text, redactor) }))
+  return parts.map((part) => clean(part, redactor))
 }
-const clean = (text: string, redactor: Redactor): string => {
-  const hidden = masked(text, redactor)
-  const cut = hidden.length > partBytesMax ? `…\n${hidden.slice(-partBytesMax)}` : hidden
-  return cut.split('\n').map(printable).join('\n')
+/** Masked first, as a whole: half a secret would not be known. */
+const clean = (part: Part, redactor: Redactor): Part => {
+  const hidden = masked(part.text, redactor)
+  const over = hidden.length - partBytesMax
+  const newest = over > 0 ? hidden.slice(hidden.indexOf('\n', over) + 1) : hidden
+  const size = bytesText(hidden.length - newest.length)
+  const left = `the first ${size} are left out, up to ${timesOf(newest).first}`
+  const cut = [part.cut, over > 0 ? left : undefined].filter((one) => one !== undefined)
+  return {
+    ...part,
+    text: newest.split('\n').map(printable).join('\n'),
+    ...(cut.length > 0 ? { cut: cut.join('; ') } : {}),
+  }
 }
+const aboutOf = ({ about, cut }: Part) => (cut === undefined ? about : `${about}; CUT: ${cut}`)
 
 const bundleText = (parts: readonly Part[]): string =>
-  parts.map(({ name, about, text }) => `===== ${name}: ${about}\n${text}\n`).join('')
+  parts.map((part) => `===== ${part.name}: ${aboutOf(part)}\n${part.text}\n`).join('')
 
 const agreed = async (context: CliContext, yes: boolean, path: string): Promise<void> => {
   if (yes) return
@@ -231,25 +273,17 @@ export const supportBundle = async (
     .slice(0, 19)
     .replaceAll(/[:-]/g, '')
   const path = options.output ?? `holdfast-support-${hostname()}-${stamp}.txt`
-  const rows = parts.map(({ name, about, text }) => [
-    name,
-    bytesText(Buffer.byteLength(text)),
-    about,
-  ])
-  if (context.flags.json)
-    context.json({
-      output: path,
-      parts: parts.map(({ name, about, text }) => ({
-        name,
-        about,
-        bytes: Buffer.byteLength(text),
-      })),
-    })
+  const sizeOf = ({ text }: Part) => Buffer.byteLength(text)
+  const listed = parts.map(({ text, ...rest }) => ({ ...rest, bytes: Buffer.byteLength(text) }))
+  const rows = parts.map((part) => [part.name, bytesText(sizeOf(part)), aboutOf(part)])
+  const json = context.flags.json === true
+  if (json && path !== '-') context.json({ output: path, parts: listed })
   for (const line of table([['PART', 'SIZE', ''], ...rows])) context.warn(line)
   await agreed(context, options.yes === true, path)
   const text = bundleText(parts)
   if (path === '-') {
-    context.out(text)
+    if (json) context.json({ output: path, parts })
+    else context.out(text)
     return exitCodes.good
   }
   try {

@@ -144,20 +144,31 @@ const jsonOf = ({ status, acceptedPerSecond, ackedPerSecond }: Moved) => ({
 const alternateScreen = '\x1b[?1049h\x1b[?25l'
 const normalScreen = '\x1b[?25h\x1b[?1049l'
 const homeAndClear = '\x1b[H\x1b[J'
-/** Plain lines do not wrap, and none pushes the top out: the rest is what a larger window shows. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: colours are what it looks for
+const colours = /\x1b\[[\d;]*m/g
+/** As much of a line as fits: colour codes take no room, all of them stay, and so none is left on. */
+export const cutTo = (line: string, columns: number): string => {
+  if (line.replace(colours, '').length <= columns) return line
+  let left = columns - 1
+  let [out, from] = ['', 0]
+  const take = (text: string) => {
+    out += text.slice(0, left)
+    left -= Math.min(left, text.length)
+  }
+  for (const { 0: code, index } of line.matchAll(colours)) {
+    take(line.slice(from, index))
+    out += code
+    from = index + code.length
+  }
+  take(line.slice(from))
+  return `${out}…`
+}
+/** Lines do not wrap, and none pushes the top out: the rest is what a larger window shows. */
 const draw = (lines: readonly string[]) => {
   // A terminal that does not say how large it is says 0.
   const [columns, rows] = [process.stdout.columns || 80, process.stdout.rows || 24]
-  // Colour codes take no room; a line that holds one is left a little longer.
-  const cut = (line: string) =>
-    line.includes('\x1b') || line.length <= columns ? line : `${line.slice(0, columns - 1)}…`
-  process.stdout.write(
-    homeAndClear +
-      lines
-        .slice(0, rows - 1)
-        .map(cut)
-        .join('\n'),
-  )
+  const shown = lines.slice(0, rows - 1).map((line) => cutTo(line, columns))
+  process.stdout.write(homeAndClear + shown.join('\n'))
 }
 
 /** Looks until the signal, or `looks` times; what cannot be reached after the first look is said and tried again. */

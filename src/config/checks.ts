@@ -4,6 +4,7 @@
  */
 import { accessSync, constants, existsSync, statfsSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
+import { deniedBy } from '../errors.ts'
 import { systemClock } from '../host.ts'
 import { checkCertificates } from './certificates.ts'
 import { isPathField } from './paths.ts'
@@ -180,7 +181,7 @@ const readable = (file: string, path: Path): Trouble[] => {
         : code === 'EACCES'
           ? 'cannot be read by this user'
           : 'is not a readable file'
-    return [{ code: 'HF-C015', text: `${file} ${why}`, path, on: 'value' }]
+    return [{ code: 'HF-C015', text: `${file} ${why}`, path, on: 'value', ...deniedBy(error) }]
   }
 }
 export const checkFiles = (root: unknown, path: Path = []): Trouble[] => {
@@ -205,7 +206,8 @@ const othersSpool = (folder: string): Trouble[] =>
     const { uid } = statSync(file)
     const text = `${file} belongs to user ${uid}, and this user (${process.geteuid?.()}) cannot write it`
     const hint = `give it to the agent's user: chown --reference=${folder} ${folder}/spool.db*`
-    return [{ code: 'HF-C016', text, hint, path: ['agent', 'state_dir'], on: 'value' }]
+    const path: Path = ['agent', 'state_dir']
+    return [{ code: 'HF-C016', text, hint, path, on: 'value', denied: true }]
   })
 const gigabytes = (bytes: number) => `${(bytes / 1e9).toFixed(1)} GB`
 const diskOf = (config: Config): Trouble[] => {
@@ -216,12 +218,13 @@ const diskOf = (config: Config): Trouble[] => {
   try {
     if (!statSync(existing).isDirectory()) throw new Error('not a folder')
     accessSync(existing, constants.W_OK | constants.X_OK)
-  } catch {
+  } catch (error) {
     const text =
       existing === folder
         ? `${folder} cannot be written by this user`
         : `${folder} does not exist, and ${existing} cannot be written`
-    return [{ code: 'HF-C016', text, hint: 'make it, or set agent.state_dir', path, on: 'value' }]
+    const hint = 'make it, or set agent.state_dir'
+    return [{ code: 'HF-C016', text, hint, path, on: 'value', ...deniedBy(error) }]
   }
   const { bavail, bsize } = statfsSync(existing)
   const free = bavail * bsize

@@ -9,7 +9,7 @@ import { createHash } from 'node:crypto'
 import { readFileSync, statSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import type { z } from 'zod'
-import { textOf } from '../errors.ts'
+import { deniedBy, textOf } from '../errors.ts'
 import { closingOf, isOpen } from '../unit-user.ts'
 import { checkMeaning, checkSurroundings } from './checks.ts'
 import { reachTroubles } from './class-reach.ts'
@@ -78,7 +78,8 @@ export const openSource = (path: string, environment: Environment): Source | Con
     const missing = (error as NodeJS.ErrnoException).code === 'ENOENT'
     const text = missing ? 'no such file' : textOf(error)
     const hint = missing ? 'make one with: holdfast init' : 'the agent must be able to read it'
-    return [{ ...at, code: 'HF-C001', text, hint, ...(missing ? {} : { surroundings: true }) }]
+    const why = { ...(missing ? {} : { surroundings: true as const }), ...deniedBy(error) }
+    return [{ ...at, code: 'HF-C001', text, hint, ...why }]
   }
   const text = parseSource(path, bytes.toString('utf8'))
   if (text.syntax.length > 0) return inFileOrder(text.syntax)

@@ -17,6 +17,10 @@ export interface ConfigProblem {
   readonly excerpt: readonly string[]
   /** The file may be right: what it names, or the file itself, cannot be read now. */
   readonly surroundings?: true
+  /** What it names is closed to this user: another may find it right. */
+  readonly denied?: true
+  /** A credential that systemd gives to the unit alone, asked for outside of it. */
+  readonly unitOnly?: true
 }
 
 /** Wrong in itself: a later start, in other surroundings, would find the same. */

@@ -6,7 +6,7 @@
  */
 import { readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import { textOf } from '../errors.ts'
+import { deniedBy, Failure, isDenied, isFailure, textOf } from '../errors.ts'
 import { isSecretName } from '../observability/redact.ts'
 import { isPathField } from './paths.ts'
 import type { Path, Trouble } from './source-text.ts'
@@ -43,12 +43,16 @@ const readSecret = (path: string): string => {
 }
 const credentialPath = (name: string, environment: Environment): string => {
   const folder = environment.CREDENTIALS_DIRECTORY
-  if (!folder)
-    throw new Error(
-      '$CREDENTIALS_DIRECTORY is not set: not started by systemd with LoadCredential=',
-    )
   if (!/^[A-Za-z0-9_.-]+$/.test(name) || name.startsWith('.'))
     throw new SyntaxError(`"${name}" is no credential name`)
+  if (!folder)
+    throw new Failure(
+      'HF-C012',
+      `the credential "${name}" is given by systemd to the unit alone, and this is not the unit ` +
+        '($CREDENTIALS_DIRECTORY is not set)',
+      `the unit gives it by LoadCredential=${name}:FILE; while it runs, root can look: ` +
+        'sudo holdfast check --unit holdfast',
+    )
   return join(folder, name)
 }
 const lookUp = (text: string, environment: Environment): string => {
@@ -81,7 +85,13 @@ export const resolveSecrets = (root: unknown, environment: Environment): Resolve
     } catch (error) {
       // A reference that is none is wrong in itself; what it refers to may be there at the next start.
       const passing = error instanceof SyntaxError ? {} : { surroundings: true as const }
-      troubles.push({ code: 'HF-C012', text: textOf(error), path, on: 'value', ...passing })
+      const trouble = { code: 'HF-C012', text: textOf(error), path, on: 'value' } as const
+      const more = isFailure(error)
+        ? { hint: error.hint, unitOnly: true as const }
+        : isDenied(error)
+          ? { hint: 'ask as root, or as the user of the agent: sudo -u holdfast holdfast check' }
+          : {}
+      troubles.push({ ...trouble, ...more, ...passing, ...deniedBy(error) })
       return ''
     }
   }

@@ -33,6 +33,8 @@ export interface Trouble {
   readonly secret?: boolean
   /** As in `ConfigProblem`. */
   readonly surroundings?: true
+  readonly denied?: true
+  readonly unitOnly?: true
 }
 export interface SourceText {
   readonly file: string
@@ -139,6 +141,8 @@ export const parseSource = (file: string, text: string): SourceText => {
       text: trouble.text,
       file,
       ...(trouble.surroundings ? { surroundings: true as const } : {}),
+      ...(trouble.denied ? { denied: true as const } : {}),
+      ...(trouble.unitOnly ? { unitOnly: true as const } : {}),
     }
     if (range === undefined) {
       const hint = [trouble.remark, trouble.hint].filter(Boolean).join('; ')

@@ -127,13 +127,19 @@ const connected = async (pool: pg.Pool, signal?: AbortSignal): Promise<pg.PoolCl
 
 const broken = new Set(['57P01', '57P02', '57P03', '25006'])
 
+/** pg is memory that an agent without a database does not need. */
+export const loadPostgres = async () => {
+  const { Pool } = await import('pg')
+  return { Pool }
+}
+
 export const createPostgresHosts = (options: PostgresHostsOptions): PostgresHosts => {
   const { host } = options
   const urls = options.urls.map((text) => new URL(text))
-  /** Made with the first connection: pg is memory that an agent without a database does not need. */
+  /** Made with the first connection. */
   let made: Promise<readonly pg.Pool[]> | undefined
   const makePools = async () => {
-    const { Pool } = await import('pg')
+    const { Pool } = await loadPostgres()
     return urls.map((url) => poolFor(Pool, url, options))
   }
   let current = 0

@@ -30,6 +30,8 @@ export interface DestinationType<Schema extends z.ZodType = z.ZodType> {
   readonly type: string
   readonly config: Schema
   readonly create: (deps: DestinationDeps, config: z.output<Schema>) => Destination
+  /** Loads what it needs when it is used: called before the agent is ready, since an upgrade takes the files away. */
+  readonly load?: () => Promise<unknown>
   /**
    * Where its far side is, for a look at the way there (`link.ts`), or its hosts, of which one is enough; without it
    * there is none to look at.

@@ -10,7 +10,7 @@ import { join } from 'node:path'
 import { z } from 'zod'
 import type { Block } from '../codec/points-file.ts'
 import { openSegment } from '../codec/segment.ts'
-import { isFailure, textOf } from '../errors.ts'
+import { deniedBy, isFailure, textOf } from '../errors.ts'
 import type { Host } from '../host.ts'
 import type { Destination, LaneItem, Outcome, Rejection, Segment, SendBatch } from '../model.ts'
 import { duration, size } from '../units.ts'
@@ -230,7 +230,7 @@ const tryOut = async (config: FileConfig, host: Host): Promise<readonly LinkStep
       return well(`written and flushed in ${folder}, ${Math.round(free / 1e6)} MB free`)
     } catch (error) {
       const { code, text, hint } = folderTrouble(error, folder)
-      return unwell(code, text, hint)
+      return { ...unwell(code, text, hint), ...deniedBy(error) }
     } finally {
       await rm(path, { force: true }).catch(() => undefined)
     }

@@ -28,6 +28,7 @@ import { createInfluxSender } from './influx-send.ts'
 import { createVictoriaClock, type VictoriaClock, victoriaReady } from './influx-victoria.ts'
 import { type LinkTarget, unwell, well } from './link.ts'
 import { createLogin } from './login.ts'
+import { loadHttp } from './relay-http.ts'
 
 const MiB = 1024 * 1024
 /** Segments of one send: about 100,000 points. */
@@ -182,6 +183,7 @@ const link = (config: InfluxConfig): LinkTarget => ({
 export const influxDestination = defineDestination({
   type: 'influx',
   config: influxConfig,
+  load: loadHttp,
   create,
   link,
   tryOut: 'one-point',

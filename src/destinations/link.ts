@@ -8,7 +8,7 @@
 import { lookup } from 'node:dns/promises'
 import { connect, isIP, type Socket } from 'node:net'
 import { connect as connectTls, type TLSSocket } from 'node:tls'
-import { Failure, textOf } from '../errors.ts'
+import { deniedBy, Failure, textOf } from '../errors.ts'
 import type { Host } from '../host.ts'
 import { openTlsFiles, type TlsFiles, type TlsPaths, tlsVersionMin } from '../tls.ts'
 import { createHttpTransport } from './relay-http.ts'
@@ -22,6 +22,8 @@ export interface LinkStep {
   readonly host?: string
   /** It is not good, and does not matter now: another host of the same far side is. */
   readonly bearable?: boolean
+  /** A file it needs is closed to whoever looks: the agent may find it open. */
+  readonly denied?: true
   readonly ms: number
   /** What was found, or what is wrong. */
   readonly text: string
@@ -47,7 +49,7 @@ export interface LinkTarget {
   /** A request that changes nothing over there, and what its answer means; without it the look ends before. */
   readonly hello?: Omit<RelayPost, 'timeoutMs'> & { readonly read: (reply: RelayReply) => Reading }
 }
-export type Reading = Pick<LinkStep, 'good' | 'text' | 'code' | 'hint'>
+export type Reading = Pick<LinkStep, 'good' | 'text' | 'code' | 'hint' | 'denied'>
 type LinkHost = Pick<Host, 'clock' | 'log'>
 
 const stepMs = 10_000
@@ -209,7 +211,8 @@ export const probeLink = async (
     tls = openTlsFiles(target.tls, host)
   } catch (error) {
     if (!(error instanceof Failure)) throw error
-    await step('tls', async () => unwell(error.code, error.message, error.hint))
+    const { code, message, hint, cause } = error
+    await step('tls', async () => ({ ...unwell(code, message, hint), ...deniedBy(cause) }))
     return { steps, serverEndsUs, offsetUs }
   }
   try {

@@ -8,8 +8,9 @@ import { z } from 'zod'
 import { extendDictionaryHash } from '../codec/series-id.ts'
 import { createPostgresStore } from '../database/postgres.ts'
 import { isPrivateUrl, postgresTls, postgresUrls } from '../database/postgres-config.ts'
+import { loadPostgres } from '../database/postgres-hosts.ts'
 import { planSql } from '../database/schema-postgres.ts'
-import { isFailure } from '../errors.ts'
+import { deniedBy, isFailure } from '../errors.ts'
 import type { Host } from '../host.ts'
 import { relayBodyBytesDefault } from '../limits.ts'
 import type { Destination } from '../model.ts'
@@ -108,7 +109,7 @@ const tryOut = async (config: PostgresConfig, host: Host): Promise<readonly Link
       opened = openStore(config, host)
     } catch (error) {
       if (!isFailure(error)) throw error
-      return unwell(error.code, error.message, error.hint)
+      return { ...unwell(error.code, error.message, error.hint), ...deniedBy(error.cause) }
     }
     try {
       const answer = await opened.store.prepare({ check: true })
@@ -127,6 +128,7 @@ const tryOut = async (config: PostgresConfig, host: Host): Promise<readonly Link
 export const postgresDestination = defineDestination({
   type: 'postgres',
   config: postgresConfig,
+  load: loadPostgres,
   create,
   link,
   tryOut,

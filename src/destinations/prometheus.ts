@@ -23,6 +23,7 @@ import {
   readPrometheusReply,
 } from './prometheus-outcome.ts'
 import { createPrometheusSender } from './prometheus-send.ts'
+import { loadHttp } from './relay-http.ts'
 
 /** Segments of one send: about 50,000 points. */
 const segmentBytesOfSend = 64 * 1024
@@ -115,6 +116,7 @@ const link = (config: PrometheusConfig): LinkTarget => ({
 export const prometheusDestination = defineDestination({
   type: 'prometheus',
   config: prometheusConfig,
+  load: loadHttp,
   create,
   link,
   tryOut: 'one-point',

@@ -37,8 +37,14 @@ const connectMs = 10_000
 /** Longer than the minute between two hellos of an idle agent. */
 const keepAliveMs = 90_000
 
-const createDispatcher = async (options: HttpOptions): Promise<Dispatcher> => {
+/** Memory that an agent without such a destination does not need. */
+export const loadHttp = async () => {
   const { Agent, ProxyAgent } = await import('undici')
+  return { Agent, ProxyAgent }
+}
+
+const createDispatcher = async (options: HttpOptions): Promise<Dispatcher> => {
+  const { Agent, ProxyAgent } = await loadHttp()
   const tls = { ...options.tls.current(), minVersion: tlsVersionMin } as const
   const common = {
     connections: connectionsMax,

@@ -13,7 +13,7 @@ import { duration, size } from '../units.ts'
 import { type DestinationDeps, defineDestination } from './destination.ts'
 import { type LinkTarget, type Reading, unwell, well } from './link.ts'
 import { createRelayClient } from './relay-client.ts'
-import { createHttpTransport } from './relay-http.ts'
+import { createHttpTransport, loadHttp } from './relay-http.ts'
 import { readReply, relayCodes } from './relay-outcome.ts'
 import type { RelayReply } from './relay-transport.ts'
 import { troubleOf } from './relay-trouble.ts'
@@ -130,6 +130,7 @@ const link = (config: z.output<typeof relayConfig>, agent: string): LinkTarget =
 export const relayDestination = defineDestination({
   type: 'relay',
   config: relayConfig,
+  load: loadHttp,
   create,
   link,
 })

@@ -183,7 +183,9 @@ const ofDestinations = (inputs: HealthInputs): readonly Issue[] =>
     const waitingUs = Math.min(inputs.nowUs - one.lastAckUs, inputs.upForUs)
     const young =
       inputs.nowUs - one.sinceUs < startingUs && (one.pending === 0 || waitingUs < startingUs)
-    const effects = one.pending > 0 ? [`${one.pending} points wait for it, nothing lost`] : []
+    // Only where nothing else says otherwise, or cannot say.
+    const kept = inputs.spool !== null && inputs.lostLastHour === 0 ? ', nothing lost' : ''
+    const effects = one.pending > 0 ? [`${one.pending} points wait for it${kept}`] : []
     if (one.state === 'blocked')
       return [
         issue('degraded', one.code || 'HF-H004', `${one.name}: ${one.text}`, one.hint, effects),

@@ -115,15 +115,18 @@ export type MqttConfig = z.output<typeof config>
 const takenOverMsMin = 5_000
 const codes = { takenOver: 0x8e, refusals: new Set([4, 5, 0x84, 0x85, 0x86, 0x87, 0x8a, 0x8c]) }
 
+/** mqtt.js is half a megabyte of source text: an agent without MQTT does not read it. */
+const load = () => import('./mqtt-session.ts')
+
 export const mqttSource = defineSource({
   type: 'mqtt',
   config,
+  load,
   create: (deps, config): Source => ({
     name: deps.name,
     run: async (emit, signal) => {
       const { host, name } = deps
-      // mqtt.js is half a megabyte of source text: an agent without MQTT does not read it.
-      const { runSession } = await import('./mqtt-session.ts')
+      const { runSession } = await load()
       const log = host.log.child({ source: name })
       const version = versions[config.version]
       const redelivery = createRedelivery(name)

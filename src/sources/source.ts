@@ -22,6 +22,8 @@ export interface SourceType<Schema extends z.ZodType = z.ZodType> {
   /** A strict object with `type: z.literal(...)` and without `name`, `lane`, which the config adds. */
   readonly config: Schema
   readonly create: (deps: SourceDeps, config: z.output<Schema>) => Source
+  /** Loads what it needs when it is used: called before the agent is ready, since an upgrade takes the files away. */
+  readonly load?: () => Promise<unknown>
 }
 export const defineSource = <Schema extends z.ZodType>(
   source: SourceType<Schema>,

@@ -230,19 +230,34 @@ export const estimate = (
       ...[2 ** 44, 2 ** 44, keyOf(lane.id, 0), keyOf(lane.id, lane.now.head), fromUs, toUs],
     ) as RangeEstimate
 
-/** The newest recorded losses of all lanes, and of single readers. */
+/**
+ * When each was lost, as far as points tell: within a lane never before its predecessor, so that one without a time
+ * stands where it happened. A lane whose losses have no time at all comes last: better seen than left out.
+ */
+const withTimes = (rows: readonly GapRow[]): readonly (readonly [number, GapRow])[] => {
+  let lastUs = rows.find(({ timeUsMax }) => timeUsMax > 0)?.timeUsMax ?? Number.MAX_SAFE_INTEGER
+  return rows.map((row) => {
+    lastUs = Math.max(lastUs, row.timeUsMax)
+    return [lastUs, row]
+  })
+}
+/** The newest recorded losses of all lanes, and of single readers, newest last. */
 export const listGaps = (state: SpoolState, limit: number): readonly GapRow[] =>
   [...state.lanes.values()]
     .flatMap((lane) =>
-      [
-        ...gapRows(state, lane, 0, lane.now.head).map((row) => ({
-          lane: lane.name,
-          destination: '',
-          ...tombstoneOf(state, row, 0).gap,
-          seq: row.seq,
-          seqLast: seqOf(row.key),
-        })),
-        ...listReaderGaps(state, lane),
-      ].sort((a, b) => a.seqLast - b.seqLast),
+      withTimes(
+        [
+          ...gapRows(state, lane, 0, lane.now.head).map((row) => ({
+            lane: lane.name,
+            destination: '',
+            ...tombstoneOf(state, row, 0).gap,
+            seq: row.seq,
+            seqLast: seqOf(row.key),
+          })),
+          ...listReaderGaps(state, lane),
+        ].sort((a, b) => a.seqLast - b.seqLast),
+      ),
     )
+    .sort(([a], [b]) => a - b)
     .slice(-limit)
+    .map(([, row]) => row)

@@ -1,9 +1,16 @@
-/** `holdfast doctor` beside real processes: everything up, the region gone, the wrong CA, no agent, a full probe. */
+/**
+ * `holdfast doctor` beside real processes: everything up, the region gone, the wrong CA, no agent, a full probe; and on
+ * disks that are slow or stuck, for a name without an address, and for a user who may not look.
+ */
 import assert from 'node:assert/strict'
-import { chmodSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { chmodSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { test } from 'node:test'
 import { createCertificates } from '../support/certificates.ts'
-import { cli, createSite, type Site } from '../support/site.ts'
+import { isRoot, start } from '../support/processes.ts'
+import { createShim, noShim } from '../support/shim.ts'
+import { cli, cliPath, createSite, type Site } from '../support/site.ts'
 
 interface Finding {
   readonly check: string
@@ -13,16 +20,10 @@ interface Finding {
   readonly code?: string
   readonly ms?: number
 }
-const examine = (site: Site, ...args: string[]) => {
-  const { code, out, err } = cli([
-    'doctor',
-    '-c',
-    site.config,
-    '--socket',
-    site.socket,
-    '--json',
-    ...args,
-  ])
+const wordsFor = (site: Site) => ['doctor', '-c', site.config, '--socket', site.socket]
+const examine = (site: Site, ...args: string[]) => examineWith({}, site, ...args)
+const examineWith = (env: Readonly<Record<string, string>>, site: Site, ...args: string[]) => {
+  const { code, out, err } = cli([...wordsFor(site), '--json', ...args], env)
   assert.notEqual(out, '', err)
   const said = JSON.parse(out) as { verdict: string; findings: Finding[] }
   const of = (check: string) => said.findings.filter((one) => one.check === check)
@@ -113,4 +114,133 @@ test('a configuration that is wrong does not keep the rest from being looked at'
   assert.equal(of('disk').length + of('rights').length, 1)
   assert.equal(of('clock').length, 1)
   assert.equal(code, 4)
+})
+
+const skip = noShim()
+const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms))
+/** Processes that look at the disk of this site. */
+const waiting = (site: Site) =>
+  readdirSync('/proc').filter((pid) => {
+    try {
+      const words = readFileSync(`/proc/${pid}/cmdline`, 'utf8')
+      return words.includes('--apart') && words.includes(site.config)
+    } catch {
+      return false
+    }
+  })
+const doctorFiles = (site: Site) =>
+  readdirSync(site.stateDir).filter((name) => name.startsWith('.doctor'))
+/** A site whose disk flushes as slowly as it is told, where doctor flushes. */
+const slowSite = async () => {
+  const site = await createSite()
+  mkdirSync(site.stateDir, { mode: 0o700 })
+  return { site, ...createShim('.doctor-') }
+}
+
+test('a flush: as it should be, slow, far too slow, impossible', { skip }, async () => {
+  const { site, env, order } = await slowSite()
+  const flush = (words: string) => {
+    order(words)
+    const [found] = examineWith(env, site).of('flush')
+    assert.ok(found)
+    return found
+  }
+  assert.match(flush('').text, /^a flush takes [\d.]+ ms, at worst [\d.]+ ms/)
+  assert.notEqual(flush('fsync-ms=5').state, 'bad')
+  const slow = flush('fsync-ms=150')
+  assert.equal(slow.state, 'warning')
+  assert.match(slow.text, /^a flush takes \d{3} ms/)
+  assert.match(slow.fix, /smartctl, dmesg/)
+  const worse = flush('fsync-ms=2300')
+  assert.equal(worse.state, 'bad')
+  assert.match(worse.text, /^a flush takes 2\d{3} ms/)
+  const broken = flush('fsync-eio')
+  assert.equal(broken.state, 'bad')
+  assert.match(broken.text, /nothing can be written to .*EIO/)
+})
+
+test('a flush that does not come back: said with its path, as is all that was found before and after; nothing stays behind', {
+  skip,
+}, async () => {
+  const { site, env, order } = await slowSite()
+  order('fsync-ms=13000')
+  const running = start('node', [cliPath, ...wordsFor(site), '--no-color'], { env })
+  // What is known is said, while the disk has not answered.
+  await running.says(/^ok {4}room /m)
+  assert.doesNotMatch(running.output(), /has not come back/)
+  assert.equal(await running.ended, 4)
+  const said = running.output()
+  assert.match(
+    said,
+    new RegExp(`^BAD {3}flush +a flush in ${site.stateDir} has not come back in 10 s`, 'm'),
+  )
+  assert.match(said, /^ {19}= Look at dmesg/m)
+  for (const check of ['config', 'rights', 'agent', 'certificate', 'clock', 'to region'])
+    assert.match(said, new RegExp(`^(ok|LOOK|BAD|\\?) +${check} `, 'm'), check)
+  // Whoever waits for the disk is not waited for: it ends, and tidies up, once the disk answers.
+  assert.deepEqual([doctorFiles(site).length, waiting(site).length], [1, 1])
+  for (let tries = 0; tries < 300 && waiting(site).length > 0; tries++) await pause(100)
+  assert.deepEqual([doctorFiles(site), waiting(site)], [[], []])
+})
+
+test('reading that does not come back: the rest is looked at without it', async () => {
+  const site = await createSite()
+  const fifo = join(site.folder, 'stuck.yaml')
+  execFileSync('mkfifo', [fifo])
+  const { of, code } = examineWith({}, { ...site, config: fifo })
+  assert.match(
+    of('config')[0]?.text ?? '',
+    new RegExp(`^reading ${fifo} has not come back in 10 s`),
+  )
+  assert.equal(of('agent')[0]?.code, 'HF-X005')
+  assert.equal(of('clock').length, 1)
+  assert.equal(code, 4)
+})
+
+test('a name without an address is found at the first step', async () => {
+  const site = await createSite()
+  const config = readFileSync(site.config, 'utf8')
+  writeFileSync(site.config, config.replace('https://localhost:', 'https://region.invalid:'))
+  const { of } = examine(site)
+  assert.deepEqual(steps(of('to region')), ['dns'])
+  assert.equal(of('to region')[0]?.code, 'HF-N021')
+  assert.equal(of('to region')[0]?.state, 'bad')
+})
+
+test('a user who may not look: what is closed is unknown, and who may is said; nothing else gets worse', {
+  skip: isRoot ? false : 'needs root, to be somebody else',
+}, async () => {
+  const site = await createSite()
+  const regional = await site.startRegional()
+  const agent = await site.startAgent()
+  chmodSync(site.folder, 0o755)
+  chmodSync(site.stateDir, 0o700)
+  chmodSync(site.agentKey.key, 0o600)
+  const asNobody = async (): Promise<readonly Finding[]> => {
+    const words = [cliPath, ...wordsFor(site), '--json']
+    const running = start('node', words, { unprivileged: true })
+    await running.ended
+    return (JSON.parse(running.output()) as { findings: Finding[] }).findings
+  }
+  const closed = (findings: readonly Finding[]) =>
+    findings.filter(({ text }) => /EACCES|cannot be read|not open|permission/i.test(text))
+  const keyOnly = await asNobody()
+  chmodSync(site.config, 0o600)
+  const nothing = await asNobody()
+  for (const findings of [keyOnly, nothing]) {
+    assert.ok(closed(findings).length > 0, JSON.stringify(findings))
+    for (const one of closed(findings)) {
+      assert.equal(one.state, 'unknown', one.text)
+      assert.match(one.fix, /root/, one.text)
+    }
+    assert.deepEqual(
+      findings.filter(({ state }) => state === 'bad'),
+      [],
+    )
+  }
+  // Root finds what is really wrong with the same files.
+  writeFileSync(site.agentKey.key, 'no key')
+  assert.ok(examine(site).all.some(({ state, code }) => state === 'bad' && code === 'HF-C022'))
+  await agent.stop()
+  await regional.stop()
 })

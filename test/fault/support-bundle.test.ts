@@ -164,3 +164,63 @@ test('without a person or --yes nothing is written; an existing file is not repl
   assert.match(broken.out, /it is no YAML/)
   for (const canary of Object.values(canaries)) assert.ok(!broken.out.includes(canary), canary)
 })
+
+test('a journal that is long is kept, one that is endless is cut: said in the list and in the file, and where', async () => {
+  const { site, env } = await createGateway()
+  const at = ['support-bundle', '-c', site.config, '--socket', site.socket, '--yes']
+  const journalctl = (program: string) =>
+    writeFileSync(join(site.folder, 'bin', 'journalctl'), `#!/bin/sh\n${program}\n`)
+  const make = (name: string) => {
+    const output = join(site.folder, name)
+    const { code, err } = cli([...at, '--output', output], env)
+    assert.equal(code, 0, err)
+    const text = readFileSync(output, 'utf8')
+    const [, head = '', rest = ''] =
+      /^(===== journal: .*)\n([\s\S]*?)^===== kernel/m.exec(text) ?? []
+    return { listed: /^journal .*$/m.exec(err)?.[0] ?? '', head, rest }
+  }
+  const line = (seconds: string) =>
+    `printf "2026-11-21T02:00:%s+0000 gw holdfast[1]: %01500d\\n", "${seconds}", 0`
+  const lines = (count: number) =>
+    `awk 'BEGIN { ${line('01')}; for (i = 0; i < ${count}; i++) ${line('30')}; ${line('59')} }'`
+  // 1.3 MB: more than a megabyte, and all of it.
+  journalctl(lines(850))
+  const long = make('long.txt')
+  assert.ok(long.rest.length > 1.2e6, `${long.rest.length}`)
+  assert.match(long.rest, /^2026-11-21T02:00:01/)
+  assert.match(long.rest, /^2026-11-21T02:00:59/m)
+  assert.doesNotMatch(long.head + long.listed, /CUT/)
+
+  // 3 MB: what a person can read, the newest, and what is not there.
+  journalctl(lines(2_000))
+  const longer = make('longer.txt')
+  assert.match(longer.rest, /^2026-11-21T02:00:59/m)
+  assert.doesNotMatch(longer.rest, /^2026-11-21T02:00:01/m)
+  for (const said of [longer.head, longer.listed])
+    assert.match(said, /CUT: the first .* left out, up to 2026-11-21T02:00:30/)
+
+  journalctl(`${lines(1)}; exec yes "2026-11-21T03:00:00+0000 password=${canaries.logPassword}"`)
+  const endless = make('endless.txt')
+  for (const said of [endless.head, endless.listed])
+    assert.match(said, /CUT: reading it was given up after 17 MB: what follows 2026-11-21T03:00:00/)
+  assert.ok(endless.rest.length > 1e6 && !endless.rest.includes(canaries.logPassword))
+
+  journalctl('echo "2026-11-21T02:00:01+0000 only this"; exit 1')
+  const failed = make('failed.txt')
+  assert.match(failed.rest, /only this/)
+  assert.match(failed.listed, /CUT: journalctl ended with 1/)
+})
+
+test('--json with --output - is one object, the parts in it', async () => {
+  const { site, env } = await createGateway()
+  const at = ['support-bundle', '-c', site.config, '--socket', site.socket, '--yes', '--json']
+  const { code, out } = cli([...at, '--output', '-'], env)
+  assert.equal(code, 0)
+  const { output, parts } = JSON.parse(out) as {
+    output: string
+    parts: { name: string; text: string }[]
+  }
+  assert.equal(output, '-')
+  assert.ok(parts.some(({ name, text }) => name === 'journal' && text.includes('marker-of')))
+  for (const canary of Object.values(canaries)) assert.ok(!out.includes(canary), canary)
+})

@@ -4,7 +4,15 @@
  */
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { cpSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  cpSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { stringify } from 'yaml'
 import { packageDeb } from '../../build/package-deb.ts'
@@ -29,12 +37,24 @@ const regionState = '/var/lib/holdfast-regional'
 
 export const unit = 'holdfast'
 
+/** The same program in parts of other names, as any change would make it: none of the old files is left. */
+const renameParts = (lib: string): void => {
+  const files = readdirSync(lib).filter((name) => name.endsWith('.mjs'))
+  for (const name of files) {
+    const text = readFileSync(join(lib, name), 'utf8')
+    rmSync(join(lib, name))
+    const later = (one: string) => one.replace(/\bpart-(?=\w+\.mjs)/g, 'part-later')
+    writeFileSync(join(lib, later(name)), later(text))
+  }
+}
 /** The same package under a later version, uncompressed. */
 const later = (file: string, folder: string): void => {
   const tree = join(folder, 'later')
   execFileSync('dpkg-deb', ['-R', file, tree])
   const control = join(tree, 'DEBIAN/control')
   writeFileSync(control, readFileSync(control, 'utf8').replace(/^(Version: .*)$/m, '$1+later'))
+  renameParts(join(tree, 'usr/lib/holdfast'))
+  rmSync(join(tree, 'DEBIAN/md5sums'))
   const out = join(folder, 'later.deb')
   execFileSync('dpkg-deb', ['--root-owner-group', '-Znone', '-b', tree, out], { stdio: 'ignore' })
 }

@@ -5,6 +5,7 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { after, before, type TestContext, test } from 'node:test'
 import { createControlClient } from '../../src/control/client.ts'
 import type { JournalPoint } from '../../src/verify/checker.ts'
@@ -57,6 +58,15 @@ after(async () => {
 const startedAgain = async (sinceMs: number, restarts: number): Promise<number> => {
   await restarted(machine, restarts)
   return (await readySinceMs()) - sinceMs
+}
+/** What doctor says of one thing, with its state. */
+const doctorSays = async (check: string): Promise<string> => {
+  const { text } = await machine.attempt('holdfast', 'doctor', '--json')
+  const { findings } = JSON.parse(text.split('\n')[0] ?? '') as {
+    findings: { check: string; state: string; text: string; fix: string }[]
+  }
+  const found = findings.filter((one) => one.check === check)
+  return found.map((one) => `${one.state}: ${one.text} = ${one.fix}`).join('\n')
 }
 const say = (t: TestContext, text: string) => t.diagnostic(text)
 
@@ -137,6 +147,33 @@ test('a stopped event loop trips the watchdog', { skip }, async (t) => {
   say(t, `ready again ${took} ms after SIGSTOP, of which WatchdogSec is 4 s (90 s as shipped)`)
 })
 
+test('JavaScript that never ends trips the watchdog, though the process runs', {
+  skip,
+}, async (t) => {
+  const restarts = await restartsOf(machine)
+  await machine.run('systemctl', 'kill', '--kill-whom=main', '--signal=USR1', unit)
+  const program = join(import.meta.dirname, '../support/busy-loop.ts')
+  await machine.startBeside(process.execPath, [program]).says('busy')
+  const busyMs = nowMs()
+  const { MainPID: pid } = await show(machine, unit, 'MainPID')
+  // It runs, and runs hot: nothing has stopped it.
+  const ticks = async () => {
+    const stat = await machine.run('cat', `/proc/${pid}/stat`)
+    const [state, ...rest] = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+    return { state, user: Number(rest[10]) }
+  }
+  const before = await ticks()
+  await new Promise((resolve) => setTimeout(resolve, 1_000))
+  const after = await ticks()
+  assert.equal(after.state, 'R')
+  assert.ok(after.user > before.user)
+  const took = Math.round(await startedAgain(busyMs, restarts))
+  const killed = (await journalOf(machine, '-u', unit)).match(/Watchdog timeout/g)
+  assert.equal(killed?.length, 2)
+  assert.match(await doctorSays('unit'), /^warning: .*; last killed by the watchdog/)
+  say(t, `ready again ${took} ms after its event loop stood, of which WatchdogSec is 4 s`)
+})
+
 test('a spool thread that does not answer trips the watchdog, though the event loop runs', {
   skip,
 }, async (t) => {
@@ -146,7 +183,7 @@ test('a spool thread that does not answer trips the watchdog, though the event l
   const took = Math.round(await startedAgain(heldMs, restarts))
   await holder.kill()
   const killed = (await journalOf(machine, '-u', unit)).match(/Watchdog timeout/g)
-  assert.equal(killed?.length, 2)
+  assert.equal(killed?.length, 3)
   say(t, `ready again ${took} ms after the thread was held`)
 })
 
@@ -194,9 +231,24 @@ test('exit 78 alone is not started again: a wrong configuration waits for a pers
   assert.deepEqual(seen, { ActiveState: 'failed', ExecMainStatus: '78', NRestarts: '0' })
   // Why it ended stands where people are told to look.
   assert.match(await journalOf(machine, '-u', unit, '-p', 'err'), /error +HF-C003 .*"tokn"/)
+  assert.match(await doctorSays('unit'), /^bad: .*exit 78, HF-C003.* = holdfast check/)
   putAgentConfig(machine)
   await machine.run('systemctl', 'start', unit)
 })
+
+/** What an agent does only when it is asked, of a process that has run for a while. */
+const usesEverything = async (): Promise<void> => {
+  const client = createControlClient(machine.outside('/run/holdfast/control.sock'), 5_000)
+  const { lanes } = await status(machine)
+  assert.ok((await client.text('/v1/metrics')).includes('holdfast_points_received_total'))
+  for (const path of ['/v1/gaps?limit=10', '/v1/quarantine?limit=10']) await client.get(path)
+  await machine.run('systemctl', 'reload', unit)
+  await until(
+    async () =>
+      ((await status(machine)).lanes[0]?.accepted ?? 0) > (lanes[0]?.accepted ?? 0) || undefined,
+    () => 'it takes no points any more',
+  )
+}
 
 test('upgraded over a running backlog', { skip }, async (t) => {
   await machine.run('systemctl', 'stop', 'holdfast-regional')
@@ -205,8 +257,16 @@ test('upgraded over a running backlog', { skip }, async (t) => {
     () => 'no backlog',
   )
   const [fromMs, pid] = [Date.now(), (await show(machine, unit, 'MainPID')).MainPID]
-  await machine.run('dpkg', '--force-confold', '-i', '/drop/later.deb')
+  const parts = () => machine.sh('ls /usr/lib/holdfast | grep part-')
+  const old = await parts()
+  // Between the two the agent runs on, over files of another version.
+  await machine.run('dpkg', '--force-confold', '--unpack', '/drop/later.deb')
+  assert.notEqual(await parts(), old, 'nothing of it was replaced')
+  await usesEverything()
+  assert.equal((await show(machine, unit, 'MainPID')).MainPID, pid)
+  await machine.run('dpkg', '--force-confold', '--configure', 'holdfast')
   assert.notEqual((await show(machine, unit, 'MainPID')).MainPID, pid)
+  assert.doesNotMatch(await journalOf(machine, '-u', unit), /ERR_MODULE_NOT_FOUND|Cannot find/)
   const { pending = 0 } = (await status(machine)).lanes[0]?.readers[0] ?? {}
   assert.ok(pending > 5_000, `the backlog is gone: ${pending}`)
   const toMs = Date.now() + 5_000

@@ -175,6 +175,8 @@ test('a spool of a newer version is refused byte for byte; purge keeps it; the n
     ExecMainStatus: '78',
     NRestarts: '0',
   })
+  const { text } = await machine.attempt('holdfast', 'doctor', '--no-color')
+  assert.match(text, /^BAD +unit .*HF-S003: its spool was written by a newer version\n +=/m)
   assert.deepEqual(digests(), before)
   await machine.run('dpkg', '-r', 'holdfast')
   assert.match(await machine.run('dpkg', '-P', 'holdfast'), /never sent: unknown\n/)

@@ -10,20 +10,25 @@ import {
   fsyncSync,
   lstatSync,
   openSync,
+  readdirSync,
   readFileSync,
   rmSync,
   statfsSync,
+  statSync,
   writeSync,
 } from 'node:fs'
 import { join } from 'node:path'
 import type { Config } from '../../config/schema.ts'
 import type { AgentStatus } from '../../control/view.ts'
-import { textOf } from '../../errors.ts'
+import { isDenied, textOf } from '../../errors.ts'
 import type { Host } from '../../host.ts'
+import { setAsideIn } from '../../spool/set-aside.ts'
 import { bytesText, spanText } from '../format.ts'
-import { bad, type Finding, good, unknown, warning } from './finding.ts'
+import { bad, type Finding, good, notForUs, unknown, warning } from './finding.ts'
 
 const rounds = 20
+/** Enough has been seen: a disk as slow as this is not asked once more. */
+const roundsMsMax = 3_000
 const slowFlushMs = 100
 const stuckFlushMs = 2_000
 /** No flash and no disk flushes in this; a battery-backed cache, or a device that only says it did. */
@@ -36,13 +41,13 @@ export const flushTimesMs = (folder: string, clock: Pick<Host['clock'], 'monoton
   try {
     const block = randomBytes(4_096)
     const times: number[] = []
+    const firstMs = clock.monotonicMs()
     for (let round = 0; round < rounds; round++) {
       const beganMs = clock.monotonicMs()
+      if (beganMs - firstMs > roundsMsMax) break
       writeSync(fd, block)
       fsyncSync(fd)
       times.push(clock.monotonicMs() - beganMs)
-      // A stuck disk has been seen by then.
-      if ((times[round] as number) > stuckFlushMs) break
     }
     return times.sort((a, b) => a - b)
   } finally {
@@ -85,11 +90,9 @@ const flush = (folder: string, clock: Host['clock']): Finding => {
             : good('flush', text)
     return { ...found, ms: median }
   } catch (error) {
-    return bad(
-      'flush',
-      `nothing can be written to ${folder}: ${textOf(error)}`,
-      'Look at mount (read-only?), room and rights.',
-    )
+    const text = `nothing can be written to ${folder}: ${textOf(error)}`
+    if (isDenied(error)) return notForUs('flush', text)
+    return bad('flush', text, 'Look at mount (read-only?), room and rights.')
   }
 }
 const room = (folder: string, config: Config | undefined, usedBytes: number): Finding => {
@@ -120,11 +123,7 @@ export const rightsOf = (folder: string): Finding => {
   try {
     accessSync(folder, constants.R_OK | constants.W_OK | constants.X_OK)
   } catch {
-    return unknown(
-      'rights',
-      `${folder} is not open to this user`,
-      'Run it as root, or as the user of the agent.',
-    )
+    return notForUs('rights', `${folder} is not open to this user`)
   }
   if ((found.mode & 0o007) !== 0)
     return warning(
@@ -135,28 +134,63 @@ export const rightsOf = (folder: string): Finding => {
   return good('rights', `${folder}: mode ${modeText(found.mode)}, owner ${found.uid}`)
 }
 
+/** Bytes that the spool takes now, as far as this user may know. */
+const spoolBytes = (folder: string): number =>
+  ['spool.db', 'spool.db-wal'].reduce((sum, name) => {
+    const size = statSync(join(folder, name), { throwIfNoEntry: false })?.size ?? 0
+    return sum + size
+  }, 0)
+
+/** Says before each thing it asks of the disk what that is: it may be the last it says. */
+type Look = (check: string, what: string) => void
+type Tell = (findings: readonly Finding[]) => void
+
 export const lookAtDisk = (
   folder: string,
   config: Config | undefined,
-  status: AgentStatus | undefined,
   clock: Host['clock'],
-): Finding[] => {
+  looking: Look,
+  tell: Tell,
+): void => {
   try {
+    looking('rights', 'looking at')
     const rights = rightsOf(folder)
-    if (rights.state === 'bad' || rights.state === 'unknown') return [rights]
-    const used = status?.spool?.bytesUsed ?? 0
-    return [rights, ...filesystem(folder), room(folder, config, used), flush(folder, clock)]
+    tell([rights])
+    if (rights.state === 'bad' || rights.state === 'unknown') return
+    looking('room', 'the room under')
+    tell([...filesystem(folder), room(folder, config, spoolBytes(folder))])
+    looking('flush', 'a flush in')
+    tell([flush(folder, clock)])
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT')
-      return [unknown('disk', textOf(error), 'Run it as root, or as the user of the agent.')]
-    return [
-      warning(
-        'disk',
-        `${folder} does not exist yet`,
-        'The agent makes it when it starts; or name the configuration with -c.',
-      ),
-    ]
+    const missing = (error as NodeJS.ErrnoException).code === 'ENOENT'
+    const fix = 'The agent makes it when it starts; or name the configuration with -c.'
+    tell([
+      missing
+        ? warning('disk', `${folder} does not exist yet`, fix)
+        : isDenied(error)
+          ? notForUs('disk', textOf(error))
+          : unknown('disk', textOf(error)),
+    ])
   }
+}
+
+export const lookAtSetAside = (stateDir: string, looking: Look, tell: Tell): void => {
+  looking('spool', 'reading')
+  let names: readonly string[] = []
+  try {
+    names = readdirSync(stateDir)
+  } catch {
+    // The rights of the folder are a finding of their own.
+  }
+  const left = setAsideIn(names, stateDir).filter(({ dealtWith }) => !dealtWith)
+  tell(
+    left.map(({ file, kind }) => {
+      const why = kind === 'suspect' ? 'after five crashes in a minute' : 'because it was damaged'
+      const fix = `bring back what it holds with: holdfast spool salvage ${file}`
+      const code = kind === 'suspect' ? 'HF-H011' : 'HF-H012'
+      return { ...warning('spool', `${file} was set aside ${why}`, fix), code }
+    }),
+  )
 }
 
 /** What a commit costs on disk beyond its points (docs/BENCHMARKS.md): pages of the log and of the database. */

@@ -1,5 +1,4 @@
 /** What `holdfast doctor` finds: one line each, with the remedy where something is wrong. */
-import { type ExecFileException, execFile } from 'node:child_process'
 
 export interface Finding {
   readonly check: string
@@ -36,16 +35,6 @@ export const unknown = (check: string, text: string, fix = ''): Finding => ({
   text,
   fix,
 })
-
-const outputBytesMax = 1 << 20
-const programMs = 5_000
-/** What a program of the system says, or null when it is not there, fails or hangs. */
-export const said = (program: string, ...args: string[]): Promise<string | null> =>
-  new Promise((resolve) => {
-    execFile(
-      program,
-      args,
-      { timeout: programMs, maxBuffer: outputBytesMax },
-      (error: ExecFileException | null, stdout: string) => resolve(error === null ? stdout : null),
-    )
-  })
+/** What is closed to this user: nothing is known of it, and somebody else may look. */
+export const notForUs = (check: string, text: string): Finding =>
+  unknown(check, text, 'Run it as root: sudo holdfast doctor')

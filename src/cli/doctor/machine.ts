@@ -1,4 +1,4 @@
-/** What runs and where: versions, configuration and its files, the unit, the clock, certificates. Looks only. */
+/** What runs and where: versions, configuration and its files, the clock, certificates. Looks only. */
 import { readFileSync, statSync } from 'node:fs'
 import { release } from 'node:os'
 import type { ConfigProblem } from '../../config/problems.ts'
@@ -10,7 +10,8 @@ import { releasedAtUs, version } from '../../release.ts'
 import { certificatesIn } from '../../tls.ts'
 import { closingOf } from '../../unit-user.ts'
 import { spanText } from '../format.ts'
-import { bad, type Finding, good, said, unknown, warning } from './finding.ts'
+import { bad, type Finding, good, notForUs, unknown, warning } from './finding.ts'
+import { said } from './said.ts'
 
 export const versionsOf = (status: AgentStatus | undefined): Finding => {
   const machine = `${process.platform}-${process.arch}, kernel ${release()}`
@@ -23,20 +24,33 @@ export const versionsOf = (status: AgentStatus | undefined): Finding => {
   )
 }
 
-/** Every error and warning of `holdfast check`, by its own code. */
-export const configFindings = (file: string, problems: readonly ConfigProblem[]): Finding[] => {
+/**
+ * Every error and warning of `holdfast check`, by its own code. `stranger`: this user is neither root nor the agent's,
+ * so that what is closed to it says nothing of the agent.
+ */
+export const configFindings = (
+  file: string,
+  problems: readonly ConfigProblem[],
+  stranger: boolean,
+): Finding[] => {
   const of = (severity: ConfigProblem['severity']) =>
     problems.filter((one) => one.severity === severity)
   // Certificates have a check of their own here.
   const told = [...of('error'), ...of('warning').filter(({ code }) => code !== 'HF-C042')]
   if (told.length === 0) return [good('config', `${file} is good`)]
-  return told.map(({ severity, code, line, text, hint }) => ({
-    check: 'config',
-    state: severity === 'error' ? 'bad' : 'warning',
-    code,
-    text: `${file}:${line}: ${text}`,
-    fix: hint || 'See it in full with: holdfast check',
-  }))
+  return told.map(({ severity, code, line, text, hint, denied, unitOnly }) =>
+    unitOnly
+      ? { ...unknown('config', `${file}:${line}: ${text}`, hint), code }
+      : denied && stranger
+        ? { ...notForUs('config', `${file}:${line}: ${text}`), code }
+        : {
+            check: 'config',
+            state: severity === 'error' ? 'bad' : 'warning',
+            code,
+            text: `${file}:${line}: ${text}`,
+            fix: hint || 'See it in full with: holdfast check',
+          },
+  )
 }
 
 export const agentFinding = (status: AgentStatus | undefined, error: Finding): Finding => {
@@ -52,33 +66,6 @@ export const stageFindings = (status: AgentStatus | undefined): Finding[] =>
   (status?.verdict.issues ?? [])
     .filter(({ code, reason }) => code === 'HF-H013' && reason !== status?.verdict.reason)
     .map(({ code, reason, fix }) => ({ ...warning('stages', printable(reason), fix), code }))
-
-export interface Unit {
-  readonly finding: Finding
-  readonly pid: number | null
-}
-export const lookAtUnit = async (name: string): Promise<Unit> => {
-  const fields = 'LoadState,ActiveState,SubState,Result,NRestarts,ExecMainStatus,MainPID'
-  const answer = await said('systemctl', 'show', name, '-p', fields)
-  if (answer === null) return { finding: unknown('unit', 'no systemd answers here'), pid: null }
-  const is = Object.fromEntries(answer.split('\n').map((line) => line.split('=', 2))) as Record<
-    string,
-    string
-  >
-  const pid = Number(is.MainPID) || null
-  if (is.LoadState !== 'loaded')
-    return { finding: unknown('unit', `there is no unit ${name}`), pid: null }
-  const restarts = Number(is.NRestarts)
-  const text = `${name}: ${is.ActiveState} (${is.SubState}), ${restarts} restarts`
-  const log = `journalctl -u ${name} -n 50 says why.`
-  if (is.ActiveState === 'failed' || (is.ActiveState !== 'active' && is.Result !== 'success')) {
-    const why = is.ExecMainStatus === '78' ? 'holdfast check says what is wrong.' : log
-    return { finding: bad('unit', `${text}, ended with ${is.ExecMainStatus}`, why), pid }
-  }
-  if (is.ActiveState !== 'active')
-    return { finding: warning('unit', text, `systemctl enable --now ${name}`), pid }
-  return { finding: restarts > 5 ? warning('unit', text, log) : good('unit', text), pid }
-}
 
 const offsetText = (offsetUs: number) =>
   `${offsetUs < 0 ? 'ahead of' : 'behind'} the far side by ${spanText(Math.abs(offsetUs) / 1_000)}`
@@ -133,11 +120,7 @@ const certificate = (use: string, path: string, nowUs: number): Finding => {
     const text = `${path} (${use}): ${age} days old, ends in ${left} days`
     return left < soonDays ? warning(check, text, renew) : good(check, text)
   } catch (error) {
-    return unknown(
-      check,
-      `${path} (${use}): ${textOf(error)}`,
-      'Run it as root, or as the user of the agent.',
-    )
+    return notForUs(check, `${path} (${use}): ${textOf(error)}`)
   }
 }
 const keyRights = (use: string, path: string): Finding[] => {

@@ -265,6 +265,27 @@ test("a configuration of somebody else's in the working folder is passed over, a
     assert.match((await holdfast(verb, { cwd })).err, /passed over/)
 })
 
+test("a regional.yaml of somebody else's in the working folder is passed over, by every verb of a regional node", {
+  skip: process.geteuid?.() === 0 ? false : 'needs root, to give a file away',
+}, async () => {
+  const cwd = join(folder, 'planted-region')
+  const made = await holdfast(['init', '--directory', cwd, '--name', 'g', '--development-ca'])
+  assert.equal(made.code, 0, made.err)
+  const file = join(cwd, 'regional.yaml')
+  // A mistake of its own tells which file was read.
+  writeFileSync(file, `${readFileSync(file, 'utf8')}planted: 1\n`)
+  const verbs = [['regional'], ['regional', 'agents'], ['regional', 'admit', 'g']]
+  for (const verb of verbs) assert.match((await holdfast(verb, { cwd })).err, /"planted"/)
+  chownSync(file, 65534, 65534)
+  for (const verb of verbs) {
+    const { code, err } = await holdfast(verb, { cwd })
+    assert.match(err, /passed over .*planted-region\/regional\.yaml: it belongs to user 65534/)
+    assert.doesNotMatch(err, /"planted"/)
+    assert.notEqual(code, 0)
+  }
+  assert.match((await holdfast(['regional', '-c', file], { cwd })).err, /"planted"/)
+})
+
 test("root's files in the agent's state folder are named, with the chown; no word of a failing disk", {
   skip: process.geteuid?.() === 0 ? false : 'needs root, to be somebody else',
 }, () => {

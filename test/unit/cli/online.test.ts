@@ -11,6 +11,7 @@ import { openControlSocket } from '../../../src/control/socket.ts'
 import type { AgentView } from '../../../src/control/view.ts'
 import { exitCodes } from '../../../src/errors.ts'
 import { silentLog } from '../../../src/host.ts'
+import { verdict as verdictOf } from '../../../src/observability/health.ts'
 import { temporaryFolder } from '../../support/temp.ts'
 import { createView, status } from '../control/view.ts'
 import { holdfast } from './process.ts'
@@ -56,6 +57,28 @@ test('status: the verdict first, exit 0, 3 or 4 by it', async () => {
     assert.match(said.out, /^ {2}fix {10}renew it$/m)
     assert.ok(!said.out.includes('\x1b'), 'what a far side said cannot move the cursor')
   }
+})
+
+test('"nothing lost" is said where it is known, and nowhere else', () => {
+  const [lane] = status.lanes
+  assert.ok(lane)
+  const first = (change: Partial<typeof status>) => statusLines({ ...status, ...change })[0] ?? ''
+  const without = { ...lane, readers: lane.readers.map((one) => ({ ...one, declaredLost: 0 })) }
+  assert.match(first({ lanes: [without] }), /, nothing lost$/)
+  assert.doesNotMatch(first({}), /nothing lost/)
+  // The spool does not answer: nobody knows.
+  assert.doesNotMatch(first({ spool: null, lanes: [] }), /nothing lost/)
+  // Nobody keeps the books of a lane that took points.
+  assert.doesNotMatch(first({ lanes: [{ ...lane, readers: [] }] }), /nothing lost/)
+  assert.match(first({ lanes: [{ ...lane, accepted: 0, readers: [] }] }), /nothing lost$/)
+  const verdict = verdictOf({
+    ...{ nowUs: status.nowUs, upForUs: status.upForUs, spool: status.spool, silentMs: 0 },
+    ...{ lanes: [], sources: [], certificates: [], clock: status.clock, lostLastHour: 7 },
+    destinations: status.destinations.map((one) => ({ ...one, state: 'blocked', text: 'no' })),
+  })
+  const said = first({ lanes: [without], verdict })
+  assert.match(said, /7 points were lost in the last hour$/)
+  assert.ok(verdict.issues.some(({ effects }) => effects.includes('96 points wait for it')))
 })
 
 test('status --json is the whole answer; -q is the verdict alone', async () => {

@@ -4,7 +4,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
-import { movedBetween, plainLine, screenLines } from '../../../src/cli/top.ts'
+import { cutTo, movedBetween, plainLine, screenLines } from '../../../src/cli/top.ts'
 import { openControlSocket } from '../../../src/control/socket.ts'
 import type { AgentStatus } from '../../../src/control/view.ts'
 import { exitCodes } from '../../../src/errors.ts'
@@ -70,6 +70,16 @@ test('why intake waits, and what a far side says, stand in the view and move no 
   assert.match(lines, /INTAKE WAITS: quota/)
   assert.match(lines, /north +blocked .*HF-N010 ended/)
   assert.ok(!lines.includes('\x1b'))
+})
+
+test('a line is cut to the width that is seen: colours take none of it, and none is left on', () => {
+  const red = (text: string) => `\x1b[31m${text}\x1b[0m`
+  assert.equal(cutTo('12345', 5), '12345')
+  assert.equal(cutTo('123456', 5), '1234…')
+  assert.equal(cutTo(red('12345'), 5), red('12345'))
+  assert.equal(cutTo(`${red('12')}3456`, 5), `${red('12')}34…`)
+  assert.equal(cutTo(red('123456'), 5), `${red('1234')}…`)
+  assert.equal(cutTo(`1234567${red('8')}`, 5), `1234${red('')}…`)
 })
 
 test('--once: the whole view, or one object; without a terminal, lines; no agent, exit 5', async () => {

@@ -311,6 +311,51 @@ test('surroundings: unreadable files, a state folder that cannot be, a disk too 
   )
 })
 
+test('a door that other machines reach is refused without a token, however it is written', () => {
+  const source = (listen: string, more = '') =>
+    problemsOf(small.replace('type: http}', `type: http, listen: "${listen}"${more}}`)).map(
+      ({ code, severity }) => `${severity} ${code}`,
+    )
+  const metrics = (listen: string, more = '') =>
+    problemsOf(small.replace('state}', `state, metrics: {listen: "${listen}"${more}}}`)).map(
+      ({ code, severity }) => `${severity} ${code}`,
+    )
+  const token = ', token: a-token-of-the-tests'
+  const open = [
+    '0.0.0.0',
+    '[::]',
+    '*',
+    '',
+    '192.168.1.7',
+    '[fe80::1]',
+    'gateway.local',
+    '1270.0.0.1',
+  ]
+  for (const host of open) {
+    assert.deepEqual(source(`${host}:8086`), ['error HF-C014'], host)
+    assert.ok(metrics(`${host}:9100`).includes('error HF-C014'), host)
+    for (const said of [source(`${host}:8086`, token), metrics(`${host}:9100`, token)])
+      assert.ok(!said.includes('error HF-C014'), host)
+  }
+  for (const host of ['127.0.0.1', '127.1.2.3', '[::1]', 'localhost']) {
+    assert.deepEqual(source(`${host}:8086`), [], host)
+    assert.ok(!metrics(`${host}:9100`).includes('error HF-C014'), host)
+  }
+})
+
+test('a credential outside of the unit: said as what it is, with the way to look at it', () => {
+  const text = small.replace('type: http}', 'type: http, token: "${cred:door-token}"}')
+  const [problem] = problemsOf(text)
+  assert.equal(problem?.code, 'HF-C012')
+  assert.match(problem?.text ?? '', /"door-token" is given by systemd to the unit alone/)
+  assert.match(problem?.hint ?? '', /LoadCredential=door-token:FILE; .* sudo holdfast check --unit/)
+  assert.equal(problem?.unitOnly, true)
+  assert.equal(problem?.surroundings, true, 'the unit itself may try again')
+  const [none] = problemsOf(text, { CREDENTIALS_DIRECTORY: folder })
+  assert.match(none?.text ?? '', /ENOENT/)
+  assert.equal(none?.unitOnly, undefined)
+})
+
 test('a quota that no burst fits in is refused', () => {
   const found = problemsOf(`${small}spool:\n  size_max: 2MiB\n`)
   assert.deepEqual(
