@@ -19,7 +19,7 @@ import type { Forwarder, ForwarderStatus } from './forward/forwarder.ts'
 import type { Host } from './host.ts'
 import { dictionaryEntriesPerRequestMax, gapRowsMax } from './limits.ts'
 import type { Destination } from './model.ts'
-import type { CertificateStatus, DestinationStatus } from './observability/health.ts'
+import type { CertificateStatus, DestinationStatus, LateStatus } from './observability/health.ts'
 import { spoolSilentMsMax, verdict } from './observability/health.ts'
 import type { AgentClock } from './pipeline/clock.ts'
 import type { Salvage } from './pipeline/salvage.ts'
@@ -115,18 +115,41 @@ interface Answer {
 const isLoss = ({ reason, destination }: GapRow) =>
   reason !== 'malformed' && reason !== 'refused' && destination === ''
 
-/** Points that quotas, damage or a forgetful region cost in the last hour, from sums a minute apart. */
-const createLossMemory = (host: Pick<Host, 'clock'>) => {
+/** How much was added to a sum in the last hour, from looks a minute apart. */
+const createHourMemory = (host: Pick<Host, 'clock'>) => {
   const hourMs = 3_600_000
-  const samples: { atMs: number; lost: number }[] = []
-  return (gaps: readonly GapRow[]): number => {
+  const samples: { atMs: number; sum: number }[] = []
+  return (sum: number): number => {
     const atMs = host.clock.monotonicMs()
-    const lost = gaps.filter(isLoss).reduce((sum, gap) => sum + gap.count, 0)
     if (atMs - (samples.at(-1)?.atMs ?? Number.NEGATIVE_INFINITY) >= 60_000)
-      samples.push({ atMs, lost })
+      samples.push({ atMs, sum })
     while (samples.length > 1 && atMs - (samples[0]?.atMs ?? 0) > hourMs) samples.shift()
     // Delivered gap records are let go in time, which makes the sum smaller, not the loss undone.
-    return Math.max(0, lost - (samples[0]?.lost ?? lost))
+    return Math.max(0, sum - (samples[0]?.sum ?? sum))
+  }
+}
+/** Points that quotas, damage or a forgetful region cost. */
+const lostIn = (gaps: readonly GapRow[]): number =>
+  gaps.filter(isLoss).reduce((sum, gap) => sum + gap.count, 0)
+/** What rules and windows could not keep in the last hour, of the classes where there is something. */
+const createLateMemory = (host: Pick<Host, 'clock'>) => {
+  const memories = new Map<string, ReturnType<typeof createHourMemory>>()
+  const lastHour = (key: string, sum: number) => {
+    const memory = memories.get(key) ?? createHourMemory(host)
+    memories.set(key, memory)
+    return memory(sum)
+  }
+  return (lanes: readonly LaneStatus[]): readonly LateStatus[] => {
+    const all = lanes.flatMap(({ readers }) => readers.flatMap((one) => one.classes ?? []))
+    const sumOf = (name: string, which: 'lateUnmended' | 'tooLate') =>
+      all.reduce((sum, one) => sum + (one.class === name ? one[which] : 0), 0)
+    return [...new Set(all.map((one) => one.class))]
+      .map((name) => ({
+        class: name,
+        unmended: lastHour(`unmended ${name}`, sumOf(name, 'lateUnmended')),
+        tooLate: lastHour(`too late ${name}`, sumOf(name, 'tooLate')),
+      }))
+      .filter(({ unmended, tooLate }) => unmended + tooLate > 0)
   }
 }
 
@@ -134,7 +157,8 @@ export const createAgentView = (parts: AgentViewParts): AgentView => {
   const { host, config, spool, clock, sources, destinations } = parts
   const startedMs = host.clock.monotonicMs()
   const since = createSince(host)
-  const lostLastHour = createLossMemory(host)
+  const lostLastHour = createHourMemory(host)
+  const lateLastHour = createLateMemory(host)
   let answeredMs = startedMs
 
   /** The spool's word, or null when it takes longer than a status may. */
@@ -175,7 +199,8 @@ export const createAgentView = (parts: AgentViewParts): AgentView => {
         ...shared,
         silentMs: answer === null ? host.clock.monotonicMs() - answeredMs : 0,
         certificates: parts.certificates(),
-        lostLastHour: lostLastHour(answer?.gaps ?? []),
+        lostLastHour: lostLastHour(lostIn(answer?.gaps ?? [])),
+        ...(answer === null ? {} : { lateLastHour: lateLastHour(lanes) }),
         setAside: (answer?.setAside ?? []).filter((one) => !one.dealtWith),
       }),
       replays: destinations.flatMap(({ config: one, forwarder }) =>

@@ -4,6 +4,7 @@
  * The way of a point: source -> intake -> spool (open segment, journalled) -> seal -> segment in a lane -> forwarder ->
  * destination. In the hot path points live in columns (`PointBatch`); `Point` is for tests and taps.
  */
+import type { StageTotals, StageWarning } from './stage-facts.ts'
 
 /** Dense number of a series inside one agent process; meaningless elsewhere. */
 export type SeriesRef = number
@@ -228,6 +229,8 @@ export interface StageRaw {
   /** Whether points of that time may be gone that the stage never read. */
   readonly missed?: (fromUs: number, toUs: number) => boolean
 }
+/** Work a piece at a time: each yields about how many points it took. Between two of them nothing else is asked. */
+export type Pieces<T> = Generator<number, T>
 export interface StageInput extends StagePoints {
   /** Of the sealed segment that these points are; of the last one read where there are none. */
   readonly seq: Seq
@@ -248,6 +251,9 @@ export interface Stage {
   readonly step: (input: StageInput) => readonly Derived[]
   /** Closes what the clock alone can close; what was decided, or the state, is saved also with an empty batch. */
   readonly tick: (nowUs: number, raw: StageInput['raw']) => readonly Derived[]
+  /** The same as `step`, and as `tick`, in pieces: both may have much of the raw lane to read. */
+  readonly stepping?: (input: StageInput) => Pieces<readonly Derived[]>
+  readonly ticking?: (nowUs: number, raw: StageInput['raw']) => Pieces<readonly Derived[]>
   readonly save: () => Uint8Array
   /**
    * What the last tick decided by the clock alone, small enough to be saved in place of the state: `redo` does it again
@@ -269,18 +275,11 @@ export interface Stage {
   readonly thins?: (entry: SeriesEntry) => boolean
   /** Whether it does anything with this series; what it only passes over is none of its books' concern. */
   readonly takes?: (entry: SeriesEntry) => boolean
-  /** Points taken in and given out, by class, since the state began: for books, `plan` and `explain`. */
+  /** Points taken in and given out, by class, since the state began: for books, meters, `plan` and `explain`. */
   readonly totals: () => readonly StageTotals[]
+  /** What is worth a warning since it was last asked: by kind and class. */
+  readonly warnings?: () => readonly StageWarning[]
 }
-export interface StageTotals {
-  readonly class: string
-  readonly lane: string
-  readonly pointsIn: number
-  readonly pointsOut: number
-  /** Points too late for any window; they stay in raw. */
-  readonly tooLate: number
-}
-
 // ── out of the spool ────────────────────────────────────────────────────────────────────────────
 
 /** Where a reader stands in a lane: everything <= `backlog` is acked; with `live`, also (live.start, live.upTo]. */

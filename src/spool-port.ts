@@ -22,6 +22,7 @@ import type {
   SeriesEntry,
   Value,
 } from './model.ts'
+import type { StageTotals } from './stage-facts.ts'
 
 export interface LaneStatus {
   readonly lane: string
@@ -51,6 +52,8 @@ export interface ReaderStatus {
   readonly pending: number
   /** Of a stage that threw and rests until the next opening: why. */
   readonly failed?: string
+  /** Of a stage: what it did by class, since its state began. */
+  readonly classes?: readonly StageTotals[] | undefined
 }
 /**
  * Points moved between states by an ack; the spool books them in the same transaction as the

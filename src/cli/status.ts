@@ -89,6 +89,24 @@ const reductionLines = ({ lanes }: AgentStatus): string[] =>
         return `${reader.replace('@', '')} pass on ${share}: ${countText(delivered)} of ${countText(read)} points`
       }),
   )
+/** What came late, by class: said where a bound or a window suffered, or a rule held something back. */
+const lateLines = ({ lanes }: AgentStatus): string[] =>
+  lanes.flatMap(({ readers }) =>
+    readers.flatMap(({ classes = [] }) =>
+      classes.flatMap(({ class: name, lane, late, lateUnmended, withheld, tooLate }) => [
+        ...(lateUnmended === 0
+          ? []
+          : [
+              `${name}: ${countText(lateUnmended)} of ${countText(late)} late points not mended, ` +
+                'the deviation may be exceeded there',
+            ]),
+        ...(withheld === 0 ? [] : [`${name}: ${countText(withheld)} points withheld by min_gap`]),
+        ...(tooLate === 0
+          ? []
+          : [`${name}: ${countText(tooLate)} points too late for windows in ${lane}`]),
+      ]),
+    ),
+  )
 const lostPoints = ({ lanes }: AgentStatus) =>
   lanes.reduce(
     (sum, { readers }) => sum + Math.max(0, ...readers.map((one) => one.declaredLost)),
@@ -135,7 +153,7 @@ export const statusLines = (status: AgentStatus, changed = false): string[] => {
     ),
     ...line('sources', sourceLines(nowUs, status.sources)),
     ...line('spool', [spoolText(status)]),
-    ...line('reduction', reductionLines(status)),
+    ...line('reduction', [...reductionLines(status), ...lateLines(status)]),
     ...line('destination', destinationLines(status)),
     ...line('replay', replayLines(status)),
     ...(lost > 0

@@ -58,7 +58,11 @@ const reduceSchema = z.discriminatedUnion('method', [
   z.strictObject({
     method: z.literal('swinging_door'),
     deviation,
-    max_hold: duration().optional().describe('How long the newest point may wait for the next'),
+    max_hold: duration()
+      .optional()
+      .describe(
+        'How long the newest point may wait for the next one; else the heartbeat, without one 1m',
+      ),
     ...common,
   }),
 ])

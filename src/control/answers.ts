@@ -13,6 +13,7 @@ import type {
   Verdict,
 } from '../observability/health.ts'
 import type { GapRow, LaneStatus, SpoolStats } from '../spool-port.ts'
+import type { StageTotals } from '../stage-facts.ts'
 import type { ExplainAnswer } from './explained.ts'
 import type { AgentStatus, ImportAnswer, ReloadAnswer, ReplayAnswer, ResendAnswer } from './view.ts'
 import type { QuarantineJson, TapJson } from './wire.ts'
@@ -75,6 +76,18 @@ const cursor = z.object({
   backlog: count,
   live: z.object({ start: count, upTo: count }).nullable(),
 })
+const stageTotals = both<StageTotals>()(
+  z.object({
+    class: text,
+    lane: text,
+    pointsIn: count.describe('Since the state of the rules or windows began'),
+    pointsOut: count,
+    tooLate: count.describe('In no window of some length: they came after its lateness'),
+    withheld: count.describe('Held back by min_gap though the rule wanted them'),
+    late: count.describe('Not later than the newest of their series'),
+    lateUnmended: count.describe('Of these: the deviation may be exceeded around them'),
+  }),
+)
 export const laneStatus = both<LaneStatus>()(
   z.object({
     lane: text,
@@ -96,6 +109,7 @@ export const laneStatus = both<LaneStatus>()(
           declaredLost: count,
           pending: count,
           failed: text.exactOptional().describe('Why rules or windows rest'),
+          classes: z.array(stageTotals).readonly().optional().describe('Of rules and windows'),
         }),
       )
       .readonly(),

@@ -53,6 +53,15 @@ export const createGauges = (meter: Meter): ((view: AgentView) => Promise<void>)
       const oldestUs = oldestUnackedUs === 0 ? status.nowUs : oldestUnackedUs
       meter.gauge('holdfast_spool_oldest_unacked_timestamp_seconds', oldestUs / 1e6, labels)
     }
+    for (const one of status.lanes.flatMap(({ readers }) => readers)) {
+      for (const { class: name, lane, late, lateUnmended, withheld, tooLate } of one.classes ??
+        []) {
+        countTo('holdfast_points_late_total', late, { class: name })
+        countTo('holdfast_points_late_unmended_total', lateUnmended, { class: name })
+        countTo('holdfast_points_withheld_total', withheld, { class: name })
+        countTo('holdfast_points_too_late_total', tooLate, { class: name, lane })
+      }
+    }
     const lost = new Map<string, { labels: Labels; count: number }>()
     for (const { lane, destination, reason, count } of gaps) {
       const labels = { lane, reason, ...(destination === '' ? {} : { destination }) }

@@ -60,6 +60,13 @@ export interface SetAsideStatus {
   /** `suspect`: after crash upon crash; `damaged`: the database could not be read. */
   readonly kind: 'suspect' | 'damaged'
 }
+export interface LateStatus {
+  readonly class: string
+  /** Points around which a rule's line could not be mended. */
+  readonly unmended: number
+  /** Points too late for their windows. */
+  readonly tooLate: number
+}
 export interface HealthInputs {
   readonly nowUs: number
   /** Since the agent began; troubles of the first seconds are "starting". */
@@ -77,6 +84,8 @@ export interface HealthInputs {
    * messages do not count.
    */
   readonly lostLastHour: number
+  /** What rules and windows could not keep in the last hour, by class. */
+  readonly lateLastHour?: readonly LateStatus[]
   /** Spool files that were set aside and whose points nobody has rescued yet. */
   readonly setAside?: readonly SetAsideStatus[]
 }
@@ -280,6 +289,30 @@ const ofCertificates = (inputs: HealthInputs): readonly Issue[] =>
         'renew it; the new file is picked up without a restart',
       )
     })
+/** Notes: nothing is lost, the points are in the raw lane. */
+const ofLate = (inputs: HealthInputs): readonly Issue[] =>
+  (inputs.lateLastHour ?? []).flatMap(({ class: name, unmended, tooLate }) => [
+    ...(unmended === 0
+      ? []
+      : [
+          issue(
+            'note',
+            'HF-H014',
+            `class ${name}: around ${unmended} late points in the last hour the deviation may be exceeded`,
+            'the log names series and time (late_points_unmended): holdfast replay --series sends the points around',
+          ),
+        ]),
+    ...(tooLate === 0
+      ? []
+      : [
+          issue(
+            'note',
+            'HF-H015',
+            `class ${name}: ${tooLate} points came too late for their windows in the last hour`,
+            'raise `lateness` of its windows, or find what holds these points back',
+          ),
+        ]),
+  ])
 /** What a damaged file held unsent is declared lost already; a suspected one may hold all of it. */
 const ofSetAside = (inputs: HealthInputs): readonly Issue[] =>
   (inputs.setAside ?? []).map(({ file, kind }) => {
@@ -320,6 +353,7 @@ export const verdict = (inputs: HealthInputs): Verdict => {
     ...ofSources(inputs),
     ...ofClock(inputs),
     ...ofCertificates(inputs),
+    ...ofLate(inputs),
   ].sort((a, b) => rank[a.severity] - rank[b.severity])
   const hours = inputs.spool === null ? null : safeOfflineHours(inputs.spool)
   const away = inputs.destinations.filter(({ state }) => state !== 'up').map(({ name }) => name)

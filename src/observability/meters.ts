@@ -92,6 +92,24 @@ export const meters: Readonly<Record<string, MeterDeclaration>> = {
     'destination',
   ),
 
+  holdfast_points_late_total: counter(
+    'Points behind a later one of their series that a rule took in.',
+    'class',
+  ),
+  holdfast_points_late_unmended_total: counter(
+    'Late points around which the line could not be mended: there the deviation may be exceeded.',
+    'class',
+  ),
+  holdfast_points_withheld_total: counter(
+    'Points that min_gap held back though the rule wanted them.',
+    'class',
+  ),
+  holdfast_points_too_late_total: counter(
+    'Points in no window of a length, by lane of the windows: they came after its lateness.',
+    'class',
+    'lane',
+  ),
+
   holdfast_points_acked_total: counter('Points acked by the far side.', 'destination'),
   holdfast_segments_acked_total: counter('Segments acked by the far side.', 'destination'),
   holdfast_destination_up: gauge('1 when the last exchange succeeded.', 'destination'),

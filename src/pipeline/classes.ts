@@ -45,7 +45,10 @@ export type Reduce =
   | (Common & {
       readonly method: 'swinging_door'
       readonly deviation: Deviation
-      /** How long a corner may wait for a next point until `tick` sends it; the heartbeat unless given, or 60 s. */
+      /**
+       * How long a corner may wait for a next point until `tick` sends it, never longer than the heartbeat; unless
+       * given as long as that, without one 60 s.
+       */
       readonly maxHoldUs?: number
     })
 

@@ -7,10 +7,10 @@
 import { seriesMax } from '../limits.ts'
 import type { SeriesEntry } from '../model.ts'
 import type { SeriesClass } from './classes.ts'
+import { forgetKnots } from './rule-knots.ts'
 import {
   cell,
   countsOfClass,
-  knotsMax,
   paramStride,
   type RuleTable,
   signatureOf,
@@ -26,7 +26,8 @@ import {
 } from './state-bytes.ts'
 
 const kind = 1
-const version = 1
+/** 2: more knots a row. A state of another version begins anew. */
+const version = 2
 
 export interface RuleState {
   readonly classes: readonly SeriesClass[]
@@ -89,12 +90,7 @@ export const holdNewest = (table: RuleTable, own: number, forget: boolean): void
   const cells = table.cells()
   const words = table.words()
   const at = own * stride
-  if (forget) {
-    cells.fill(Number.NaN, at + cell.knots, at + cell.knots + knotsMax)
-    // As many as no ring remembers: what lies before the next one is not the beginning.
-    cells[at + cell.knotCount] = knotsMax
-    cells[at + cell.beside] = 0
-  }
+  if (forget) forgetKnots(cells, at)
   if (!Number.isNaN(cells[at + cell.heldTime])) return
   cells[at + cell.heldTime] = cells[at + cell.sentTime] as number
   for (const word of [0, 1])

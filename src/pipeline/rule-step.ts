@@ -11,13 +11,13 @@
 import type { BatchBuilder } from '../batch.ts'
 import { because, kinds, type PointBatch } from '../model.ts'
 import { isAhead } from './quality.ts'
+import { addKnot } from './rule-knots.ts'
 import { type RuleListener, type RuleReason, wantedReason } from './rule-reasons.ts'
 import { skip } from './rule-skip.ts'
 import {
   cell,
   doorRounding,
   flags,
-  knotsMax,
   methods,
   param,
   type RuleTable,
@@ -85,17 +85,11 @@ export const createRuleStep = (
     return timeUs - (rest < 0 ? rest + intervalUs : rest) + intervalUs
   }
   const knot = (row: number, timeUs: number, value: number): void => {
-    const count = cells[row + cell.knotCount] as number
-    const place = count % knotsMax
-    const before = cells[row + cell.beside] as number
-    const beside = Number.isNaN(cells[row + cell.heldTime])
-    cells[row + cell.beside] = beside ? before | (1 << place) : before & ~(1 << place)
-    cells[row + cell.knots + place] = timeUs
+    addKnot(cells, row, timeUs, Number.isNaN(cells[row + cell.heldTime]))
     cells[row + cell.sentTime] = timeUs
     cells[row + cell.sentValue] = value
     cells[row + cell.heldTime] = Number.NaN
     words[(row + cell.meta) * 2 + 1] = 0
-    cells[row + cell.knotCount] = count + 1
     const at = cells[row + cell.params] as number
     if (params[at + param.method] === methods.sample) {
       cells[row + cell.upper] = sampleEnd(timeUs, params[at + param.intervalUs] as number)

@@ -6,8 +6,9 @@
  */
 import { contractOf, deviationOf, type SeriesClass } from './classes.ts'
 
-/** Knots remembered of each series, to mend what a point out of order breaks. */
-export const knotsMax = 16
+/** Knots remembered of each series, to mend what a point out of order breaks: the last ones, and some of the older. */
+export const recentKnots = 16
+export const knotsMax = recentKnots + 12
 /** Cells of a row (floats, or two words each). */
 export const cell = {
   /** Number of its class's first parameter. */
@@ -29,9 +30,9 @@ export const cell = {
   /** Swinging door: slopes that no point left out forbids. Sample: `upper` is when the next cell begins. */
   upper: 9,
   lower: 10,
-  /** Number of knots ever sent; the times of the last ones stand from `knots` on, in a ring. */
+  /** Number of knots ever sent; the times of those remembered stand from `knots` on (`rule-knots.ts`). */
   knotCount: 11,
-  /** A bit of each knot in the ring: nothing was left out between it and the one before. */
+  /** A bit of each of them: nothing was left out between it and the one before that is remembered. */
   beside: 12,
   knots: 13,
 } as const

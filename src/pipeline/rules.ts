@@ -10,14 +10,16 @@ import { type BatchBuilder, createBatchBuilder } from '../batch.ts'
 import type {
   Derived,
   DerivedEntry,
+  Pieces,
   PointBatch,
   SeriesEntry,
   Stage,
   StageInput,
-  StageTotals,
 } from '../model.ts'
 import { type CompiledClasses, contractOf, type SeriesClass } from './classes.ts'
-import { type MendJob, mend, rangeAround } from './rule-late.ts'
+import { atOnce } from './pieces.ts'
+import { noteMended, rangeAround } from './rule-knots.ts'
+import { type MendJob, mend } from './rule-late.ts'
 import type { RuleListener } from './rule-reasons.ts'
 import { holdNewest, loadRules, saveRules } from './rule-state.ts'
 import { createRuleStep } from './rule-step.ts'
@@ -34,6 +36,7 @@ import {
 } from './rule-table.ts'
 import { createDecisions, eachDecision } from './stage-decisions.ts'
 import { createStageSeries } from './stage-series.ts'
+import { createStageWarnings } from './stage-warnings.ts'
 
 export interface RulesStageParts {
   readonly classes: CompiledClasses
@@ -42,18 +45,6 @@ export interface RulesStageParts {
   /** Whether what takes this one's place goes on with the series, for all who take its points; nobody unless given. */
   readonly goesOn?: (entry: SeriesEntry) => boolean
 }
-/** What a rule did beside its points in and out, since the state began. */
-export interface RuleTotals extends StageTotals {
-  /** Points that `min_gap` held back though the rule wanted them. */
-  readonly withheld: number
-  /** Points not later than the newest of their series. */
-  readonly late: number
-  /** Of these, those too far back to mend the line around them, or whose raw points may be gone. */
-  readonly lateUnmended: number
-}
-export interface RulesStage extends Stage {
-  readonly totals: () => readonly RuleTotals[]
-}
 
 const thinning = ({ reduce }: SeriesClass): boolean => reduce.method !== 'none'
 
@@ -61,7 +52,7 @@ const thinning = ({ reduce }: SeriesClass): boolean => reduce.method !== 'none'
 const outPoints = 1024
 const decisionKind = 4
 
-export const createRulesStage = (parts: RulesStageParts): RulesStage => {
+export const createRulesStage = (parts: RulesStageParts): Stage => {
   const { classes: compiled, decided, goesOn = () => false } = parts
   const { classes } = compiled
   const params = compileParams(classes)
@@ -95,13 +86,19 @@ export const createRulesStage = (parts: RulesStageParts): RulesStage => {
     late: (own, i, timeUs, sent) => {
       const stepped = classes[series.classes[own] as number]?.reduce.method !== 'swinging_door'
       const range = rangeAround(table.cells(), own, timeUs, stepped)
-      if (range === null) bump(series.classes[own] as number, 4)
+      if (range === null) unmended(own, timeUs)
       late.push({ own, i, timeUs, sent, ...(range ?? { fromUs: timeUs, toUs: timeUs }) })
     },
   })
   const thins = (entry: SeriesEntry): boolean => {
     const one = classes[compiled.classOf(entry)]
     return one !== undefined && thinning(one)
+  }
+  const warnings = createStageWarnings('late_unmended', classes, series.entries)
+  const unmended = (own: number, timeUs: number): void => {
+    const at = series.classes[own] as number
+    bump(at, 4)
+    warnings.note(at, own, timeUs)
   }
   const decisions = createDecisions()
   const contracts = classes.map(contractOf)
@@ -125,11 +122,13 @@ export const createRulesStage = (parts: RulesStageParts): RulesStage => {
     return derived
   }
   /** Points out of order, behind the raw points around them. */
-  const mendAll = ({ points, raw }: StageInput): void => {
+  function* mendAll({ points, raw }: StageInput): Pieces<void> {
     const resend = (own: number, batch: PointBatch, i: number) =>
       step.resend(own, batch, i, 'around_late')
-    const lacking = ({ own }: MendJob) => bump(series.classes[own] as number, 4)
-    mend(late, raw, series, resend, lacking)
+    yield* mend(late, raw, series, resend, (job, lacking) => {
+      if (lacking) unmended(job.own, job.timeUs)
+      else noteMended(table.cells(), job.own, job)
+    })
     for (const { own, i, sent } of late) if (!sent) step.resend(own, points, i, 'late')
     late = []
   }
@@ -172,17 +171,19 @@ export const createRulesStage = (parts: RulesStageParts): RulesStage => {
     seenTimes = new Float64Array(0)
     seenSince = new Float64Array(0)
   }
+  function* stepping(input: StageInput): Pieces<readonly Derived[]> {
+    if (input.points.count === 0) return awake()
+    readUnsure = unsure
+    series.meet(input.points, input.entry)
+    step.run(input.points, series.owns())
+    if (late.length > 0) yield* mendAll(input)
+    return takeAll()
+  }
   return {
     name: 'rules',
     passesPoints: true,
-    step: (input) => {
-      if (input.points.count === 0) return awake()
-      readUnsure = unsure
-      series.meet(input.points, input.entry)
-      step.run(input.points, series.owns())
-      if (late.length > 0) mendAll(input)
-      return takeAll()
-    },
+    step: (input) => atOnce(stepping(input)),
+    stepping,
     tick: (nowUs) => {
       const count = series.count()
       decisions.begin()
@@ -241,5 +242,6 @@ export const createRulesStage = (parts: RulesStageParts): RulesStage => {
         const own = { withheld, late: lateCount, lateUnmended }
         return [{ class: name, lane: reduce.lane, pointsIn, pointsOut, tooLate: 0, ...own }]
       }),
+    warnings: warnings.take,
   }
 }

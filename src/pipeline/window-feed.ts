@@ -137,7 +137,7 @@ export const createWindowFeed = (table: WindowTable): WindowFeed => {
     if (last >= 0 && (flagsOf(table, last) & standing.issued) === 0) makeDue(table, last)
     const closed = table.closedUntil()[owner] as number
     if (timeUs < closed) {
-      window.tooLate++
+      table.refuse(own, window, timeUs)
       return -1
     }
     sweep(table, owner, before[own] as number)
@@ -226,8 +226,12 @@ export const createWindowFeed = (table: WindowTable): WindowFeed => {
       const over = endUs + window.spec.latenessUs <= beforeUs
       const known = table.find(owner, startUs)
       const waits = known >= 0 && (flagsOf(table, known) & standing.due) !== 0
-      if ((over || time < (table.closedUntil()[owner] as number)) && !waits) window.tooLate++
-      else correct(owner, window, known, startUs, newestUs)
+      if ((over || time < (table.closedUntil()[owner] as number)) && !waits)
+        table.refuse(own, window, time)
+      else if (known >= 0 && (flagsOf(table, known) & standing.cut) !== 0) {
+        table.refuse(own, window, time)
+        makeLacking(table, known)
+      } else correct(owner, window, known, startUs, newestUs)
       const next = table.find(owner, endUs)
       if (next < 0 || isOver(table, next, beforeUs)) return
       const carryUs = slots.cells()[next * slotStride + slot.carryTime] as number
@@ -243,11 +247,6 @@ export const createWindowFeed = (table: WindowTable): WindowFeed => {
     startUs: number,
     newestUs: number,
   ): void => {
-    if (known >= 0 && (flagsOf(table, known) & standing.cut) !== 0) {
-      window.tooLate++
-      makeLacking(table, known)
-      return
-    }
     const at = known >= 0 ? known : open(table, owner, window, startUs)
     countOne(at)
     makeDirty(table, at)

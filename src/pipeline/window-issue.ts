@@ -6,8 +6,17 @@
  * it is out.
  */
 import { type BatchBuilder, createBatchBuilder, emptyBatch } from '../batch.ts'
-import { type Derived, kinds, type SeriesEntry, type SeriesKey, type StageInput } from '../model.ts'
+import {
+  type Derived,
+  kinds,
+  type Pieces,
+  type PointBatch,
+  type SeriesEntry,
+  type SeriesKey,
+  type StageInput,
+} from '../model.ts'
 import { windowsPerClassMax } from './classes.ts'
+import { atOnce } from './pieces.ts'
 import { addPoint, createTexts, facesOf, usedNumber, usedState } from './window-add.ts'
 import { flagsOf, isOver, release, setFlags } from './window-feed.ts'
 import { type Gathered, jobsOfOneTurn, type MakeJob, makeAgain } from './window-make.ts'
@@ -17,7 +26,7 @@ import { newest, newestStride, type WindowTable } from './window-table.ts'
 
 export interface WindowIssue {
   /** Gives out what is due; windows that must be made again wait while the input's numbers are not known. */
-  readonly run: (raw: StageInput['raw']) => void
+  readonly run: (raw: StageInput['raw']) => Pieces<void>
   /** Gives a window out before its end, up to `untilUs`. */
   readonly early: (at: number, untilUs: number, raw: StageInput['raw']) => void
   /** Makes a window again now, whether or not it is due: it asks for nothing before its start any more. */
@@ -125,7 +134,7 @@ export const createWindowIssue = (
     const final = (flagsOf(table, at) & standing.final) !== 0
     if (whole && (final || isOver(table, at, newestUs))) release(table, at)
   }
-  const valuesOf = ({ points, order }: Gathered, from: number): Float64Array => {
+  const valuesOf = (points: PointBatch, order: Uint32Array, from: number): Float64Array => {
     const faces = facesOf(points)
     const values = new Float64Array(order.length - from)
     let used = 0
@@ -149,7 +158,7 @@ export const createWindowIssue = (
   }
   /** The row from its points where it is dirty, and its values in order where the window asks for quantiles. */
   const make = (at: number, gathered: Gathered): Float64Array | undefined => {
-    if ((flagsOf(table, at) & standing.dirty) === 0) return valuesOf(gathered, 0)
+    if (gathered.kind === 'values') return gathered.values.sort()
     const { points, order } = gathered
     const [cells, words, row] = [slots.cells(), slots.words(), at * slotStride]
     const window = table.windowOf(cells[row + slot.owner] as number)
@@ -177,7 +186,7 @@ export const createWindowIssue = (
       const i = order[one] as number
       addPoint(slots, at, window, faces, i, usedNumber(faces, i))
     }
-    return window.quantiles ? valuesOf(gathered, next) : undefined
+    return window.quantiles ? valuesOf(points, order, next) : undefined
   }
   const jobOf = (at: number): MakeJob => {
     const cells = slots.cells()
@@ -192,6 +201,7 @@ export const createWindowIssue = (
       fromUs: dirty ? table.windowOf(owner).spans.startOf(startUs - 1) : startUs,
       toUs: cells[row + slot.end] as number,
       estimate: (cells[row + slot.count] as number) * (dirty ? 2 : 1),
+      inOrder: !dirty,
     }
   }
   const byStart = (a: number, b: number): number => {
@@ -207,44 +217,47 @@ export const createWindowIssue = (
     return (flags & standing.dirty) !== 0 || table.windowOf(owner).quantiles
   }
   const endOf = (at: number) => slots.cells()[at * slotStride + slot.end] as number
+  function* run(raw: StageInput['raw']): Pieces<void> {
+    if (table.due.length === 0) return
+    const due = table.due.sort(byStart)
+    const making = due.filter(mustMake)
+    for (const at of due) {
+      if (mustMake(at)) continue
+      noteLacking(at, raw, false)
+      issue(at, endOf(at), undefined)
+    }
+    const jobs = making.map(jobOf)
+    const taken = series.known() ? jobsOfOneTurn(jobs) : 0
+    table.due = making.slice(taken)
+    yield* makeAgain(jobs.slice(0, taken), raw, series, ({ at }, gathered) => {
+      // Before it is made: what was known to be in force at its start need not be read.
+      noteLacking(at, raw, true)
+      const values = make(at, gathered)
+      issue(at, endOf(at), values)
+    })
+  }
   return {
-    run: (raw) => {
-      if (table.due.length === 0) return
-      const due = table.due.sort(byStart)
-      const making = due.filter(mustMake)
-      for (const at of due) {
-        if (mustMake(at)) continue
-        noteLacking(at, raw, false)
-        issue(at, endOf(at), undefined)
-      }
-      const jobs = making.map(jobOf)
-      const taken = series.known() ? jobsOfOneTurn(jobs) : 0
-      table.due = making.slice(taken)
-      makeAgain(jobs.slice(0, taken), raw, series, ({ at }, gathered) => {
-        // Before it is made: what was known to be in force at its start need not be read.
-        noteLacking(at, raw, true)
-        const values = make(at, gathered)
-        issue(at, endOf(at), values)
-      })
-    },
+    run,
     early: (at, untilUs, raw) => {
       let values: Float64Array | undefined
       if (!mustMake(at)) noteLacking(at, raw, false)
       else if (series.known()) {
-        makeAgain([jobOf(at)], raw, series, (_, gathered) => {
+        const made = makeAgain([jobOf(at)], raw, series, (_, gathered) => {
           noteLacking(at, raw, true)
           values = make(at, gathered)
         })
+        atOnce(made)
       }
       table.due = table.due.filter((one) => one !== at)
       setFlags(table, at, flagsOf(table, at) | standing.cut)
       issue(at, untilUs, values)
     },
     settle: (at, raw) => {
-      makeAgain([jobOf(at)], raw, series, (_, gathered) => {
+      const made = makeAgain([jobOf(at)], raw, series, (_, gathered) => {
         noteLacking(at, raw, true)
         make(at, gathered)
       })
+      atOnce(made)
       setFlags(table, at, flagsOf(table, at) & ~standing.dirty)
     },
     take: (changed) => {

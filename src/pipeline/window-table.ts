@@ -8,6 +8,7 @@
 import type { CompiledClasses, WindowSpec } from './classes.ts'
 import { windowsPerClassMax } from './classes.ts'
 import { createStageSeries, type StageSeries } from './stage-series.ts'
+import { createStageWarnings, type StageWarnings } from './stage-warnings.ts'
 import { createSlots, type Slots, slot, slotStride } from './window-slots.ts'
 import { createSpans, type Spans } from './window-spans.ts'
 import { everyTagOf, type Given, givenFor } from './window-statistics.ts'
@@ -57,6 +58,9 @@ export interface WindowTable {
   readonly find: (owner: number, startUs: number) => number
   readonly link: (owner: number, at: number) => void
   readonly unlink: (at: number) => void
+  readonly warnings: StageWarnings
+  /** Point of that time is too late for its window. */
+  readonly refuse: (own: number, window: CompiledWindow, timeUs: number) => void
   /** Rows to give out. */
   due: number[]
   /** Least time of the first step of a state begun anew: windows from before it are made from the raw lane. */
@@ -110,6 +114,7 @@ export const createWindowTable = (compiled: CompiledClasses, timeZone: string): 
   const olderOf = (at: number) => slots.cells()[at * slotStride + slot.older] as number
   const startOf = (at: number) => slots.cells()[at * slotStride + slot.start] as number
   const pointsIn = windows.map(() => 0)
+  const warnings = createStageWarnings('too_late', compiled.classes, series.entries)
   const self: WindowTable = {
     windows,
     pointsIn,
@@ -152,6 +157,11 @@ export const createWindowTable = (compiled: CompiledClasses, timeZone: string): 
         while (olderOf(newer) !== at) newer = olderOf(newer)
         cells[newer * slotStride + slot.older] = next
       }
+    },
+    warnings,
+    refuse: (own, window, timeUs) => {
+      window.tooLate++
+      warnings.note(series.classes[own] as number, own, timeUs)
     },
     due: [],
     bornUs: Number.NaN,

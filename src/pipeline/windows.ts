@@ -10,8 +10,18 @@
  * the last point of the span before as the value in force at its start; a turn reads at most `gatherMax` points again.
  */
 import { emptyBatch } from '../batch.ts'
-import type { PointBatch, SeriesEntry, SeriesKey, Stage, StageTotals } from '../model.ts'
+import type {
+  Derived,
+  Pieces,
+  PointBatch,
+  SeriesEntry,
+  SeriesKey,
+  Stage,
+  StageInput,
+} from '../model.ts'
+import type { StageTotals } from '../stage-facts.ts'
 import { type CompiledClasses, type WindowSpec, windowsPerClassMax } from './classes.ts'
+import { atOnce } from './pieces.ts'
 import { isAhead } from './quality.ts'
 import { createDecisions, type Decisions, eachDecision } from './stage-decisions.ts'
 import {
@@ -157,6 +167,7 @@ const totalsOf = (table: WindowTable, compiled: CompiledClasses): StageTotals[] 
         pointsIn: table.pointsIn[at] as number,
         pointsOut: before.pointsOut + pointsOut,
         tooLate: before.tooLate + tooLate,
+        ...{ withheld: 0, late: 0, lateUnmended: 0 },
       })
     }
     return [...byLane.values()]
@@ -187,29 +198,33 @@ export const createWindowsStage = (parts: WindowsStageParts): Stage => {
       if (!(time >= table.bornUs) && !isAhead(qualities[i] as number)) table.bornUs = time
     }
   }
+  function* stepping({ points, entry, raw }: StageInput): Pieces<readonly Derived[]> {
+    table.series.meet(points, entry)
+    if (Number.isNaN(table.bornUs)) begin(points)
+    feed.feed(points)
+    yield* issue.run(raw)
+    if (++steps % holdSteps === 0) findHold(table)
+    return issue.take(false)
+  }
+  function* ticking(nowUs: number, raw: StageInput['raw']): Pieces<readonly Derived[]> {
+    const changed = closeSilent(table, quiet, nowUs, decisions)
+    yield* issue.run(raw)
+    findHold(table)
+    return issue.take(changed)
+  }
   return {
     name: 'windows',
     passesPoints: false,
-    step: ({ points, entry, raw }) => {
-      table.series.meet(points, entry)
-      if (Number.isNaN(table.bornUs)) begin(points)
-      feed.feed(points)
-      issue.run(raw)
-      if (++steps % holdSteps === 0) findHold(table)
-      return issue.take(false)
-    },
-    tick: (nowUs, raw) => {
-      const changed = closeSilent(table, quiet, nowUs, decisions)
-      issue.run(raw)
-      findHold(table)
-      return issue.take(changed)
-    },
+    step: (input) => atOnce(stepping(input)),
+    tick: (nowUs, raw) => atOnce(ticking(nowUs, raw)),
+    stepping,
+    ticking,
     decided: () => decisions.bytes(decisionKind),
     redo: (decided, { entry, raw }) => {
       // Nothing may have been read yet: what is read again must mean something.
       table.series.meet(emptyBatch, entry)
       closeAgain(table, decided)
-      issue.run(raw)
+      atOnce(issue.run(raw))
       findHold(table)
       issue.take(false)
     },
@@ -253,5 +268,6 @@ export const createWindowsStage = (parts: WindowsStageParts): Stage => {
     },
     takes: (entry) => (compiled.classes[compiled.classOf(entry)]?.windows.length ?? 0) > 0,
     totals: () => totalsOf(table, compiled),
+    warnings: table.warnings.take,
   }
 }

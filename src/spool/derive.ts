@@ -5,24 +5,27 @@
  * nothing out twice; a segment is decoded once a turn for all stages of its lane; a stage that throws rests, and holds
  * up nobody else.
  */
-import { emptyBatch } from '../batch.ts'
 import { isFailure, textOf } from '../errors.ts'
 import { spoolReserveBytes } from '../limits.ts'
 import type { LaneItem, PointBatch, Seq } from '../model.ts'
 import { quarantineSegment } from './quarantine.ts'
 import { readItems } from './read.ts'
 import { type Room, releasePassed, requireRoom, writeWithRoom } from './room.ts'
-import { asked, outsideOf, rawFor, rest, withPoints } from './stage-calls.ts'
+import { asked, rawFor, rest, withPoints } from './stage-calls.ts'
 import { endOf, giveWay, isLeaving, takeOvers } from './stage-changes.ts'
 import { nameAhead } from './stage-names.ts'
 import { storeStages } from './stage-output.ts'
+import { goOn, redo, type Share, settle, stagesOf, step, tickOne, wake } from './stage-work.ts'
 import { catchesUp, cursorOf, holdsMore, type StageNow, type StageState } from './stages.ts'
 import { alive, keyOf, type LaneState, type SpoolState, throwFatal, uptimeMs } from './state.ts'
 
 /** Whether there is more to do now, nothing, or no room for what was given out. */
 export type Turn = 'more' | 'done' | 'full'
 
-/** About 10 ms of decoding and stepping: nobody waits longer for an ack. */
+/**
+ * About 10 ms of decoding and stepping, and as much again where a stage goes on with what it began: so long an ack may
+ * wait, and besides for the transaction of what was given out (`bench -- reduce` measures both).
+ */
 const turnPointsMax = 60_000
 const turnBytesMax = 256 * 1024
 /** More than lies between two checkpoints; only a state that begins anew takes longer. */
@@ -37,59 +40,19 @@ const savedBytesPerMs = 8
 /** And a log is never much longer than the state it saves from being written. */
 const logBytesMin = 256 * 1024
 
-export const stagesOf = (state: SpoolState, lane: LaneState): readonly StageState[] =>
-  state.stages.filter((one) => one.lane === lane && !one.failed)
-
 /** A stage has something to read here, or something to store. */
 export const isUnderived = (state: SpoolState, lane: LaneState): boolean =>
   stagesOf(state, lane).some(
     (one) =>
-      one.fresh || isLeaving(one) || one.position < lane.now.head || one.now.ready.length > 0,
+      one.fresh ||
+      one.work !== null ||
+      isLeaving(one) ||
+      one.position < lane.now.head ||
+      one.now.ready.length > 0,
   )
 /** All that is sealed is read: what is left is for the clock. */
 export const mayTick = (state: SpoolState, lane: LaneState): boolean =>
   stagesOf(state, lane).length > 0 && !isUnderived(state, lane)
-
-const step = (state: SpoolState, one: StageState, seq: Seq, points: PointBatch) => {
-  const { feed, stage } = one
-  const input = { points, entry: feed.entry, seq, raw: rawFor(one, seq) }
-  const derived = asked(state, one, () => stage.step(input))
-  if (derived === undefined) return
-  const again = seq <= cursorOf(one)
-  one.now = {
-    ...one.now,
-    ready: again ? one.now.ready : [...one.now.ready, ...withPoints(derived)],
-    segments: one.now.segments + 1,
-    points: one.now.points + points.count,
-    outside: one.now.outside + (again ? 0 : outsideOf(one, points)),
-  }
-}
-
-/** What ticks had decided here, before a restart, is decided again; what it gives out is in its lanes already. */
-const redo = (state: SpoolState, one: StageState) => {
-  const { feed, position: seq } = one
-  for (;;) {
-    const [next] = one.again
-    if (next === undefined || next.seq > seq || one.failed) return
-    one.again = one.again.slice(1)
-    const input = { entry: feed.entry, seq, raw: rawFor(one, seq) }
-    asked(state, one, () => one.stage.redo?.(next.bytes, input))
-  }
-}
-
-/**
- * A state from before a restart may owe what must be read again from the lane: it is asked once, as soon as all is
- * stepped again that was given out before.
- */
-const wake = (state: SpoolState, one: StageState) => {
-  if (!one.fresh || one.failed || catchesUp(one)) return
-  one.fresh = false
-  const { feed, position: seq } = one
-  const input = { points: emptyBatch, entry: feed.entry, seq, raw: rawFor(one, seq) }
-  const derived = asked(state, one, () => one.stage.step(input)) ?? []
-  if (withPoints(derived).length > 0)
-    one.now = { ...one.now, ready: [...one.now.ready, ...withPoints(derived)], due: true }
-}
 
 /** Null when the bytes or their dictionary are damaged: their place is then a tombstone. */
 const opened = (state: SpoolState, stage: StageState, item: LaneItem): PointBatch | null => {
@@ -103,27 +66,30 @@ const opened = (state: SpoolState, stage: StageState, item: LaneItem): PointBatc
   }
 }
 
-const readOn = (state: SpoolState, lane: LaneState, all: readonly StageState[]) => {
+const readOn = (state: SpoolState, lane: LaneState, all: readonly StageState[], share: Share) => {
   const stages = all.filter((one) => one.position < endOf(one))
   if (stages.length === 0) return
   const from = Math.min(...stages.map((one) => one.position))
-  let points = 0
   for (const item of readItems(state, lane, from, turnBytesMax)) {
     const seqLast = item.type === 'segment' ? item.seq : item.seqLast
     const here = stages.filter(
-      (one) => !one.failed && one.position < seqLast && item.seq <= endOf(one),
+      (one) => !one.failed && one.work === null && one.position < seqLast && item.seq <= endOf(one),
     )
     const [first] = here
     if (first === undefined) continue
     const batch = opened(state, first, item)
     for (const one of here) {
-      if (batch !== null) step(state, one, item.seq, batch)
-      if (!one.failed) one.position = seqLast
-      redo(state, one)
-      wake(state, one)
+      const passed = () => {
+        one.position = seqLast
+        redo(state, one)
+        wake(state, one)
+      }
+      if (batch === null) passed()
+      else step(state, one, item.seq, batch, passed)
+      goOn(state, one, share)
     }
-    points += batch?.count ?? 0
-    if (points >= turnPointsMax) return
+    share.points -= batch?.count ?? 0
+    if (share.points <= 0 || here.some((one) => one.work !== null)) return
   }
 }
 
@@ -139,7 +105,8 @@ const isDue = (state: SpoolState, { now }: StageState): boolean =>
     uptimeMs(state) - now.checkpointMs >= checkpointEveryMs(now))
 
 /** What was given out, cursors and checkpoints that are due, in one transaction. */
-const store = (state: SpoolState, stages: readonly StageState[], atOnce = false): Turn => {
+const store = (state: SpoolState, all: readonly StageState[], atOnce = false): Turn => {
+  const stages = all.filter((one) => one.work === null)
   for (const one of stages) {
     asked(state, one, () => one.hold.move(one.stage.holdFromUs(), one.position))
     if (isDue(state, one)) one.now = { ...one.now, due: true }
@@ -189,11 +156,18 @@ export const derive = (state: SpoolState): Turn => {
   for (const lane of new Set(state.stages.map((one) => one.lane))) {
     const stages = stagesOf(state, lane)
     if (!isUnderived(state, lane)) continue
+    const share = { points: turnPointsMax }
     for (const one of stages) {
+      goOn(state, one, share)
+      if (one.work !== null || one.failed) continue
       redo(state, one)
       wake(state, one)
+      goOn(state, one, share)
     }
-    if (!stages.some(({ now }) => now.ready.length > 0)) readOn(state, lane, stages)
+    // One that has much to do holds up no other.
+    const idle = stages.filter((one) => one.work === null && !one.failed)
+    if (!idle.some(({ now }) => now.ready.length > 0))
+      readOn(state, lane, idle, { points: turnPointsMax })
     for (const one of stages) giveWay(state, one)
     const result = store(state, stages)
     if (result === 'full' || !takeOvers(state, lane)) turn = 'full'
@@ -208,29 +182,37 @@ export const tick = (state: SpoolState, nowUs: number): Turn => {
   let turn: Turn = 'done'
   for (const lane of new Set(state.stages.map((one) => one.lane))) {
     const stages = stagesOf(state, lane).filter(
-      (one) => one.position === lane.now.head && !catchesUp(one) && one.now.ready.length === 0,
+      (one) =>
+        one.position === lane.now.head &&
+        one.work === null &&
+        !catchesUp(one) &&
+        one.now.ready.length === 0,
     )
+    const share = { points: turnPointsMax }
     for (const one of stages) {
-      const derived = asked(state, one, () => one.stage.tick(nowUs, rawFor(one, one.position)))
-      // An empty batch is no point, but a state that must be saved.
-      if (derived === undefined || derived.length === 0) continue
-      const bytes = one.now.saved === null ? undefined : one.stage.decided?.()
-      if (bytes === undefined) one.now = { ...one.now, ready: withPoints(derived), due: true }
-      else {
-        const decided = [...one.now.decided, { seq: one.position, hold: null, bytes }]
-        one.now = { ...one.now, ready: withPoints(derived), decided }
-      }
+      tickOne(state, one, nowUs, (derived) => {
+        // An empty batch is no point, but a state that must be saved.
+        if (derived.length === 0) return
+        const bytes = one.now.saved === null ? undefined : one.stage.decided?.()
+        if (bytes === undefined) one.now = { ...one.now, ready: withPoints(derived), due: true }
+        else {
+          const decided = [...one.now.decided, { seq: one.position, hold: null, bytes }]
+          one.now = { ...one.now, ready: withPoints(derived), decided }
+        }
+      })
+      goOn(state, one, share)
     }
     if (store(state, stages) === 'full') turn = 'full'
   }
   return turn
 }
 
-/** Before the spool closes: nothing need be stepped again at the next opening. */
+/** Before the spool closes: nothing need be stepped again at the next opening, but what is not done yet. */
 export const checkpointAll = (state: SpoolState): void => {
   for (const one of state.stages) {
     const moved = one.now.segments > 0 || one.now.due || one.now.logRows > 0
-    if (moved && !one.failed && one.again.length === 0) one.now = { ...one.now, due: true }
+    if (moved && !one.failed && one.work === null && one.again.length === 0)
+      one.now = { ...one.now, due: true }
   }
   store(state, state.stages, true)
 }
@@ -239,13 +221,17 @@ export const checkpointAll = (state: SpoolState): void => {
 export const catchUp = (state: SpoolState, lane: LaneState, seq: Seq): void => {
   const behind = () =>
     stagesOf(state, lane).filter((one) => one.position < Math.min(seq, cursorOf(one)))
-  for (const one of stagesOf(state, lane)) redo(state, one)
+  for (const one of stagesOf(state, lane)) {
+    settle(state, one)
+    redo(state, one)
+  }
   for (let turns = 0; behind().length > 0; turns++) {
     if (turns === catchUpTurnsMax) {
       state.host.log.warn('stage_steps_missed', { lane: lane.name, seq })
       return
     }
-    readOn(state, lane, behind())
+    readOn(state, lane, behind(), { points: turnPointsMax })
+    for (const one of stagesOf(state, lane)) settle(state, one)
   }
 }
 
@@ -256,7 +242,8 @@ export const catchUp = (state: SpoolState, lane: LaneState, seq: Seq): void => {
 export const letGo = (state: SpoolState, lane: LaneState, through: Seq): boolean => {
   let any = false
   for (const one of stagesOf(state, lane)) {
-    if (catchesUp(one) || one.hold.seq() > through) continue
+    settle(state, one)
+    if (one.failed || catchesUp(one) || one.hold.seq() > through) continue
     const last = Math.min(through, one.position)
     const beforeUs = endsUs(state, lane, last)
     const raw = rawFor(one, one.position)

@@ -129,9 +129,10 @@ export interface Spool {
   readonly close: () => void
 }
 
-const whyFailed = (state: SpoolState, lane: LaneState, reader: string) => {
+const factsOf = (state: SpoolState, lane: LaneState, reader: string) => {
   const found = state.stages.find((one) => one.lane === lane && one.reader === reader)
-  return found?.failed === true ? { failed: found.why } : {}
+  if (found === undefined) return {}
+  return { classes: found.stage.totals(), ...(found.failed ? { failed: found.why } : {}) }
 }
 const laneStatus = (state: SpoolState, lane: LaneState): LaneStatus => ({
   lane: lane.name,
@@ -150,7 +151,7 @@ const laneStatus = (state: SpoolState, lane: LaneState): LaneStatus => ({
     reduced: now.reduced,
     declaredLost: now.lost,
     pending: pendingOf(lane, now),
-    ...whyFailed(state, lane, name),
+    ...factsOf(state, lane, name),
   })),
 })
 

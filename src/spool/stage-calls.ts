@@ -12,6 +12,7 @@ import { type SpoolState, throwFatal } from './state.ts'
 export const rest = (state: SpoolState, one: StageState, error: unknown) => {
   one.failed = true
   one.why = textOf(error)
+  one.work = null
   const facts = { stage: one.reader, lane: one.lane.name, after: one.position }
   state.host.log.error('stage_failed', { ...facts, text: one.why })
 }

@@ -54,7 +54,7 @@ export const isLeaving = ({ leaving }: StageState): boolean => leaving !== null
 export const endOf = ({ leaving }: StageState): Seq => leaving?.upTo ?? Number.MAX_SAFE_INTEGER
 
 const hasRead = (one: StageState): boolean =>
-  !one.failed && one.position >= endOf(one) && !one.fresh && !catchesUp(one)
+  !one.failed && one.work === null && one.position >= endOf(one) && !one.fresh && !catchesUp(one)
 
 /** What it owes, and what takes its place would not know of, is given out: once all before the change is read. */
 export const giveWay = (state: SpoolState, one: StageState): void => {

@@ -103,6 +103,7 @@ export const checkpointBefore = (state: SpoolState, lane: LaneState, seq: Seq): 
     (one) =>
       one.lane === lane &&
       !one.failed &&
+      one.work === null &&
       one.now.checkpoint < seq &&
       one.position >= Math.min(seq, cursorOf(one)),
   )

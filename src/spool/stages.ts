@@ -7,7 +7,7 @@
  * out until then is thrown away) or above (what was given out waits in `ready`).
  */
 import { textOf } from '../errors.ts'
-import type { Derived, Seq, Stage } from '../model.ts'
+import type { Derived, Pieces, Seq, Stage } from '../model.ts'
 import { createHold, type Hold, seqHeld } from './hold.ts'
 import { addReader } from './readers.ts'
 import type { Feed } from './stage-input.ts'
@@ -54,6 +54,10 @@ export interface StageNow {
   readonly logRows: number
   readonly logBytes: number
 }
+export interface StageWork {
+  readonly pieces: Pieces<readonly Derived[]>
+  readonly finish: (derived: readonly Derived[]) => void
+}
 export interface StageState {
   readonly reader: string
   readonly lane: LaneState
@@ -70,6 +74,10 @@ export interface StageState {
   /** Not asked yet, in this life, for what its state owes. */
   fresh: boolean
   now: StageNow
+  /** What it was asked and has not done yet (`stage-work.ts`). */
+  work: StageWork | null
+  /** By kind and class: when a warning was logged, and how many points there were since. */
+  readonly warned: Map<string, { readonly atMs: number; readonly unsaid: number }>
   /** It threw: it rests until the next opening, and its lane keeps what it has not read. */
   failed: boolean
   why: string
@@ -216,6 +224,8 @@ export const attach = (
       logRows: log.length,
       logBytes: log.reduce((sum, { bytes }) => sum + logRowBytes + bytes.length, 0),
     },
+    work: null,
+    warned: new Map(),
     failed: false,
     why: '',
     taken: new Uint8Array(512),

@@ -173,14 +173,49 @@ const plans: readonly Mutant[] = [
   },
 ]
 
+const knots: readonly Mutant[] = [
+  {
+    name: 'a knot is forgotten, and with it that points were left out before it',
+    file: 'pipeline/rule-knots.ts',
+    find: '(bits & (1 << at)) === 0 ? bits & ~(1 << next) : bits',
+    put: 'next < 0 ? at : bits',
+  },
+  {
+    name: 'older knots stand in each other’s place',
+    file: 'pipeline/rule-knots.ts',
+    find: 'if (level < levels) return recentKnots + level',
+    put: 'if (level < levels) return recentKnots',
+  },
+  {
+    name: 'around a late point nothing is missing though only one side was sent',
+    file: 'pipeline/rule-knots.ts',
+    find: 'if (at < 0 || before !== fromUs) return',
+    put: 'if (at < 0) return',
+  },
+]
+
+const works: readonly Mutant[] = [
+  {
+    name: 'a stage is saved in the midst of a step',
+    file: 'spool/derive.ts',
+    find: '  const stages = all.filter((one) => one.work === null)',
+    put: '  const stages = all',
+  },
+]
+
 for (const [file, mutants] of [
+  ['test/reduce/knots.test.ts', knots],
+  ['test/unit/spool/stage-work.test.ts', works],
   ['test/reduce/rules.test.ts', rules],
   ['test/reduce/windows.test.ts', windows],
   ['test/reduce/plan.test.ts', plans],
 ] as const) {
   for (const mutant of mutants) {
     test(`found: ${mutant.name}`, async () => {
-      assert.equal(await survives(mutant, ['test/reduce'], [file]), false)
+      assert.equal(
+        await survives(mutant, ['test/reduce', 'test/unit', 'test/support'], [file]),
+        false,
+      )
     })
   }
 }

@@ -9,7 +9,7 @@ import {
   type Reduce,
   type SeriesClass,
 } from '../../src/pipeline/classes.ts'
-import { createRulesStage, type RulesStage } from '../../src/pipeline/rules.ts'
+import { createRulesStage } from '../../src/pipeline/rules.ts'
 import { batchOf, drive, entryOf, type Given, givenOf, type Sample, type Turn } from './harness.ts'
 import { beyondBound } from './naive-rules.ts'
 import { cut, signal, startUs } from './signals.ts'
@@ -47,7 +47,7 @@ for (const [name, reduce] of Object.entries(bounded)) {
       fc.property(signal(0), sizes, (points, cuts) => {
         const turns = cut(points, cuts, (at) => (at % 3 === 2 ? [{ kind: 'restart' }] : []))
         const { given, stage } = drive(creator(reduce), [one], [...turns, ...flush])
-        const [totals] = (stage as RulesStage).totals()
+        const [totals] = stage.totals()
         // Too far back for the knots remembered: counted, and beyond the promise.
         fc.pre(totals?.lateUnmended === 0)
         checkBound(points, given, contract)
@@ -183,7 +183,7 @@ test('min_gap holds back, says how often, and a tick sends what nothing followed
   const turns = [step(at(0, 0), at(1, 9), at(2, 0), at(6, 20), at(8, 50))]
   const { given, stage } = drive(creator(reduce), [one], turns)
   assert.deepEqual(shown(given), ['0:0', '6:20'])
-  assert.equal((stage as RulesStage).totals()[0]?.withheld, 2)
+  assert.equal(stage.totals()[0]?.withheld, 2)
   const tick = (seconds: number): Turn => ({ kind: 'tick', nowUs: startUs + seconds * 1e6 })
   assert.deepEqual(shown(give(reduce, [...turns, tick(100), tick(104)])), ['0:0', '6:20'])
   assert.deepEqual(shown(give(reduce, [...turns, tick(100), tick(105)])), ['0:0', '6:20', '8:50'])
@@ -251,7 +251,7 @@ test('text and bools leave when they change, by every rule with a bound', () => 
 test('out of order: left out where the line covers it, else sent with the raw points around it', () => {
   const run = (reduce: Reduce, ...points: Sample[]) => {
     const { given, stage } = drive(creator(reduce), [one], [step(...points)])
-    return { given: shown(given), totals: (stage as RulesStage).totals()[0] }
+    return { given: shown(given), totals: stage.totals()[0] }
   }
   const base = [at(0, 5), at(1, 5), at(3, 5), at(4, 5)]
   assert.deepEqual(run(calm, ...base, at(2, 5.5)).given, ['0:5'])
@@ -268,11 +268,21 @@ test('out of order: left out where the line covers it, else sent with the raw po
     ['0:5', '1:9', '2:5'],
     'and what follows is measured against it',
   )
-  // Far behind the knots remembered it is sent alone, and counted.
+  // Far back nothing is missing where nothing was left out.
   const steps = count(40, (i) => at(i * 2, i * 10))
-  const lost = run(calm, ...steps, at(3, 77))
-  assert.equal(lost.given.at(-1), '3:77')
-  assert.equal(lost.totals?.lateUnmended, 1)
+  const far = run(calm, ...steps, at(3, 77))
+  assert.equal(far.given.at(-1), '3:77')
+  assert.equal(far.totals?.lateUnmended, 0)
+  // Between knots too far apart to read it is sent alone, counted, and warned of.
+  const slow = count(40, (i) => at(i * 600, i < 20 ? 5 : 6))
+  const never: Reduce = { ...calm, gap: { afterUs: Number.POSITIVE_INFINITY } }
+  const lost = drive(creator(never), [one], [step(...slow, at(7, 77), at(9, 78))])
+  assert.deepEqual(shown(lost.given).slice(-2), ['7:77', '9:78'])
+  assert.equal(lost.stage.totals()[0]?.lateUnmended, 2)
+  const said = lost.stage.warnings?.().map(({ series, ...warning }) => [series.name, warning])
+  const newest = { kind: 'late_unmended', class: 'c', points: 2, timeUs: startUs + 9e6 }
+  assert.deepEqual(said, [['oven', newest]])
+  assert.deepEqual(lost.stage.warnings?.(), [], 'once')
   // No bound, nothing to mend.
   assert.deepEqual(run({ method: 'every', lane, intervalUs: 60e6 }, ...base, at(2, 9)).given, [
     '0:5',

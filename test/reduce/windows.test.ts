@@ -453,11 +453,15 @@ test('a state that is none, and one of other windows', () => {
 })
 
 test('jobs of one turn: as many as there is room for, and always one', () => {
-  const job = (estimate: number) => ({ at: 0, own: 0, fromUs: 0, toUs: 1, estimate })
+  const job = (estimate: number, inOrder = false) => ({
+    ...{ at: 0, own: 0, fromUs: 0, toUs: 1 },
+    ...{ estimate, inOrder },
+  })
   assert.equal(jobsOfOneTurn([]), 0)
   assert.equal(jobsOfOneTurn([job(gatherMax * 9), job(1)]), 1)
   assert.equal(jobsOfOneTurn([job(1), job(2), job(3)]), 3)
   assert.equal(jobsOfOneTurn([job(gatherMax / 2), job(gatherMax / 2), job(1)]), 2)
+  assert.equal(jobsOfOneTurn([job(gatherMax, true), job(gatherMax, true), job(1)]), 3)
 })
 
 test('a window that lacks raw points says so: partial, uncertain, in every later issue too', () => {

@@ -18,7 +18,7 @@ import {
   type WindowSpec,
 } from '../../src/pipeline/classes.ts'
 import { isAhead } from '../../src/pipeline/quality.ts'
-import type { RuleTotals } from '../../src/pipeline/rules.ts'
+import type { StageTotals } from '../../src/stage-facts.ts'
 import type { Sample } from '../reduce/harness.ts'
 import { beyondBound, notSent } from '../reduce/naive-rules.ts'
 import {
@@ -338,7 +338,7 @@ const judgeRules = (
   { changedAfter }: Archive,
   history: readonly StageEvent[],
   { points: found }: Found,
-  ruleTotals: readonly RuleTotals[],
+  ruleTotals: readonly StageTotals[],
   totals: Totals,
 ): readonly string[] => {
   const [before, after] = compiled(plan) as [CompiledClasses, CompiledClasses]
@@ -376,7 +376,7 @@ export const judgeReal = async (
   if (wrong.length > 0) return wrong.slice(0, 1)
   if ((await back.gapsOf(agentName)).some(({ lane }) => ids.has(lane))) return []
   const found = await foundIn(region)
-  const ruleTotals = (agent.real[0]?.totals() ?? []) as readonly RuleTotals[]
+  const ruleTotals = agent.real[0]?.totals() ?? []
   const unmended = ruleTotals.some(({ lateUnmended }) => lateUnmended > 0)
   const [rules = [], windows = []] = histories
   const cut = windows.some(({ kind }) => kind === 'letGo')

@@ -5,8 +5,16 @@
  * Their points go out under names of their own: the raw lane travels too, and a reduced point is the raw one.
  */
 import { stagesOf } from '../../src/agent-stages.ts'
-import type { Derived, PointBatch, SeriesEntry, Stage } from '../../src/model.ts'
+import type {
+  Derived,
+  Pieces,
+  PointBatch,
+  SeriesEntry,
+  Stage,
+  StageInput,
+} from '../../src/model.ts'
 import type { SeriesClass } from '../../src/pipeline/classes.ts'
+import { atOnce } from '../../src/pipeline/pieces.ts'
 import type { StageReader } from '../../src/spool/spool.ts'
 
 export interface Stepped {
@@ -39,6 +47,19 @@ export interface RecordedReader extends StageReader {
 }
 
 const numberBytes = 8
+/** More than a turn takes: each piece ends one. */
+const muchPoints = 1_000_000
+
+function* slowly<T>(pieces: Pieces<T>): Pieces<T> {
+  for (let next = pieces.next(); ; next = pieces.next()) {
+    if (next.done === true) return next.value
+    yield muchPoints
+  }
+}
+function* done<T>(value: T): Pieces<T> {
+  yield 0
+  return value
+}
 
 const recorded = (
   inner: Stage,
@@ -59,19 +80,24 @@ const recorded = (
         return { ...own, name: prefix + own.name }
       },
     }))
+  function* stepping(input: StageInput): Pieces<readonly Derived[]> {
+    const { points, entry, seq } = input
+    note({ kind: 'step', seq, points, entry })
+    const changes = points.count === 0 && config > 0 && !archive.changedAfter.has(inner.name)
+    if (changes) archive.changedAfter.set(inner.name, seq)
+    // In many pieces, however small: commits, kills and pressure come in between.
+    return renamed(yield* slowly(inner.stepping?.(input) ?? done(inner.step(input))))
+  }
+  function* ticking(nowUs: number, raw: StageInput['raw']): Pieces<readonly Derived[]> {
+    note({ kind: 'tick', nowUs })
+    return renamed(yield* slowly(inner.ticking?.(nowUs, raw) ?? done(inner.tick(nowUs, raw))))
+  }
   return {
     ...inner,
-    step: (input) => {
-      const { points, entry, seq } = input
-      note({ kind: 'step', seq, points, entry })
-      const changes = points.count === 0 && config > 0 && !archive.changedAfter.has(inner.name)
-      if (changes) archive.changedAfter.set(inner.name, seq)
-      return renamed(inner.step(input))
-    },
-    tick: (nowUs, raw) => {
-      note({ kind: 'tick', nowUs })
-      return renamed(inner.tick(nowUs, raw))
-    },
+    stepping,
+    ticking,
+    step: (input) => atOnce(stepping(input)),
+    tick: (nowUs, raw) => atOnce(ticking(nowUs, raw)),
     letGo: (beforeUs, raw) => {
       note({ kind: 'letGo', beforeUs })
       return renamed(inner.letGo(beforeUs, raw))

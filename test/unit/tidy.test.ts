@@ -11,6 +11,7 @@ const textOf = (file: string) => readFileSync(join(root, file), 'utf8')
 const floors: Readonly<Record<string, number>> = {
   model: 0,
   'spool-port': 0,
+  'stage-facts': 0,
   release: 0,
   errors: 0,
   limits: 0,
@@ -58,6 +59,7 @@ const sharedOnFloor = new Set([
   'errors',
   'limits',
   'spool-port',
+  'stage-facts',
   'host',
   'tls',
   'pipeline',

@@ -258,10 +258,7 @@ export const createMeasures = (config: Config, series: SeriesTable, from: string
       greatestError:
         measured.length === 0 ? null : Math.max(...measured.map((each) => each.greatest())),
       unmeasured: measured.reduce((all, each) => all + each.unmeasured(), 0),
-      unmended: totals.reduce(
-        (all, each) => all + Number('lateUnmended' in each ? each.lateUnmended : 0),
-        0,
-      ),
+      unmended: totals.reduce((all, each) => all + each.lateUnmended, 0),
       tooLate: totals.reduce((all, each) => all + each.tooLate, 0),
     }
   }

@@ -68,8 +68,12 @@ const overheard = (
       ...reader,
       stage: {
         ...stage,
-        step: (input) => heard(stage.step(input)),
-        tick: (nowUs, raw) => heard(stage.tick(nowUs, raw)),
+        stepping: function* (input) {
+          return heard(stage.stepping ? yield* stage.stepping(input) : stage.step(input))
+        },
+        ticking: function* (nowUs, raw) {
+          return heard(stage.ticking ? yield* stage.ticking(nowUs, raw) : stage.tick(nowUs, raw))
+        },
         letGo: (beforeUs, raw) => {
           cut()
           return heard(stage.letGo(beforeUs, raw))

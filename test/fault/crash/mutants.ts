@@ -63,7 +63,7 @@ export const mutants: readonly (Mutant & {
   },
   {
     name: 'stepped-again-given-out-again',
-    file: 'spool/derive.ts',
+    file: 'spool/stage-work.ts',
     find: '  const again = seq <= cursorOf(one)',
     put: '  const again = false',
   },

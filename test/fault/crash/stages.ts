@@ -165,7 +165,7 @@ const rulesOf = (steps: readonly (readonly Sample[])[]) => {
   return { points, text, lateUnmended: unmendedOf(ran.stage) }
 }
 const unmendedOf = (stage: StageReader['stage'] | undefined): readonly number[] =>
-  (stage?.totals() ?? []).map((one) => (one as { lateUnmended?: number }).lateUnmended ?? 0)
+  (stage?.totals() ?? []).map(({ lateUnmended }) => lateUnmended)
 
 /** The last answer: most moments differ in something else. */
 let known: { readonly key: string; readonly right: Right } | null = null

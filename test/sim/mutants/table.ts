@@ -82,7 +82,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: 'stepped-again-given-out-again',
-    file: 'spool/derive.ts',
+    file: 'spool/stage-work.ts',
     find: '  const again = seq <= cursorOf(one)',
     put: '  const again = false',
   },
@@ -112,7 +112,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: 'decided-and-not-done-again',
-    file: 'spool/derive.ts',
+    file: 'spool/stage-work.ts',
     find: '    asked(state, one, () => one.stage.redo?.(next.bytes, input))',
     put: '',
   },
@@ -196,7 +196,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: 'woken-before-all-is-stepped-again',
-    file: 'spool/derive.ts',
+    file: 'spool/stage-work.ts',
     find: 'if (!one.fresh || one.failed || catchesUp(one)) return',
     put: 'if (!one.fresh || one.failed) return',
   },

@@ -144,6 +144,18 @@ test('status shows what rules leave in of a lane, and nothing of windows', () =>
   const lines = statusLines({ ...status, lanes: [{ ...lane, readers }] }).join('\n')
   assert.match(lines, /reduction {4}rules pass on 9\.3 % of raw: 93 of 1,?000 points/)
   assert.doesNotMatch(lines, /windows pass/)
+  assert.doesNotMatch(lines, /late/)
+  const counts = { class: 'press', lane: 'reduced', pointsIn: 0, pointsOut: 0 }
+  const rules = { ...counts, tooLate: 0, withheld: 5, late: 9, lateUnmended: 2 }
+  const windows = { ...counts, lane: 'w', tooLate: 3, withheld: 0, late: 0, lateUnmended: 0 }
+  const late = [
+    { ...stage, reader: '@rules', classes: [rules] },
+    { ...stage, reader: '@windows', classes: [windows] },
+  ]
+  const said = statusLines({ ...status, lanes: [{ ...lane, readers: late }] }).join('\n')
+  assert.match(said, /press: 2 of 9 late points not mended, the deviation may be exceeded there\n/)
+  assert.match(said, /press: 5 points withheld by min_gap\n/)
+  assert.match(said, /press: 3 points too late for windows in w\n/)
 })
 
 test('tap: so many points, then it ends', async () => {

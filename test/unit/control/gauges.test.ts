@@ -47,6 +47,31 @@ test('a stage that rests has a meter, and one that runs again takes it back', as
   assert.deepEqual(await said(), ['holdfast_stage_failed{lane="raw",reader="@rules"} 0'])
 })
 
+test('what rules and windows could not keep is counted by class', async () => {
+  const meter = createMeter()
+  const [lane] = status.lanes
+  const [reader] = lane?.readers ?? []
+  assert.ok(lane !== undefined && reader !== undefined)
+  const one = { class: 'press', lane: 'reduced', pointsIn: 9, pointsOut: 3 }
+  const counts = { tooLate: 0, withheld: 4, late: 3, lateUnmended: 2 }
+  const zero = { tooLate: 7, withheld: 0, late: 0, lateUnmended: 0 }
+  const readers = [
+    { ...reader, stage: true, classes: [{ ...one, ...counts }] },
+    { ...reader, stage: true, classes: [{ ...one, lane: 'windows', ...zero }] },
+  ]
+  const lanes = [{ ...lane, readers }]
+  await createGauges(meter)(createView({ status: async () => ({ ...status, lanes }) }).view)
+  const text = await meter.text()
+  for (const line of [
+    'holdfast_points_late_total{class="press"} 3',
+    'holdfast_points_late_unmended_total{class="press"} 2',
+    'holdfast_points_withheld_total{class="press"} 4',
+    'holdfast_points_too_late_total{class="press",lane="windows"} 7',
+    'holdfast_meter_errors_total 0',
+  ])
+    assert.ok(text.split('\n').includes(line), line)
+})
+
 test('a spool that nothing fills any more is safe for ever, whatever was said before', async () => {
   const meter = createMeter()
   const look = createGauges(meter)

@@ -205,3 +205,23 @@ test('a destination that is no longer configured and still holds points back is 
   const drained = { ...lane, readers: readers.map((one) => ({ ...one, pending: 0 })) }
   assert.equal(of({ lanes: [drained] }).state, 'ok')
 })
+
+test('what came too late is a note: which class, and what to do', () => {
+  const found = of({
+    lateLastHour: [
+      { class: 'press', unmended: 2, tooLate: 0 },
+      { class: 'oven', unmended: 0, tooLate: 7 },
+    ],
+  })
+  assert.equal(found.state, 'ok')
+  assert.deepEqual(
+    found.issues.map(({ code, severity }) => [code, severity]),
+    [
+      ['HF-H014', 'note'],
+      ['HF-H015', 'note'],
+    ],
+  )
+  assert.match(found.issues[0]?.reason ?? '', /press.*2 late points/)
+  assert.match(found.issues[0]?.fix ?? '', /holdfast replay --series/)
+  assert.match(found.issues[1]?.fix ?? '', /lateness/)
+})

@@ -102,7 +102,7 @@ test('without room it leaves later, in the same life: until then no lane is let 
 })
 
 const throws: Partial<Stage> = {
-  step: () => {
+  stepping: () => {
     throw new Error('no such cell')
   },
 }
