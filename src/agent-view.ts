@@ -210,8 +210,6 @@ export const createAgentView = (parts: AgentViewParts): AgentView => {
       ...shared,
     }
   }
-  const secondsOf = (bytes: number, { bandwidth }: DestinationConfig): number | null =>
-    bandwidth === null ? null : bytes / bandwidth
   const called = (name: string | null | undefined): readonly (typeof destinations)[number][] => {
     const chosen = destinations.filter(({ config: one }) => (name ?? one.name) === one.name)
     if (chosen.length > 0) return chosen
@@ -241,9 +239,9 @@ export const createAgentView = (parts: AgentViewParts): AgentView => {
     const { fromUs, toUs, series } = request
     const selection = { lane: request.lane ?? 'raw', fromUs, toUs, series }
     const range = await parts.selections.estimate(selection)
-    const answer = takers.map(({ config: one }) => ({
+    const answer = takers.map(({ config: one, forwarder }) => ({
       ...{ lane: selection.lane, destination: one.name, ...range },
-      seconds: secondsOf(range.bytes, one),
+      seconds: forwarder.secondsOf(range.bytes),
     }))
     if (request.dryRun) return { id: '', parts: answer }
     const { id } = await parts.selections.start(selection)
@@ -258,7 +256,7 @@ export const createAgentView = (parts: AgentViewParts): AgentView => {
     const wanted = chosen.flatMap(({ config: one, forwarder }) =>
       one.lanes
         .filter((lane) => (request.lane ?? lane) === lane)
-        .map((lane) => ({ lane, destination: one.name, forwarder, of: one })),
+        .map((lane) => ({ lane, destination: one.name, forwarder })),
     )
     if (wanted.length === 0)
       throw new Failure('HF-X404', `no destination sends lane "${request.lane}"`)
@@ -266,8 +264,7 @@ export const createAgentView = (parts: AgentViewParts): AgentView => {
     const ids: string[] = []
     for (const { lane, destination, forwarder } of wanted) {
       const range = await spool.estimate(lane, fromUs, toUs)
-      const of = wanted.find((one) => one.destination === destination)?.of
-      replays.push({ lane, destination, ...range, seconds: of ? secondsOf(range.bytes, of) : null })
+      replays.push({ lane, destination, ...range, seconds: forwarder.secondsOf(range.bytes) })
       if (!dryRun) ids.push(`${destination}:${(await forwarder.replay(lane, fromUs, toUs)).id}`)
     }
     return { id: ids.join(','), parts: replays }

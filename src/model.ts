@@ -308,10 +308,7 @@ export interface SendBatch {
   /** Sent again on purpose: bypasses the far side's "already have it". */
   readonly replay: boolean
 }
-/**
- * Points of a segment that the far side stored without them, because it can never hold them: a gap record of this
- * destination alone. At most one a (seq, reason).
- */
+/** Points that the far side can never hold, left out: a gap record of it alone, at most one a (seq, reason). */
 export interface PointsLost extends Gap {
   readonly seq: Seq
   /** Which points, as far as the far side said: copies of them stand in the quarantine. */
@@ -362,6 +359,10 @@ export interface Destination extends AsyncDisposable {
   readonly endpoint?: string
   /** Largest send it takes, in bytes of segments; a single larger segment still comes alone. */
   readonly bodyBytesMax: number
+  /** Handed to its sockets so far, also what came to nothing; without it, bytes of segments are taken for that. */
+  readonly bytesSent?: () => number
+  /** What a byte of segments comes to there, about, before any was sent; 1 unless said. */
+  readonly wireBytesPerByte?: number
   /** It must get a lane in its order: one request at a time, no fresh points ahead of a backlog. */
   readonly inOrder?: boolean
   /** Of several values of a point the one accepted last stands there, in whatever order they are sent. */

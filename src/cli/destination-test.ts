@@ -230,7 +230,7 @@ export const testVerb = async (
   const named = await destinationNamed(context, flags, name)
   if (named === null) return exitCodes.configInvalid
   const { destination, agent } = named
-  const { of, settings } = destination
+  const { of, settings, lanes } = destination
   const host = createSystemHost()
   const links = [of.link?.(settings, agent) ?? []].flat()
   const steps = [...(await probeLinks(links, host, context.signal)).steps]
@@ -247,11 +247,13 @@ export const testVerb = async (
     hint: hide(one.hint),
   }))
   const why = ok && nothing !== undefined ? { nothingWritten: nothing } : {}
+  const warnings = of.warnings?.(settings, lanes) ?? []
   if (context.flags.json)
-    context.json({ destination: name, type: destination.type, ok, ...why, steps: shown })
+    context.json({ destination: name, type: destination.type, ok, ...why, warnings, steps: shown })
   else {
     show(context, shown)
     if ('nothingWritten' in why) context.say(`nothing was written: ${why.nothingWritten}`)
+    for (const one of warnings) context.say(one)
   }
   return ok ? exitCodes.good : exitCodes.failed
 }

@@ -45,7 +45,7 @@ export const plan = async (
 ): Promise<number> => {
   const found = await destinationNamed(context, options, name)
   if (found === null) return exitCodes.configInvalid
-  const { of, settings, type } = found.destination
+  const { of, settings, type, lanes } = found.destination
   if (of.plan === undefined)
     throw new Failure(
       'HF-X404',
@@ -55,8 +55,10 @@ export const plan = async (
   const { role, retention } = options
   const given = { ...(role === undefined ? {} : { role }), ...retentionText(retention) }
   const text = of.plan(settings, given).trimEnd()
-  if (context.flags.json) context.json({ destination: name, type, plan: text })
+  const warnings = of.warnings?.(settings, lanes) ?? []
+  if (context.flags.json) context.json({ destination: name, type, warnings, plan: text })
   else context.out(text)
+  for (const one of warnings) context.say(`-- ${one}`)
   context.say('-- to be run by the owner of the database; safe to run again')
   return exitCodes.good
 }

@@ -163,7 +163,11 @@ export const destinationCommonSchema = z.strictObject({
     .default('newest_first')
     .describe('After an outage: new points beside the backlog, or strictly in order'),
   requests_in_flight: z.int().min(1).max(64).default(requestsInFlightDefault).describe('At once'),
-  bandwidth: rate().optional().describe('At most this much, for example "2 Mbit/s"'),
+  bandwidth: rate()
+    .optional()
+    .describe(
+      'At most this much on the wire, for example "2 Mbit/s": requests with their headers; file: what is written',
+    ),
 })
 
 /** Named in the design, not in this version: may be absent or empty. */

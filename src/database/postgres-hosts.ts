@@ -4,6 +4,7 @@
  * Invariants: TLS verifies chain and host name unless it is switched off by name; a host that does not answer, lets
  * nobody in or turns out to be a standby is left for the next one; one operation asks each host at most once.
  */
+import { Socket } from 'node:net'
 import { type ConnectionOptions, checkServerIdentity, type PeerCertificate } from 'node:tls'
 import type pg from 'pg'
 import { textOf } from '../errors.ts'
@@ -33,6 +34,8 @@ export interface PostgresHostsOptions {
   readonly poolMax?: number
   readonly connectTimeoutMs?: number
   readonly statementTimeoutMs?: number
+  /** Each socket to the server, before it is connected. */
+  readonly onSocket?: (socket: Socket) => void
   readonly host: Pick<Host, 'log'>
 }
 export const statementTimeoutMsDefault = 30_000
@@ -92,6 +95,11 @@ const poolFor = (Pool: typeof pg.Pool, url: URL, options: PostgresHostsOptions):
     // Only the client's own patience: a server-side setting at start-up is refused by PgBouncer.
     query_timeout: statementTimeoutMs + statementGraceMs,
     keepAlive: true,
+    stream: () => {
+      const socket = new Socket()
+      options.onSocket?.(socket)
+      return socket
+    },
     application_name: 'holdfast',
   })
   pool.on('error', (error) => {

@@ -46,6 +46,8 @@ export interface DestinationType<Schema extends z.ZodType = z.ZodType> {
     | ((config: z.output<Schema>, host: Host) => Promise<readonly LinkStep[]>)
   /** Why a point of now would do harm there; then `holdfast destination test` writes one only when it is told to. */
   readonly spoiledByNow?: (config: z.output<Schema>) => string | undefined
+  /** What may go wrong as it is configured, with the lanes that it takes; said by plan and test. */
+  readonly warnings?: (config: z.output<Schema>, lanes: readonly string[]) => readonly string[]
   /** What a person runs on the far side before the first send; nothing for types that need nothing. */
   readonly plan?: (config: z.output<Schema>, options: PlanOptions) => string
 }

@@ -32,6 +32,8 @@ export interface FolderOptions {
   readonly compression: Compression
   /** Files are numbered from beyond this, and from beyond those of the index. */
   readonly numberAfter: number
+  /** So many bytes of blocks were written. */
+  readonly onWritten: (bytes: number) => void
 }
 export interface Folder {
   readonly has: (lane: LaneId, epoch: EpochId, first: Seq, last: Seq) => boolean
@@ -195,6 +197,7 @@ export const openFolder = async (options: FolderOptions): Promise<Folder> => {
         const bytes = encodeBlock(block)
         await writeAll(part.handle, bytes, at)
         at += bytes.length
+        options.onWritten(bytes.length)
         headers.push(block.header)
       }
       const mine = part

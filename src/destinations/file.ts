@@ -33,6 +33,8 @@ import { createSeriesCache } from './series-cache.ts'
 const KiB = 1024
 /** Segments of one send: about 100,000 points, 10 MB of text. */
 const segmentBytesOfSend = 128 * KiB
+/** Lines of text beside the segments they come from, about. */
+const textBytesPerByte = 80
 
 const fileConfig = z.strictObject({
   type: z.literal('file'),
@@ -78,7 +80,11 @@ const create = (deps: DestinationDeps, config: FileConfig): Destination => {
       (entry): SeriesStart => ({ name: entry.name, start: writers[format].start(entry) }),
   )
   const tell = createLossTeller(host, name)
-  const names = { agent, destination: name, format, compression }
+  let bytesWritten = 0
+  const onWritten = (bytes: number) => {
+    bytesWritten += bytes
+  }
+  const names = { agent, destination: name, format, compression, onWritten }
   let folder: Folder | undefined
   /** Goes on when the folder is opened again, so that no name of this run is given twice. */
   let numberLast = 0
@@ -182,6 +188,8 @@ const create = (deps: DestinationDeps, config: FileConfig): Destination => {
     name,
     type: 'file',
     bodyBytesMax: segmentBytesOfSend,
+    bytesSent: () => bytesWritten,
+    wireBytesPerByte: textBytesPerByte,
     // Who imports the files takes what comes later for the correction.
     inOrder: true,
     standing: async () => ({ kind: 'unknown' }),

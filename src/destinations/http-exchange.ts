@@ -4,6 +4,7 @@
  * Invariants: never rejects for trouble on the way; certificates are always verified; changed files are taken without a
  * restart.
  */
+import { isFailure } from '../errors.ts'
 import type { Host } from '../host.ts'
 import type { Outcome } from '../model.ts'
 import { openTlsFiles } from '../tls.ts'
@@ -18,7 +19,12 @@ export interface HttpExchange {
   readonly ask: (
     request: Omit<RelayPost, 'timeoutMs'>,
     signal: AbortSignal,
-  ) => Promise<{ readonly reply: RelayReply } | { readonly trouble: HttpTrouble }>
+  ) => Promise<
+    | { readonly reply: RelayReply }
+    /** `stalled`: nothing came back in time, the size may be to blame. */
+    | { readonly trouble: HttpTrouble; readonly stalled: boolean }
+  >
+  readonly bytesSent: () => number
   readonly close: () => Promise<void>
 }
 
@@ -38,7 +44,7 @@ export const createHttpExchange = (
         answered = true
         return { reply }
       } catch (error) {
-        if (signal.aborted) return { trouble: later('given up') }
+        if (signal.aborted) return { trouble: later('given up'), stalled: false }
         const trouble = troubleOf(error, {
           authority: url.host,
           nowUs: host.clock.nowUs(),
@@ -47,9 +53,10 @@ export const createHttpExchange = (
         })
         // Not every filesystem tells of changes: look for mended files where certificates may be it.
         if (trouble.kind === 'blocked') tls.reload()
-        return { trouble }
+        return { trouble, stalled: isFailure(error, 'HF-N020') }
       }
     },
+    bytesSent: http.bytesSent,
     close: async () => {
       await http.close()
       tls[Symbol.dispose]()

@@ -25,7 +25,14 @@ export type InfluxReading =
   /** Some line is of a time that the server does not keep, and nothing is known of the others. */
   | { readonly kind: 'out-of-keep'; readonly text: string }
   | { readonly kind: 'too-big'; readonly text: string }
-  | { readonly kind: 'setback'; readonly setback: Extract<Outcome, { kind: 'later' | 'blocked' }> }
+  | {
+      readonly kind: 'setback'
+      readonly setback: Extract<Outcome, { kind: 'later' | 'blocked' }>
+      /** Nothing came back in time, the size may be to blame. */
+      readonly stalled?: boolean
+      /** A 5xx in these words: the server's own trouble, or that of something in the request. */
+      readonly fault?: string
+    }
 
 /** Codes of this destination, all in docs/operate/codes.md. */
 export const influxCodes = {
@@ -127,5 +134,7 @@ export const readInfluxReply = (
     if (tooOld > 0 && tooOld === lineCount) return { kind: 'too-old', text: words }
     return { kind: 'suspect', text: words, lines: blamedIn(body), tooOld }
   }
-  return setback(later(text, retryAfterMs(headers['retry-after'], headers.date, nowUs)))
+  const afterMs = retryAfterMs(headers['retry-after'], headers.date, nowUs)
+  const fault = status >= 500 && afterMs === undefined ? { fault: text } : {}
+  return { kind: 'setback', setback: later(text, afterMs), ...fault }
 }

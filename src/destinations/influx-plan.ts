@@ -98,13 +98,13 @@ export const influxPlan = (
   return plans[dialect]
 }
 
-/** One question before the first send, and what its answer means. */
+/** One question before the first send, and what its answer means, or what is asked next. */
 export interface Ready {
   /** Otherwise POST. */
   readonly method?: 'GET'
   readonly path: string
   readonly body: string
-  readonly read: (reply: RelayReply) => Standing
+  readonly read: (reply: RelayReply) => Standing | { readonly kind: 'next'; readonly next: Ready }
 }
 const portal: Standing = { kind: 'later', text: 'the answer is none of its own: a captive portal?' }
 const jsonOf = (reply: RelayReply): Record<string, unknown> | undefined => {
@@ -119,10 +119,39 @@ const refused = (reply: RelayReply): Standing => {
   return said.kind === 'setback' ? said.setback : { kind: 'unknown' }
 }
 
+const questdbAsks = (query: string) =>
+  ({ method: 'GET', path: `/exec?${new URLSearchParams({ query })}`, body: '' }) as const
+const keysOf = (table: string) =>
+  table === gapsMeasurement ? ['agent', 'lane', 'reason', 'timestamp'] : ['series_id', 'timestamp']
+/** Other keys than the plan's: rows of two series would replace each other, or a resend count twice. */
+const questdbKeys = (tables: readonly string[]): Ready => ({
+  ...questdbAsks(
+    tables
+      .map((name) => {
+        const text = `'${name.replaceAll("'", "''")}'`
+        return `SELECT ${text} AS of_table, "column" FROM table_columns(${text}) WHERE upsertKey`
+      })
+      .join(' UNION ALL '),
+  ),
+  read: (reply) => {
+    if (reply.status !== 200) return refused(reply)
+    const { dataset } = jsonOf(reply) ?? {}
+    if (!Array.isArray(dataset)) return portal
+    const found = (table: string) =>
+      (dataset as [string, string][])
+        .flatMap(([name, column]) => (name === table ? [column] : []))
+        .sort()
+    const wrong = tables.find((table) => found(table).join() !== keysOf(table).join())
+    if (wrong === undefined) return { kind: 'unknown' }
+    return blocked(
+      influxCodes.plan,
+      `the table ${wrong} removes duplicates by (${found(wrong).join(', ')}), not (${keysOf(wrong).join(', ')})`,
+      'Run the ALTER TABLE of "holdfast destination plan": else points would replace others, or count twice.',
+    )
+  },
+})
 export const questdbReady = (table = tableDefault): Ready => ({
-  method: 'GET',
-  path: `/exec?${new URLSearchParams({ query: 'SELECT table_name, dedup FROM tables()' })}`,
-  body: '',
+  ...questdbAsks('SELECT table_name, dedup FROM tables()'),
   read: (reply) => {
     if (reply.status !== 200) return refused(reply)
     const { dataset } = jsonOf(reply) ?? {}
@@ -131,7 +160,7 @@ export const questdbReady = (table = tableDefault): Ready => ({
       (dataset as [string, boolean][]).flatMap(([name, removes]) => (removes ? [name] : [])),
     )
     const missing = [table, gapsMeasurement].filter((name) => !dedup.has(name))
-    if (missing.length === 0) return { kind: 'unknown' }
+    if (missing.length === 0) return { kind: 'next', next: questdbKeys([table, gapsMeasurement]) }
     return blocked(
       influxCodes.plan,
       `QuestDB has no table ${missing.join(' and ')} that removes duplicates`,

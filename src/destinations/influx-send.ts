@@ -19,13 +19,16 @@ import {
   textOfPoint,
   writeLines,
 } from './influx-lines.ts'
-import { createLosses, createLossTeller, gapLines, type Losses } from './influx-losses.ts'
+import { createLosses, createLossTeller, type Losses } from './influx-losses.ts'
 import type { LinePlace } from './influx-names.ts'
 import { type InfluxReading, influxCodes } from './influx-outcome.ts'
 import { createTypePins } from './influx-pins.ts'
 import { createLineSeries } from './influx-series.ts'
+import { createGapTeller } from './influx-tell.ts'
 import { createTimeKeeper, type TimeLimits } from './influx-times.ts'
 import { blocked, later } from './relay-outcome.ts'
+import { createSameFault, type Trial } from './same-fault.ts'
+import { createStallLimit } from './stall-limit.ts'
 
 type Setback = Extract<Outcome, { kind: 'later' | 'blocked' | 'smaller' }>
 export interface SenderParts {
@@ -43,6 +46,9 @@ export interface SenderParts {
 }
 
 const linesMax = 10_000
+/** On a link that lets no more through in time. */
+const stalledBytesMin = 16 * 1024
+const arrivalsBetweenTries = 8
 /** Each costs about 2·log2(lines) requests to find. */
 const refusedMax = 100
 /** A server that took nothing yet and refused so many is itself what is wrong. */
@@ -62,8 +68,15 @@ interface Sending {
   refused: number
   probed: boolean
   blames: number
+  /** The line that was taken last: nothing changes when it comes once more. */
+  control: string | undefined
+  /** The same 5xx too often: what of the batch brings it about is searched for. */
+  searching: boolean
 }
-const noneYet = { taken: 0, refused: 0, probed: false, blames: 0 }
+const noneYet = {
+  ...{ taken: 0, refused: 0, probed: false, blames: 0 },
+  ...{ control: undefined, searching: false },
+}
 /** Lines of one request, and where each comes from. */
 interface Lines {
   readonly texts: string[]
@@ -79,6 +92,7 @@ interface Run {
   readonly points: PointBatch
   readonly names: readonly SeriesLine[]
 }
+const bytesOf = (texts: readonly string[]) => texts.reduce((sum, one) => sum + one.length + 1, 0)
 const noLines = (): Lines => ({ texts: [], at: [], runs: [], bytes: 0 })
 
 export const createInfluxSender = (parts: SenderParts) => {
@@ -95,8 +109,13 @@ export const createInfluxSender = (parts: SenderParts) => {
       host.log.info('request_limit_learned', { destination, bytesMax })
     },
   })
+  const stalls = createStallLimit({
+    ...{ most: parts.bytesMax, least: stalledBytesMin, arrivalsBetweenTries },
+  })
+  const faults = createSameFault(host.clock)
   let loading: Promise<void> | undefined
   const tell = createLossTeller(host, destination)
+  const tellThere = createGapTeller(parts)
   const pins = createTypePins(host.clock)
 
   const refusesAll = (text: string): Setback =>
@@ -110,6 +129,10 @@ export const createInfluxSender = (parts: SenderParts) => {
     const at = lines.at[line] as number
     const series = names[points.series[at] as number] as SeriesLine
     return { seq, at, series, kind: points.kinds[at] as Kind, timeUs: points.timeUs[at] as number }
+  }
+  const placeOf = ({ laneId }: Sending, lines: Lines, [first = 0]: readonly number[]): string => {
+    const { seq, at } = originOf(lines, first)
+    return `${laneId}/${seq}/${at}`
   }
   /** Lines of one time stay in order: the last one of a series stands. */
   const oldestFirst = (lines: Lines, which: readonly number[]): readonly number[] =>
@@ -185,6 +208,53 @@ export const createInfluxSender = (parts: SenderParts) => {
     }
     return undefined
   }
+  /** Some lines alone, from all over the write, until one is taken; each is sent again in its place. */
+  const takesAny = async (
+    sending: Sending,
+    lines: Lines,
+    which: readonly number[],
+    signal: AbortSignal,
+  ): Promise<boolean> => {
+    for (let at = 0; at < probesMax && sending.control === undefined; at++) {
+      const line = which[Math.floor(((at + 0.5) * which.length) / probesMax)] as number
+      const text = lines.texts[line] as string
+      const said = which.length === 1 ? undefined : await post([text], signal)
+      if (said?.kind === 'taken') sending.control = text
+      else if (said?.kind !== 'setback' || said.fault === undefined) return false
+    }
+    return sending.control !== undefined
+  }
+  const trial = async (text: string, signal: AbortSignal): Promise<Trial> => {
+    const said = await post([text], signal)
+    if (said.kind === 'taken') return { kind: 'taken' }
+    if (said.kind !== 'setback' || said.fault === undefined) return { kind: 'other' }
+    return { kind: 'fault', text: said.fault }
+  }
+  /** A 5xx: later, unless it comes again and again while the server takes other lines of the write. */
+  const faulty = async (
+    sending: Sending,
+    lines: Lines,
+    which: readonly number[],
+    { setback, fault }: Extract<InfluxReading, { kind: 'setback' }>,
+    halves: () => Promise<Setback | undefined>,
+    signal: AbortSignal,
+  ): Promise<Setback | undefined> => {
+    if (fault === undefined) return setback
+    if (!sending.searching) {
+      if (!faults.again(placeOf(sending, lines, which), fault)) return setback
+      if (!(await takesAny(sending, lines, which, signal))) return setback
+      sending.searching = true
+    }
+    const [first] = which
+    if (first === undefined || which.length > 1) return await halves()
+    const { control } = sending
+    if (control === undefined) return setback
+    const alone = () => trial(lines.texts[first] as string, signal)
+    const verdict = await faults.judge(fault, alone, () => trial(control, signal))
+    if (verdict === 'blamed') return refuse(sending, lines, first, fault)
+    if (verdict === 'taken') sending.taken++
+    return verdict === 'taken' ? undefined : setback
+  }
   const write = async (
     sending: Sending,
     lines: Lines,
@@ -208,6 +278,9 @@ export const createInfluxSender = (parts: SenderParts) => {
     switch (said.kind) {
       case 'taken':
         sending.taken += which.length
+        sending.control = texts.at(-1)
+        faults.taken(placeOf(sending, lines, which))
+        stalls.arrived(bytesOf(texts))
         await limit.taken()
         return undefined
       case 'too-old':
@@ -221,7 +294,8 @@ export const createInfluxSender = (parts: SenderParts) => {
         return undefined
       }
       case 'setback':
-        return said.setback
+        if (said.stalled) stalls.stalled(bytesOf(texts))
+        return await faulty(sending, lines, which, said, halves, signal)
       case 'suspect': {
         if (which.length === 1) return refuse(sending, lines, first, said.text)
         if (said.tooOld !== undefined && said.tooOld < which.length && said.tooOld > 0) {
@@ -241,8 +315,7 @@ export const createInfluxSender = (parts: SenderParts) => {
       }
       case 'too-big': {
         if (which.length === 1) return refuse(sending, lines, first, said.text)
-        const bytes = texts.reduce((sum, one) => sum + one.length + 1, 0)
-        await limit.tooBig(bytes)
+        await limit.tooBig(bytesOf(texts))
         // Never "smaller" for a single segment, which would be given up: its lines can be cut.
         return sending.segments > 1 ? { kind: 'smaller', text: said.text } : await halves()
       }
@@ -270,7 +343,8 @@ export const createInfluxSender = (parts: SenderParts) => {
         sending.losses.add({ why, text, seq, at, series, timeUs: points.timeUs[at] as number })
       },
     }
-    const full = () => lines.texts.length >= linesMax || lines.bytes >= limit.bytesMax()
+    const full = () =>
+      lines.texts.length >= linesMax || lines.bytes >= Math.min(limit.bytesMax(), stalls.max())
     const { leaveOut } = sink
     const holds = (at: number) =>
       names[points.series[at] as number]?.start !== undefined &&
@@ -287,32 +361,6 @@ export const createInfluxSender = (parts: SenderParts) => {
     }
     return lines
   }
-  /** What is lost is told there too. A server that refuses even this is told nothing: the gap records stand here. */
-  const tellThere = async (batch: SendBatch, losses: Losses, signal: AbortSignal) => {
-    const writing = { agent: deps.agent, nowUs: host.clock.nowUs(), ...dialect }
-    const whole = { fromUs: Number.NEGATIVE_INFINITY, toUs: Number.POSITIVE_INFINITY }
-    // What holds no point before 1970 holds no record of it either.
-    const { fromUs, toUs } =
-      limits() ?? (dialect.layout === 'rows' ? { ...whole, fromUs: 0 } : whole)
-    const holds = (timeUs: number) => timeUs >= fromUs && timeUs < toUs
-    const linesOf = (late: boolean) => gapLines(batch, losses.lost(), { ...writing, late, holds })
-    const lines = linesOf(false)
-    if (lines.length === 0) return undefined
-    let said = await post(lines, signal)
-    const tooOld = ({ kind }: InfluxReading) => kind === 'too-old' || kind === 'out-of-keep'
-    const some = tooOld(said) || (said.kind === 'suspect' && Number(said.tooOld) > 0)
-    // Their own times are no longer kept there.
-    for (const [at, line] of some ? linesOf(true).entries() : []) {
-      said = await post([lines[at] as string], signal)
-      if (tooOld(said)) said = await post([line], signal)
-      if (said.kind === 'setback') break
-    }
-    if (said.kind === 'setback') return said.setback
-    if (said.kind === 'suspect' || said.kind === 'too-big')
-      host.log.warn('gap_records_refused', { destination, lane: batch.lane, text: said.text })
-    return undefined
-  }
-
   return async (batch: SendBatch, signal: AbortSignal): Promise<Outcome> => {
     loading ??= limit.load()
     await loading

@@ -33,6 +33,8 @@ import { loadHttp } from './relay-http.ts'
 const MiB = 1024 * 1024
 /** Segments of one send: about 100,000 points. */
 const segmentBytesOfSend = 128 * 1024
+/** Gzipped lines beside the segments they come from, about. */
+const lineBytesPerByte = 5
 const influxConfig = z
   .strictObject({
     type: z.literal('influx'),
@@ -128,21 +130,26 @@ const create = (deps: DestinationDeps, config: InfluxConfig): Destination => {
     const used = login.current()
     const headers = { ...form, ...authOf(used) }
     const got = await http.ask({ path, headers, body }, signal)
-    if ('trouble' in got) return { kind: 'setback', setback: got.trouble }
+    if ('trouble' in got) return { kind: 'setback', setback: got.trouble, stalled: got.stalled }
     victoria?.heard(got.reply)
     const said = readInfluxReply(got.reply, lines.length, host.clock.nowUs(), dialect.read)
     if (said.kind !== 'setback') return said
-    return { kind: 'setback', setback: login.heard(used, said.setback) }
+    return { ...said, setback: login.heard(used, said.setback) }
   }
   const ready = readyOf(config, victoria)
   const standing = async (_: unknown, signal: AbortSignal): Promise<Standing> => {
-    if (ready === undefined) return { kind: 'unknown' }
-    const { read, body, ...rest } = ready
-    const used = login.current()
-    const request = { ...rest, headers: authOf(used), body: Buffer.from(body) }
-    const got = await http.ask(request, signal)
-    if (!('trouble' in got)) victoria?.heard(got.reply)
-    const said = 'trouble' in got ? got.trouble : read(got.reply)
+    let said: ReturnType<Ready['read']> | undefined
+    let used = login.current()
+    for (let asked = ready; asked !== undefined; ) {
+      const { read, body, ...rest } = asked
+      used = login.current()
+      const request = { ...rest, headers: authOf(used), body: Buffer.from(body) }
+      const got = await http.ask(request, signal)
+      if (!('trouble' in got)) victoria?.heard(got.reply)
+      said = 'trouble' in got ? got.trouble : read(got.reply)
+      asked = said.kind === 'next' ? said.next : undefined
+    }
+    if (said === undefined || said.kind === 'next') return { kind: 'unknown' }
     return said.kind === 'blocked' || said.kind === 'later' ? login.heard(used, said) : said
   }
   const { body_max: bytesMax, table = tableDefault, agent_tag: agentTag, database = '' } = config
@@ -154,6 +161,8 @@ const create = (deps: DestinationDeps, config: InfluxConfig): Destination => {
     type: 'influx',
     endpoint,
     bodyBytesMax: segmentBytesOfSend,
+    bytesSent: http.bytesSent,
+    wireBytesPerByte: lineBytesPerByte,
     standing,
     send: createInfluxSender({ deps, dialect, place, ...limits, bytesMax, endpoint, post }),
     [Symbol.asyncDispose]: http.close,

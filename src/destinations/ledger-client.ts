@@ -15,11 +15,14 @@ import { createRegionBooks, type RegionBooks } from './ledger-region.ts'
 import { createSeriesSender, type SeriesSender } from './ledger-series.ts'
 import type { LedgerSide } from './ledger-side.ts'
 import { blocked, later, relayCodes } from './relay-outcome.ts'
+import { createStallLimit, type StallLimit } from './stall-limit.ts'
 
 export interface LedgerOptions {
   readonly side: LedgerSide
   readonly type: string
   readonly bodyBytesMax: number
+  readonly bytesSent: () => number
+  readonly wireBytesPerByte?: number
   readonly close: () => Promise<void>
 }
 interface Parts {
@@ -27,30 +30,11 @@ interface Parts {
   readonly region: RegionBooks
   readonly series: SeriesSender
   readonly greeter: Greeter
-  readonly size: SizeLimit
+  readonly size: StallLimit
 }
 
 /** A region that keeps asking (more than once for each epoch) is asked again later instead. */
 const demandsMax = 6
-
-/** What a request may hold: less after one got stuck (a slow link, a path that eats large packets). */
-interface SizeLimit {
-  readonly bytesMax: () => number
-  readonly stalled: (bytes: number) => void
-  readonly arrived: (bytes: number) => void
-}
-const createSizeLimit = (bodyBytesMax: number): SizeLimit => {
-  let bytesMax = bodyBytesMax
-  return {
-    bytesMax: () => bytesMax,
-    stalled: (bytes) => {
-      bytesMax = Math.max(1, Math.min(bytesMax, Math.floor(bytes / 2)))
-    },
-    arrived: (bytes) => {
-      if (bytes * 2 > bytesMax) bytesMax = Math.min(bodyBytesMax, bytesMax * 2)
-    },
-  }
-}
 
 /** Null: everything is committed and the region stands where it should. */
 const judge = (
@@ -139,7 +123,7 @@ const send = async (parts: Parts, batch: SendBatch, signal: AbortSignal): Promis
     return blocked(relayCodes.notUnderstood, text, 'Upgrade the region.')
   }
   const bytes = bytesIn(all)
-  const bytesMax = parts.size.bytesMax()
+  const bytesMax = parts.size.max()
   if (bytes > bytesMax && parcels.length > 1)
     return { kind: 'smaller', text: `${bytes} bytes at once`, bytesMax }
   while (parcels.length > 0) {
@@ -171,18 +155,24 @@ const bytesIn = (parcels: readonly Parcel[]): number =>
   parcels.reduce((sum, { frame }) => sum + (frame.type === 'segment' ? frame.bytes.length : 0), 0)
 
 export const createLedgerClient = (deps: DestinationDeps, options: LedgerOptions): Destination => {
-  const { side, type, bodyBytesMax } = options
+  const { side, bodyBytesMax, close, ...traits } = options
   const region = createRegionBooks(deps.spool, deps.name)
   const series = createSeriesSender(deps.spool, side)
   const greeter = createGreeter({ deps, side, region, series })
-  const parts: Parts = { side, region, series, greeter, size: createSizeLimit(bodyBytesMax) }
+  const parts: Parts = {
+    side,
+    region,
+    series,
+    greeter,
+    size: createStallLimit({ most: bodyBytesMax }),
+  }
   return {
     name: deps.name,
-    type,
+    ...traits,
     bodyBytesMax,
     ordersPoints: true,
     standing: greeter.hello,
     send: (batch, signal) => send(parts, batch, signal),
-    [Symbol.asyncDispose]: options.close,
+    [Symbol.asyncDispose]: close,
   }
 }

@@ -117,7 +117,7 @@ export interface PostgresSideOptions {
 }
 
 export const createPostgresSide = (
-  { host, name, agent, spool, farTime }: DestinationDeps,
+  { agent, spool, farTime }: DestinationDeps,
   { store, connections, onBlocked }: PostgresSideOptions,
 ): LedgerSide => {
   const gate = createGate(connections)
@@ -156,11 +156,6 @@ export const createPostgresSide = (
         const done = await commitOrFindPoison(store, [agent, spool.epoch, frames], signal)
         if (done.kind === 'poison') return badFrame(done.at, parcels[done.at] as Parcel, done.text)
         if (done.kind !== 'ok') return refused(done)
-        const bytes = parcels.reduce(
-          (sum, { frame }) => sum + (frame.type === 'segment' ? frame.bytes.length : 0),
-          0,
-        )
-        host.meter.count('holdfast_destination_bytes_sent_total', bytes, { destination: name })
         const { region, timeline, results, lanes } = done
         return { kind: 'answer', answer: { region, timeline, results, lanes } }
       }, signal),

@@ -20,6 +20,7 @@ import { type DestinationDeps, defineDestination } from './destination.ts'
 import { createLedgerClient } from './ledger-client.ts'
 import { type LinkStep, type LinkTarget, timed, unwell, well } from './link.ts'
 import { createPostgresSide } from './postgres-side.ts'
+import { createWireCount, type WireCount } from './wire-count.ts'
 
 const postgresConfig = z
   .strictObject({
@@ -52,6 +53,8 @@ const postgresConfig = z
   })
 type PostgresConfig = z.output<typeof postgresConfig>
 
+/** Rows of COPY beside the segments they come from, about. */
+const rowBytesPerByte = 50
 /** Asked at each new connection: a password whose file has changed is taken. */
 const passwordOf = (config: PostgresConfig, renewed?: () => unknown) => {
   let { password } = config
@@ -60,7 +63,12 @@ const passwordOf = (config: PostgresConfig, renewed?: () => unknown) => {
     return password ?? ''
   }
 }
-const openStore = (config: PostgresConfig, host: Host, renewed?: () => unknown) => {
+const openStore = (
+  config: PostgresConfig,
+  host: Host,
+  wire: WireCount,
+  renewed?: () => unknown,
+) => {
   const { url: urls, tls: paths, connections } = config
   const tls = paths === 'off' ? null : openTlsFiles(paths, host, { watch: true })
   const serverName = paths === 'off' ? undefined : paths.server_name
@@ -71,6 +79,7 @@ const openStore = (config: PostgresConfig, host: Host, renewed?: () => unknown) 
     ...(config.password === undefined ? {} : { password: passwordOf(config, renewed) }),
     poolMax: connections,
     statementTimeoutMs: config.statement_timeout,
+    onSocket: wire.track,
     host,
     extendDictionaryHash,
   })
@@ -78,7 +87,8 @@ const openStore = (config: PostgresConfig, host: Host, renewed?: () => unknown) 
 }
 const create = (deps: DestinationDeps, config: PostgresConfig): Destination => {
   const { connections } = config
-  const { store, tls } = openStore(config, deps.host, deps.renewed)
+  const wire = createWireCount()
+  const { store, tls } = openStore(config, deps.host, wire, deps.renewed)
   const onBlocked = () => {
     // Not every filesystem tells of changes: look for mended files where certificates may be it.
     tls?.reload()
@@ -87,6 +97,8 @@ const create = (deps: DestinationDeps, config: PostgresConfig): Destination => {
     side: createPostgresSide(deps, { store, connections, onBlocked }),
     type: 'postgres',
     bodyBytesMax: relayBodyBytesDefault,
+    bytesSent: wire.total,
+    wireBytesPerByte: rowBytesPerByte,
     close: async () => {
       await store[Symbol.asyncDispose]()
       tls?.[Symbol.dispose]()
@@ -106,7 +118,7 @@ const tryOut = async (config: PostgresConfig, host: Host): Promise<readonly Link
   const login = await timed(host, 'login', async () => {
     let opened: ReturnType<typeof openStore>
     try {
-      opened = openStore(config, host)
+      opened = openStore(config, host, createWireCount())
     } catch (error) {
       if (!isFailure(error)) throw error
       return { ...unwell(error.code, error.message, error.hint), ...deniedBy(error.cause) }

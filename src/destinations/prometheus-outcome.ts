@@ -15,7 +15,14 @@ export type PrometheusReading =
   /** Nothing of the request was taken because of some sample in it: find it. */
   | { readonly kind: 'suspect'; readonly text: string }
   | { readonly kind: 'too-big'; readonly text: string }
-  | { readonly kind: 'setback'; readonly setback: PrometheusSetback }
+  | {
+      readonly kind: 'setback'
+      readonly setback: PrometheusSetback
+      /** Nothing came back in time, the size may be to blame. */
+      readonly stalled?: boolean
+      /** A 5xx in these words: the server's own trouble, or that of something in the request. */
+      readonly fault?: string
+    }
 
 /** Codes of this destination, all in docs/operate/codes.md. */
 export const prometheusCodes = {
@@ -55,19 +62,23 @@ export const readPrometheusReply = (reply: RelayReply, nowUs: number): Prometheu
     return setback(later(`${text}; a write is answered without a body: a captive portal?`))
   if (status === 413) return { kind: 'too-big', text }
   if (status === 401 || status === 403 || status === 407) {
-    const hint = `Check token, or username and password, and that they may write. ${renewHint}`
+    const hint = `Check token, or username and password, tenant, and that they may write. ${renewHint}`
     return setback(
       blocked(prometheusCodes.credentials, `the server refuses the credentials: ${text}`, hint),
     )
   }
   if (status === 404 || status === 405 || status === 410) {
-    const hint = 'Start Prometheus with --web.enable-remote-write-receiver, or correct url.'
+    const hint =
+      'Start Prometheus with --web.enable-remote-write-receiver, or correct url and path (Mimir and Cortex take ' +
+      '/api/v1/push, Thanos /api/v1/receive).'
     return setback(blocked(prometheusCodes.notFound, `there is nothing to write to: ${text}`, hint))
   }
   // Beyond an out-of-order window Prometheus says so with a 500.
   if ((status === 400 && !isPage) || (status === 500 && said === 'too old sample'))
     return { kind: 'suspect', text: said }
-  return setback(later(text, retryAfterMs(headers['retry-after'], headers.date, nowUs)))
+  const afterMs = retryAfterMs(headers['retry-after'], headers.date, nowUs)
+  const fault = status >= 500 && afterMs === undefined ? { fault: text } : {}
+  return { kind: 'setback', setback: later(text, afterMs), ...fault }
 }
 
 /** What a query found of one series: values by millisecond. */
@@ -102,6 +113,10 @@ export const readHeld = ({
     }))
   } catch {
     const text = `after a refused write the server must be asked what it holds, and answers HTTP ${status}`
-    return blocked(prometheusCodes.noQuery, text, 'Let this agent read /api/v1/query there too.')
+    return blocked(
+      prometheusCodes.noQuery,
+      text,
+      'Let this agent read /api/v1/query there too, or say under query_url where it is.',
+    )
   }
 }

@@ -19,7 +19,9 @@ import { type AskHeld, missingOf } from './prometheus-held.ts'
 import { lateHint, type PrometheusReading, prometheusCodes } from './prometheus-outcome.ts'
 import { type PlacedSample, type SampledSeries, samplesOf } from './prometheus-samples.ts'
 import { blocked, later } from './relay-outcome.ts'
+import { createSameFault, type Trial } from './same-fault.ts'
 import { createSeriesCache } from './series-cache.ts'
+import { createStallLimit } from './stall-limit.ts'
 
 type Setback = Extract<Outcome, { kind: 'later' | 'blocked' | 'smaller' }>
 export interface PrometheusParts {
@@ -30,6 +32,11 @@ export interface PrometheusParts {
 }
 
 const samplesMax = 5_000
+/** On a link that lets no more through in time. */
+const stalledSamplesMin = 100
+const arrivalsBetweenTries = 8
+/** Samples tried alone, to learn whether the server takes any. */
+const probesMax = 8
 /** Each costs about 2·log2(samples) requests to find. */
 const refusedMax = 100
 /** A server that took nothing yet and refused so many is itself what is wrong. */
@@ -42,10 +49,15 @@ interface Request {
   readonly absent: boolean
 }
 interface Sending {
+  readonly laneId: number
   readonly segments: number
   readonly losses: Losses
   taken: number
   refused: number
+  /** The sample that was taken last: nothing changes when it comes once more. */
+  control: PlacedSample | undefined
+  /** The same 5xx too often: what of the batch brings it about is searched for. */
+  searching: boolean
 }
 
 export const createPrometheusSender = (parts: PrometheusParts) => {
@@ -56,6 +68,12 @@ export const createPrometheusSender = (parts: PrometheusParts) => {
     labels: labelsOf(agent, entry),
   }))
   const tell = createLossTeller(host, destination)
+  const stalls = createStallLimit({
+    ...{ most: samplesMax, least: stalledSamplesMin, arrivalsBetweenTries },
+  })
+  const faults = createSameFault(host.clock)
+  const placeOf = ({ laneId }: Sending, { samples: [first], seq }: Request) =>
+    `${laneId}/${seq}/${first?.at}`
 
   const refusesAll = (text: string): Setback =>
     blocked(prometheusCodes.refusesAll, `the server refuses the samples: ${text}`, lateHint)
@@ -102,6 +120,48 @@ export const createPrometheusSender = (parts: PrometheusParts) => {
       ? refuse(sending, only, seq, text)
       : halves(sending, { samples, seq, absent: true }, signal)
   }
+  const trial = async (sample: Sample, signal: AbortSignal): Promise<Trial> => {
+    const said = await post([sample], signal)
+    if (said.kind === 'taken') return { kind: 'taken' }
+    if (said.kind !== 'setback' || said.fault === undefined) return { kind: 'other' }
+    return { kind: 'fault', text: said.fault }
+  }
+  /** The first samples of some series, alone, until one is taken: none of a series may come before an earlier one. */
+  const takesAny = async (sending: Sending, { samples }: Request, signal: AbortSignal) => {
+    const firsts = samples.filter(({ labels }, at) => samples[at - 1]?.labels !== labels)
+    if (samples.length === 1) return sending.control !== undefined
+    for (let at = 0; at < probesMax && sending.control === undefined; at++) {
+      const sample = firsts[Math.floor((at * firsts.length) / probesMax)] as PlacedSample
+      const said = await trial(sample, signal)
+      if (said.kind === 'taken') sending.control = sample
+      else if (said.kind === 'other') return false
+    }
+    return sending.control !== undefined
+  }
+  /** A 5xx: later, unless it comes again and again while the server takes other samples of the write. */
+  const faulty = async (
+    sending: Sending,
+    request: Request,
+    { setback, fault }: Extract<PrometheusReading, { kind: 'setback' }>,
+    signal: AbortSignal,
+  ): Promise<Setback | undefined> => {
+    if (fault === undefined) return setback
+    if (!sending.searching) {
+      if (!faults.again(placeOf(sending, request), fault)) return setback
+      if (!(await takesAny(sending, request, signal))) return setback
+      sending.searching = true
+    }
+    const { samples, seq } = request
+    const [only] = samples
+    if (only === undefined || samples.length > 1) return await halves(sending, request, signal)
+    const { control } = sending
+    if (control === undefined) return setback
+    const alone = () => trial(only, signal)
+    const verdict = await faults.judge(fault, alone, () => trial(control, signal))
+    if (verdict === 'blamed') return refuse(sending, only, seq, fault)
+    if (verdict === 'taken') sending.taken++
+    return verdict === 'taken' ? undefined : setback
+  }
   const write = async (
     sending: Sending,
     request: Request,
@@ -113,9 +173,13 @@ export const createPrometheusSender = (parts: PrometheusParts) => {
     switch (said.kind) {
       case 'taken':
         sending.taken += samples.length
+        sending.control = samples.at(-1)
+        faults.taken(placeOf(sending, request))
+        stalls.arrived(samples.length)
         return undefined
       case 'setback':
-        return said.setback
+        if (said.stalled) stalls.stalled(samples.length)
+        return await faulty(sending, request, said, signal)
       case 'too-big':
         if (sending.segments > 1) return { kind: 'smaller', text: said.text }
         if (only !== undefined && samples.length === 1) return refuse(sending, only, seq, said.text)
@@ -138,8 +202,9 @@ export const createPrometheusSender = (parts: PrometheusParts) => {
       const timeUs = points.timeUs[at] as number
       sending.losses.add({ why, text, seq, at, series: name, timeUs })
     })
-    for (let at = 0; at < samples.length; at += samplesMax) {
-      const request = { samples: samples.slice(at, at + samplesMax), seq, absent: false }
+    for (let at = 0; at < samples.length; ) {
+      const request = { samples: samples.slice(at, at + stalls.max()), seq, absent: false }
+      at += request.samples.length
       const setback = await write(sending, request, signal)
       if (setback !== undefined) return setback
     }
@@ -149,7 +214,10 @@ export const createPrometheusSender = (parts: PrometheusParts) => {
     // A loss has no place there; it is told by the agent, and by a region.
     const segments = batch.items.filter((item) => item.type === 'segment')
     const losses = createLosses()
-    const sending: Sending = { segments: segments.length, losses, taken: 0, refused: 0 }
+    const sending: Sending = {
+      ...{ laneId: batch.laneId, segments: segments.length, losses, taken: 0, refused: 0 },
+      ...{ control: undefined, searching: false },
+    }
     const rejected: Rejection[] = []
     for (const segment of segments) {
       try {

@@ -7,10 +7,11 @@
  */
 import { z } from 'zod'
 import { snappyCompress } from '../codec/snappy.ts'
+import { Failure } from '../errors.ts'
 import type { Destination } from '../model.ts'
 import { encodeWriteRequest, type Sample } from '../protocol/remote-write.ts'
 import { duration } from '../units.ts'
-import { type DestinationDeps, defineDestination } from './destination.ts'
+import { type DestinationDeps, defineDestination, type PlanOptions } from './destination.ts'
 import { authorizationOf, checkLogin, httpShape, urlSchema } from './http-config.ts'
 import { createHttpExchange } from './http-exchange.ts'
 import { type LinkTarget, unwell, well } from './link.ts'
@@ -27,7 +28,10 @@ import { loadHttp } from './relay-http.ts'
 
 /** Segments of one send: about 50,000 points. */
 const segmentBytesOfSend = 64 * 1024
-const writePath = '/api/v1/write'
+/** Remote writes beside the segments they come from, about. */
+const sampleBytesPerByte = 7
+const writePathDefault = '/api/v1/write'
+const queryPath = '/api/v1/query'
 
 const prometheusConfig = z
   .strictObject({
@@ -36,6 +40,23 @@ const prometheusConfig = z
     url: urlSchema.describe(
       'Address of the server without /api/v1/write; http only to this machine',
     ),
+    path: z
+      .string()
+      .max(1_024)
+      .regex(/^\/[\w\-.~/%]*$/, 'must begin with / and be a path')
+      .prefault(writePathDefault)
+      .describe(
+        'Where it takes remote writes; Mimir, Cortex: /api/v1/push, Thanos: /api/v1/receive',
+      ),
+    query_url: urlSchema
+      .optional()
+      .describe('What /api/v1/query stands behind, if not url: https://mimir.example/prometheus'),
+    tenant: z
+      .string()
+      .max(150)
+      .regex(/^[\w!.*'()-]+$/, "must be letters, digits and !-_.*'()")
+      .optional()
+      .describe('Of Mimir and Cortex: sent as X-Scope-OrgID'),
     out_of_order_window: duration()
       .prefault('0s')
       .describe('What out_of_order_time_window is there; 0s sends strictly in order'),
@@ -47,50 +68,62 @@ const prometheusConfig = z
   })
 type PrometheusConfig = z.output<typeof prometheusConfig>
 
+const whoHeaders = (config: PrometheusConfig): Record<string, string> => ({
+  ...(config.tenant === undefined ? {} : { 'x-scope-orgid': config.tenant }),
+  ...authorizationOf(config),
+})
 const writeHeaders = (config: PrometheusConfig) => ({
   'content-type': 'application/x-protobuf',
   'content-encoding': 'snappy',
   'x-prometheus-remote-write-version': '0.1.0',
-  ...authorizationOf(config),
+  ...whoHeaders(config),
 })
 const bodyOf = (samples: readonly Sample[]) => snappyCompress(encodeWriteRequest(samples))
 
 const create = (deps: DestinationDeps, config: PrometheusConfig): Destination => {
   const { host } = deps
   const http = createHttpExchange(host, config)
+  const { query_url: queryUrl } = config
+  const asks =
+    queryUrl === undefined ? http : createHttpExchange(host, { ...config, url: queryUrl })
   const login = createLogin(config, deps.renewed, prometheusCodes.credentials)
   const post = async (
     samples: readonly Sample[],
     signal: AbortSignal,
   ): Promise<PrometheusReading> => {
     const used = login.current()
-    const request = { path: writePath, headers: writeHeaders(used), body: bodyOf(samples) }
+    const request = { path: config.path, headers: writeHeaders(used), body: bodyOf(samples) }
     const got = await http.ask(request, signal)
-    if ('trouble' in got) return { kind: 'setback', setback: got.trouble }
+    if ('trouble' in got) return { kind: 'setback', setback: got.trouble, stalled: got.stalled }
     const said = readPrometheusReply(got.reply, host.clock.nowUs())
     if (said.kind !== 'setback') return said
-    return { kind: 'setback', setback: login.heard(used, said.setback) }
+    return { ...said, setback: login.heard(used, said.setback) }
   }
   const held: AskHeld = async ({ selector, fromMs, toMs }, signal) => {
     const time = (toMs / 1_000).toFixed(3)
     const query = `${selector}[${toMs - fromMs + 1}ms]`
     const headers = {
       'content-type': 'application/x-www-form-urlencoded',
-      ...authorizationOf(login.current()),
+      ...whoHeaders(login.current()),
     }
     const body = Buffer.from(new URLSearchParams({ query, time }).toString(), 'utf8')
-    const got = await http.ask({ path: '/api/v1/query', headers, body }, signal)
+    const got = await asks.ask({ path: queryPath, headers, body }, signal)
     return 'trouble' in got ? got.trouble : readHeld(got.reply)
   }
   return {
     name: deps.name,
     type: 'prometheus',
-    endpoint: `${config.url.origin}${writePath}`,
+    endpoint: `${config.url.origin}${config.path}`,
     bodyBytesMax: segmentBytesOfSend,
+    bytesSent: () => http.bytesSent() + (asks === http ? 0 : asks.bytesSent()),
+    wireBytesPerByte: sampleBytesPerByte,
     inOrder: config.out_of_order_window === 0,
     standing: async () => ({ kind: 'unknown' }),
     send: createPrometheusSender({ deps, post, held }),
-    [Symbol.asyncDispose]: http.close,
+    [Symbol.asyncDispose]: async () => {
+      await http.close()
+      if (asks !== http) await asks.close()
+    },
   }
 }
 
@@ -99,7 +132,7 @@ const link = (config: PrometheusConfig): LinkTarget => ({
   url: config.url,
   tls: config.tls,
   hello: {
-    path: writePath,
+    path: config.path,
     headers: writeHeaders(config),
     body: bodyOf([]),
     read: (reply) => {
@@ -113,6 +146,21 @@ const link = (config: PrometheusConfig): LinkTarget => ({
   },
 })
 
+/** The window is for the longest outage: the configuration's, or a guess. */
+const prometheusPlan = (
+  { out_of_order_window: windowMs }: PrometheusConfig,
+  options: PlanOptions,
+) => {
+  const given = options.role === undefined ? options.retention && '--retention' : '--role'
+  if (given !== undefined)
+    throw new Failure('HF-X002', `${given} means nothing to a plan for prometheus`, 'leave it out')
+  const window = windowMs > 0 ? `${Math.ceil(windowMs / 60_000)}m` : '48h'
+  return `# Prometheus: start it with --web.enable-remote-write-receiver, and in its configuration (the longest outage):
+storage: {tsdb: {out_of_order_time_window: ${window}}}
+# Mimir, Cortex: limits: {out_of_order_time_window: ${window}}; then out_of_order_window: ${window} here.
+`
+}
+
 export const prometheusDestination = defineDestination({
   type: 'prometheus',
   config: prometheusConfig,
@@ -120,6 +168,15 @@ export const prometheusDestination = defineDestination({
   create,
   link,
   tryOut: 'one-point',
+  warnings: ({ out_of_order_window: windowMs }, lanes) =>
+    windowMs > 0 || lanes.length < 2
+      ? []
+      : [
+          `${lanes.length} lanes go there without an out_of_order_window: each in its own order, but one that is an ` +
+            'hour behind the newest sample of another is refused as out of bounds, and the destination pauses: ' +
+            'allow a window there and here, or send one lane',
+        ],
+  plan: prometheusPlan,
   spoiledByNow: ({ out_of_order_window: windowMs }) =>
     windowMs > 0
       ? undefined

@@ -30,6 +30,7 @@ export interface RelayOptions {
   readonly transport: RelayTransport
   readonly requestTimeoutMs: number
   readonly bodyBytesMax: number
+  readonly bytesSent: () => number
   /** What a rejection of the transport means. */
   readonly troubleOf: (error: unknown) => Extract<Outcome, { kind: 'later' | 'blocked' }>
   readonly close: () => Promise<void>
@@ -42,7 +43,7 @@ const stalledCode = 'HF-N020'
 type Ask = (path: string, body: Uint8Array, signal: AbortSignal) => Promise<Reading>
 
 const createAsk =
-  ({ host, name, agent, spool, farTime }: DestinationDeps, options: RelayOptions): Ask =>
+  ({ host, agent, spool, farTime }: DestinationDeps, options: RelayOptions): Ask =>
   async (path, body, signal) => {
     const headers = {
       'content-type': path === relayPaths.segments ? contentTypes.frames : contentTypes.json,
@@ -59,7 +60,6 @@ const createAsk =
       const stalled = isFailure(error, stalledCode)
       return { kind: 'setback', setback: options.troubleOf(error), stalled }
     }
-    host.meter.count('holdfast_destination_bytes_sent_total', body.length, { destination: name })
     const reading = readReply(reply, host.clock.nowUs())
     // Every answer tells the time, so that a clock that jumps is noticed between two hellos.
     const farMs = Date.parse(reply.headers.date ?? '')
@@ -88,7 +88,7 @@ const createRelaySide = (ask: Ask): LedgerSide => ({
 })
 
 export const createRelayClient = (deps: DestinationDeps, options: RelayOptions): Destination => {
-  const { bodyBytesMax, close } = options
+  const { bodyBytesMax, bytesSent, close } = options
   const side = createRelaySide(createAsk(deps, options))
-  return createLedgerClient(deps, { side, type: 'relay', bodyBytesMax, close })
+  return createLedgerClient(deps, { side, type: 'relay', bodyBytesMax, bytesSent, close })
 }

@@ -7,7 +7,7 @@
  * certificates are used from the next request on, requests in flight end on the old ones.
  */
 import { createPrivateKey } from 'node:crypto'
-import type { Dispatcher } from 'undici'
+import type { buildConnector, Dispatcher } from 'undici'
 import { Failure } from '../errors.ts'
 import type { Host } from '../host.ts'
 import { relayBodyBytesMax, requestsInFlightDefault } from '../limits.ts'
@@ -15,6 +15,7 @@ import { encodeCertificates, identityHeaders, signRequest } from '../protocol/id
 import { relayHeaders } from '../protocol/relay.ts'
 import { certificatesIn, type TlsFiles, tlsVersionMin } from '../tls.ts'
 import type { RelayPost, RelayTransport } from './relay-transport.ts'
+import { createWireCount, type WireCount } from './wire-count.ts'
 
 export interface HttpOptions {
   /** `https://host:port/prefix`; a path stands before the protocol's own. */
@@ -28,6 +29,7 @@ export interface HttpOptions {
 }
 export interface HttpTransport {
   readonly transport: RelayTransport
+  readonly bytesSent: () => number
   readonly close: () => Promise<void>
 }
 
@@ -39,12 +41,19 @@ const keepAliveMs = 90_000
 
 /** Memory that an agent without such a destination does not need. */
 export const loadHttp = async () => {
-  const { Agent, ProxyAgent } = await import('undici')
-  return { Agent, ProxyAgent }
+  const { Agent, Pool, ProxyAgent, buildConnector } = await import('undici')
+  return { Agent, Pool, ProxyAgent, buildConnector }
 }
 
-const createDispatcher = async (options: HttpOptions): Promise<Dispatcher> => {
-  const { Agent, ProxyAgent } = await loadHttp()
+const counting =
+  (connect: buildConnector.connector, { track }: WireCount): buildConnector.connector =>
+  (to, done) =>
+    connect(to, (...answer) => {
+      if (answer[0] === null) track(answer[1])
+      done(...answer)
+    })
+const createDispatcher = async (options: HttpOptions, wire: WireCount): Promise<Dispatcher> => {
+  const { Agent, Pool, ProxyAgent, buildConnector } = await loadHttp()
   const tls = { ...options.tls.current(), minVersion: tlsVersionMin } as const
   const common = {
     connections: connectionsMax,
@@ -58,14 +67,21 @@ const createDispatcher = async (options: HttpOptions): Promise<Dispatcher> => {
     bodyTimeout: 0,
   } as const
   const { proxy } = options
-  if (proxy === undefined)
-    return new Agent({ ...common, connect: { ...tls, timeout: connectMs, keepAlive: true } })
+  if (proxy === undefined) {
+    const how = { ...tls, allowH2: false, timeout: connectMs, keepAlive: true }
+    return new Agent({ ...common, connect: counting(buildConnector(how), wire) })
+  }
   const { username, password } = proxy
   const user = `${decodeURIComponent(username)}:${decodeURIComponent(password)}`
   return new ProxyAgent({
     ...common,
     uri: proxy.origin,
     requestTls: { ...tls, timeout: connectMs },
+    factory: (origin, { connect, ...rest }: { connect?: buildConnector.connector }) =>
+      new Pool(origin, {
+        ...rest,
+        ...(connect === undefined ? {} : { connect: counting(connect, wire) }),
+      }),
     ...(username === '' ? {} : { token: `Basic ${Buffer.from(user, 'utf8').toString('base64')}` }),
   })
 }
@@ -113,6 +129,7 @@ export const createHttpTransport = (options: HttpOptions): HttpTransport => {
   const { url, tls, host } = options
   const prefix = url.pathname.replace(/\/+$/, '')
   const signer = options.sign ? createSigner(options) : undefined
+  const wire = createWireCount()
   let dispatcher: Promise<Dispatcher> | undefined
   const letGo = async () => {
     const old = dispatcher
@@ -135,7 +152,7 @@ export const createHttpTransport = (options: HttpOptions): HttpTransport => {
     return { status: answer.statusCode, headers: headersOf(answer.headers), body }
   }
   const transport: RelayTransport = async (post, signal) => {
-    dispatcher ??= createDispatcher(options)
+    dispatcher ??= createDispatcher(options, wire)
     const using = await dispatcher
     const stop = new AbortController()
     const give = () => stop.abort(signal.reason)
@@ -153,6 +170,7 @@ export const createHttpTransport = (options: HttpOptions): HttpTransport => {
   }
   return {
     transport,
+    bytesSent: wire.total,
     close: async () => {
       stopListening()
       const old = dispatcher

@@ -78,6 +78,7 @@ const create = (deps: DestinationDeps, config: z.output<typeof relayConfig>): De
     },
     requestTimeoutMs: config.request_timeout,
     bodyBytesMax: config.body_max,
+    bytesSent: http.bytesSent,
     troubleOf: (error) => {
       const trouble = troubleOf(error, {
         authority: url.host,

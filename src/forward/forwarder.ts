@@ -72,6 +72,8 @@ export interface Forwarder extends Service {
   readonly replay: (lane: string, fromUs: number, toUs: number) => Promise<ReplayStatus>
   readonly replays: () => readonly ReplayStatus[]
   readonly cancelReplay: (id: number) => Promise<boolean>
+  /** How long so many bytes of the spool take to send; null without a ceiling. */
+  readonly secondsOf: (bytes: number) => number | null
   /** Points that it refused, once more; undefined when the quarantine has no such row of this destination. */
   readonly resend: (id: number) => Promise<ResendAnswer | undefined>
 }
@@ -83,25 +85,41 @@ interface LanePlace {
 /** How long requests that are out may still be answered once a session ends. */
 const answerGraceMs = 2_000
 
-/** One request holds a thin link no longer than this: what is more urgent waits behind it. */
-const requestSecondsMax = 2
-const thinBodyBytesMin = 16 * 1024
-const fitted = (options: ForwarderOptions): ForwarderOptions => {
-  const { bodyBytesMax, bandwidthBytesPerSecond: rate = Number.POSITIVE_INFINITY } = options
-  const thin = Math.max(thinBodyBytesMin, rate * requestSecondsMax)
-  return { ...options, bodyBytesMax: Math.min(bodyBytesMax, thin) }
+/** What it sends is counted, whatever comes of it. */
+const counted = (destination: Destination, meter: Host['meter']): Destination => {
+  const { name, bytesSent } = destination
+  if (bytesSent === undefined) return destination
+  let told = 0
+  const telling = async <T>(asked: Promise<T>): Promise<T> => {
+    try {
+      return await asked
+    } finally {
+      const sent = bytesSent()
+      meter.count('holdfast_destination_bytes_sent_total', sent - told, { destination: name })
+      told = sent
+    }
+  }
+  return {
+    ...destination,
+    standing: (...given) => telling(destination.standing(...given)),
+    send: (...given) => telling(destination.send(...given)),
+  }
 }
 
 export const createForwarder = (parts: ForwarderParts): Forwarder => {
-  const { spool, host } = parts
-  const destination = withNewest(parts.destination, spool)
-  const options = fitted(parts.options)
+  const { spool, host, options } = parts
+  const destination = counted(withNewest(parts.destination, spool), host.meter)
   const reader = destination.name
   const lanes = new Map<string, ForwardLane>()
   const breaker = createBreaker(host.random)
   const progress = createProgress(host, reader, breaker)
   const turns = createTurns()
-  const bandwidth = createBandwidth(host.clock, options.bandwidthBytesPerSecond)
+  const bandwidth = createBandwidth({
+    clock: host.clock,
+    bytesPerSecond: options.bandwidthBytesPerSecond,
+    bytesSent: destination.bytesSent,
+    wireBytesPerByte: destination.wireBytesPerByte,
+  })
   const limit = createLearnedLimit({
     ...{ spool, key: `forward/${reader}/limit`, endpoint: destination.endpoint ?? '' },
     bytesMax: options.bodyBytesMax,
@@ -282,6 +300,7 @@ export const createForwarder = (parts: ForwarderParts): Forwarder => {
     replay: replays.start,
     replays: replays.list,
     cancelReplay: replays.cancel,
+    secondsOf: bandwidth.secondsOf,
     resend: (id) => resend(id, running),
   }
 }

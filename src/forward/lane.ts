@@ -88,7 +88,10 @@ export const createForwardLane = (parts: LaneParts, route: LaneRoute): ForwardLa
     acking = next.catch(() => undefined)
     return next
   }
-  const bytesMax = () => (learned.rejecting >= rejectingBatchesMax ? 1 : learned.limit.bytesMax())
+  const bytesMax = () =>
+    learned.rejecting >= rejectingBatchesMax
+      ? 1
+      : Math.min(learned.limit.bytesMax(), parts.bandwidth.bodyBytesMax())
 
   const quarantine = async (
     rejected: readonly { readonly seq: Seq; readonly text: string }[],

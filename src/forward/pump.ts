@@ -54,7 +54,7 @@ interface Flight {
 
 export const seqLastOf = (item: LaneItem): Seq =>
   item.type === 'segment' ? item.seq : item.seqLast
-/** Bytes on the wire, nearly: what the bandwidth ceiling counts. */
+/** Bytes of the spool, with what frames add to them on the way to a region. */
 export const wireBytesOf = (items: readonly LaneItem[]): number =>
   items.reduce((sum, item) => sum + (item.type === 'segment' ? item.bytes.length + 8 : 256), 0)
 /** The first items that fit into one request; always at least one. */
@@ -115,11 +115,11 @@ export const runPump = async <End>(
       return
     }
     const wish = { pump: `${stretch.lane}/${stretch.pump}`, bytes: wireBytesOf(items) }
-    await parts.bandwidth.take(
+    const done = await parts.bandwidth.take(
       { ...wish, share: stretch.share(), priority: stretch.priority },
       stop,
     )
-    if (stop.aborted) return
+    if (stop.aborted) return done()
     const batch = stretch.batchOf(items)
     const answer =
       batch.items.length === 0
@@ -128,6 +128,7 @@ export const runPump = async <End>(
     const flight: Flight = { batch, after: sent, answer, answered: false }
     void answer.then(() => {
       flight.answered = true
+      done()
     })
     flights.push(flight)
     sent = seqLastOf(last)

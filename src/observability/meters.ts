@@ -117,7 +117,10 @@ export const meters: Readonly<Record<string, MeterDeclaration>> = {
     'Circuit breaker: 0 closed, 1 half open (a probe is out), 2 open (waits).',
     'destination',
   ),
-  holdfast_destination_bytes_sent_total: counter('Bytes of bodies sent.', 'destination'),
+  holdfast_destination_bytes_sent_total: counter(
+    'Bytes handed to its sockets, whatever became of them (file: bytes written).',
+    'destination',
+  ),
   holdfast_destination_sends_total: counter('Sends by outcome.', 'destination', 'outcome'),
   holdfast_destination_send_duration_seconds: seconds('One send and its answer.', 'destination'),
   holdfast_destination_last_ack_timestamp_seconds: gauge('When it last acked.', 'destination'),

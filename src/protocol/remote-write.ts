@@ -4,15 +4,19 @@
  * Sample.value = 1 (double), .timestamp = 2 (int64 ms).)
  *
  * Invariants: labels are valid, not empty, unique and sorted, because a receiver skips a bad series and still answers
- * 2xx; two series of one agent never share labels; every bit of a float travels, except that the pattern which means
- * "stale" there becomes another NaN.
+ * 2xx; two series of one agent never share labels, nor those of two agents; every bit of a float travels, except that
+ * the pattern which means "stale" there becomes another NaN.
  */
 import type { SeriesKey } from '../model.ts'
 
 export type Labels = readonly (readonly [string, string])[]
 
 const nameOf = (text: string) => text.replace(/[^a-zA-Z0-9_:]/g, '_').replace(/^(?=[0-9])/, '_')
-const labelOf = (text: string) => text.replace(/[^a-zA-Z0-9_]/g, '_').replace(/^(?=[0-9])/, '_')
+/** A tag of the plant's own that is called `agent` makes room for the agent's, as Prometheus does with its own. */
+const labelOf = (text: string) => {
+  const label = text.replace(/[^a-zA-Z0-9_]/g, '_').replace(/^(?=[0-9])/, '_')
+  return label === 'agent' ? 'exported_agent' : label
+}
 
 /**
  * `boiler.temperature` of agent gw-1 → `boiler_temperature{agent="gw-1", holdfast_series="boiler.temperature", …}`.
@@ -24,6 +28,7 @@ export const labelsOf = (agent: string, { name, tags }: SeriesKey): Labels | und
   const series = altered.length === 0 ? name : `${name} ${JSON.stringify(altered)}`
   const all = new Map([
     ['__name__', nameOf(name)],
+    ['agent', agent],
     ['holdfast_series', series],
   ])
   for (const [key, value] of tags) {
@@ -31,7 +36,6 @@ export const labelsOf = (agent: string, { name, tags }: SeriesKey): Labels | und
     if (all.has(label) || label.startsWith('__')) return undefined
     all.set(label, value)
   }
-  if (!all.has('agent')) all.set('agent', agent)
   return [...all].sort(([one], [other]) => (one < other ? -1 : 1))
 }
 /** `{__name__="a",x="y"}`, for a query. */

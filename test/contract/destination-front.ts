@@ -12,7 +12,7 @@ export interface Front
   readonly port: number
 }
 
-const passed = ['content-type', 'content-encoding', 'authorization'] as const
+const passed = ['content-type', 'content-encoding', 'authorization', 'x-scope-orgid'] as const
 const bodyOf = async (request: IncomingMessage): Promise<Buffer> => {
   const parts: Buffer[] = []
   for await (const part of request) parts.push(part as Buffer)

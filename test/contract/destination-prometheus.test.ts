@@ -1,5 +1,7 @@
 /** The destination contract over a real Prometheus, real TLS before it. */
 import assert from 'node:assert/strict'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { after, test } from 'node:test'
 import { prometheusDestination } from '../../src/destinations/prometheus.ts'
 import { killAll } from '../support/processes.ts'
@@ -75,6 +77,86 @@ const makeLoginRig = (options: RigOptions = {}) => {
   return makeRig(options, withLogin, { ...prometheusUser, password })
 }
 runDestinationContract('prometheus, with a password', makeLoginRig, ['credentials', 'lost-answer'])
+
+/** Mimir's paths and its tenant, and nothing else of it, before a real Prometheus. */
+const openMimicry = async (url: string, tenant: string) => {
+  const paths: Readonly<Record<string, string>> = {
+    '/api/v1/push': '/api/v1/write',
+    '/prometheus/api/v1/query': '/api/v1/query',
+  }
+  const asked = new Map<string, number>()
+  const server = createServer(async (request, response) => {
+    const path = paths[request.url ?? '']
+    asked.set(request.url ?? '', (asked.get(request.url ?? '') ?? 0) + 1)
+    const parts: Buffer[] = []
+    for await (const part of request) parts.push(part as Buffer)
+    if (path === undefined) return response.writeHead(404).end('404 page not found')
+    if (request.headers['x-scope-orgid'] !== tenant) return response.writeHead(401).end('no org id')
+    const headers = Object.fromEntries(
+      ['content-type', 'content-encoding'].map((name) => [
+        name,
+        String(request.headers[name] ?? ''),
+      ]),
+    )
+    const answer = await fetch(`${url}${path}`, {
+      ...{ method: 'POST', headers, body: Buffer.concat(parts) },
+    })
+    // Mimir answers 200 without a body.
+    const status = answer.status === 204 ? 200 : answer.status
+    return response.writeHead(status).end(Buffer.from(await answer.arrayBuffer()))
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  after(() => {
+    server.closeAllConnections()
+    server.close()
+  })
+  const { port } = server.address() as AddressInfo
+  return { url: `http://127.0.0.1:${port}`, asked }
+}
+const mimicry = inOrder.then(({ url }) => openMimicry(url, 'plant'))
+const makeMimicRig = async (options: RigOptions = {}, more = {}) => {
+  const [server, { url }] = [await inOrder, await mimicry]
+  const there = { path: '/api/v1/push', query_url: `${url}/prometheus`, tenant: 'plant', ...more }
+  return makeRig(options, Promise.resolve({ ...server, url }), there)
+}
+runDestinationContract('prometheus, other paths and a tenant', makeMimicRig, [
+  'bad-point',
+  'lost-answer',
+])
+test('prometheus: a path or tenant that is not there pauses it; without a query nothing is lost either', async () => {
+  const points = [{ name: 'm.v', timeUs: 1_000, value: 1 }]
+  for (const [more, code] of [
+    [{ path: '/api/v1/write' }, 'HF-F161'],
+    [{ tenant: 'another' }, 'HF-F160'],
+    [{ tenant: undefined }, 'HF-F160'],
+  ] as const) {
+    await using rig = await makeMimicRig({}, more)
+    const said = await rig.destination.send(rig.log.batch([rig.log.add(points)]), signal)
+    assert.ok(said.kind === 'blocked' && said.code === code, JSON.stringify(said))
+  }
+  await using rig = await makeMimicRig({}, { query_url: undefined })
+  const batch = rig.log.batch([rig.log.add(points)])
+  assert.deepEqual(await rig.destination.send(batch, signal), stored)
+  const late = rig.log.batch([rig.log.add([{ name: 'm.v', timeUs: 500, value: 1 }])])
+  const said = await rig.destination.send(late, signal)
+  assert.ok(said.kind === 'blocked' && said.code === 'HF-F163', JSON.stringify(said))
+  assert.match(said.hint, /query_url/)
+  assert.ok(((await mimicry).asked.get('/prometheus/api/v1/query') ?? 0) > 0)
+})
+
+test('prometheus: two gateways whose series have a tag `agent` of the plant’s keep theirs apart', async () => {
+  const rigs = [await makeRig(), await makeRig()]
+  const server = await inOrder
+  const tags = [['agent', 'robot-1']] as const
+  for (const [nth, { destination, log }] of rigs.entries()) {
+    const item = log.add([{ name: 'arm.angle', timeUs: 1_000, value: nth, tags }])
+    assert.deepEqual(await destination.send(log.batch([item]), signal), stored)
+  }
+  const held = await server.samples('{exported_agent="robot-1"}')
+  assert.deepEqual(held.map(({ value }) => value).sort(), ['0', '1'])
+  assert.equal(new Set(held.map(({ labels }) => labels.agent)).size, 2)
+  for (const rig of rigs) await rig[Symbol.asyncDispose]()
+})
 
 test('prometheus: what float64 and milliseconds hold comes back; the rest is left out and counted', async () => {
   await using rig = await makeRig()

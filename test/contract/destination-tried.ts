@@ -20,11 +20,15 @@ export interface Tried {
   readonly code: number
   readonly steps: readonly Step[]
   readonly nothingWritten?: string
+  readonly warnings: readonly string[]
 }
-export const configOf = (destinations: readonly object[]) => {
+export const configOf = (destinations: readonly object[], more: object = {}) => {
   const folder = temporaryFolder('verbs')
   const path = join(folder, 'holdfast.yaml')
-  writeFileSync(path, stringify({ agent: { name: 'gw-7', state_dir: folder }, destinations }))
+  writeFileSync(
+    path,
+    stringify({ agent: { name: 'gw-7', state_dir: folder }, ...more, destinations }),
+  )
   return path
 }
 export const tried = (config: string, name: string, ...flags: string[]): Tried => {

@@ -78,6 +78,25 @@ test('destination test: Prometheus takes a point; to a region nothing is written
   assert.equal(await held(), 0)
   assert.deepEqual(shape(tried(config, 'window').steps), [...way, 'write ok'])
   assert.equal(await held(), 1)
+  const several = (name: string, ...verb: string[]) => {
+    const lanes = { raw: {}, alarms: {} }
+    const both = configOf(
+      [
+        { name: 'prom', ...prom },
+        { name: 'window', ...prom, out_of_order_window: '1h' },
+      ],
+      { lanes },
+    )
+    return JSON.parse(cli(['destination', ...verb, name, '--json', '-c', both]).out) as {
+      readonly warnings: readonly string[]
+      readonly plan?: string
+    }
+  }
+  assert.match(several('prom', 'test').warnings.join(), /2 lanes.*out of bounds/)
+  assert.deepEqual(several('window', 'test', '--no-write').warnings, [])
+  assert.match(several('prom', 'plan').warnings.join(), /2 lanes.*out of bounds/)
+  assert.match(several('window', 'plan').plan ?? '', /out_of_order_time_window: 60m/)
+  assert.deepEqual(careful.warnings, [])
   const told = tried(config, 'prom', '--write')
   assert.deepEqual([shape(told.steps), told.nothingWritten], [[...way, 'write ok'], undefined])
   assert.equal(await held(), 2)

@@ -35,8 +35,20 @@ const byFile: Readonly<Record<string, readonly Mutant[]>> = {
     {
       name: 'twice the rate',
       file: 'forward/bandwidth.ts',
-      find: '(next.wish.bytes / rate) * 1000',
-      put: '(next.wish.bytes / rate) * 500',
+      find: 'freeAtMs) + (bytes / rate) * 1000',
+      put: 'freeAtMs) + (bytes / rate) * 500',
+    },
+    {
+      name: 'what goes out beyond what was expected is free',
+      file: 'forward/bandwidth.ts',
+      find: 'const settle = () => charge(account?.look() ?? 0)',
+      put: 'const settle = () => account?.look()',
+    },
+    {
+      name: 'what did not go out is paid for',
+      file: 'forward/bandwidth.ts',
+      find: 'freeAtMs -= (grant.left / rate) * 1000',
+      put: '',
     },
     {
       name: 'all shares are equal',
@@ -81,7 +93,7 @@ const byFile: Readonly<Record<string, readonly Mutant[]>> = {
     },
     {
       name: 'one large request on a thin link',
-      file: 'forward/forwarder.ts',
+      file: 'forward/bandwidth.ts',
       find: 'const requestSecondsMax = 2',
       put: 'const requestSecondsMax = 200',
     },

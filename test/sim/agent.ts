@@ -30,6 +30,8 @@ export const agentName = 'gateway-1'
 /** Before this nobody believes the wall clock. */
 export const clockFloorUs = 1.7e15
 const reader = 'region'
+/** Of a request. */
+const headerBytes = 300
 /** Of the series that the stage gives out. */
 export const derivedPrefix = 'derived/'
 
@@ -228,12 +230,18 @@ export const startAgent = (parts: AgentParts): AgentProcess => {
     parts.onBug(textOf(error))
   }
   tick()
+  const transport = parts.network.transport(agentName, alive)
+  let bytesSent = 0
   const destination = createRelayClient(
     { host, name: reader, agent: agentName, spool: port, farTime: agentClock.farTime },
     {
-      transport: parts.network.transport(agentName, alive),
+      transport: (post, signal) => {
+        bytesSent += headerBytes + post.body.length
+        return transport(post, signal)
+      },
       requestTimeoutMs: 5_000,
       bodyBytesMax: plan.bodyBytesMax,
+      bytesSent: () => bytesSent,
       troubleOf: (error) => ({ kind: 'later', text: textOf(error) }),
       close: async () => {},
     },

@@ -11,7 +11,7 @@ import {
   influxDialects,
 } from '../../../src/destinations/influx-dialects.ts'
 import { readInfluxReply } from '../../../src/destinations/influx-outcome.ts'
-import { influxPlan, questdbReady } from '../../../src/destinations/influx-plan.ts'
+import { influxPlan, questdbReady, type Ready } from '../../../src/destinations/influx-plan.ts'
 import { createInfluxSender } from '../../../src/destinations/influx-send.ts'
 import { createSystemHost } from '../../../src/host.ts'
 import type { Value } from '../../../src/model.ts'
@@ -175,10 +175,30 @@ test('QuestDB is ready when both tables remove duplicates, and a portal is not Q
         ['holdfast_gaps', gaps],
       ],
     })
-  assert.equal(kindOf(tables(true)), 'unknown')
+  assert.equal(kindOf(tables(true)), 'next')
   assert.equal(kindOf(tables(false)), 'blocked')
   assert.equal(kindOf('<html>'), 'later')
   assert.equal(kindOf('{}'), 'later')
   assert.equal(kindOf('', 401), 'blocked')
   assert.equal(kindOf('', 503), 'later')
+  const { next } = readTables({ status: 200, headers: {}, body: Buffer.from(tables(true)) }) as {
+    readonly next: Ready
+  }
+  assert.match(next.path, /table_columns/)
+  const keys = (points: readonly string[], gaps = ['timestamp', 'agent', 'lane', 'reason']) => {
+    const rows = [
+      ...points.map((one) => ['points', one]),
+      ...gaps.map((one) => ['holdfast_gaps', one]),
+    ]
+    return next.read({
+      ...{ status: 200, headers: {} },
+      body: Buffer.from(JSON.stringify({ dataset: rows })),
+    }).kind
+  }
+  assert.equal(keys(['timestamp', 'series_id']), 'unknown')
+  assert.equal(keys(['timestamp']), 'blocked')
+  assert.equal(keys(['timestamp', 'series']), 'blocked')
+  assert.equal(keys(['timestamp', 'series_id', 'value']), 'blocked')
+  assert.equal(keys(['timestamp', 'series_id'], ['timestamp']), 'blocked')
+  assert.equal(next.read({ status: 200, headers: {}, body: Buffer.from('<html>') }).kind, 'later')
 })

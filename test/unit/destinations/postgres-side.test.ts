@@ -43,6 +43,7 @@ const setUp = (
     side,
     type: 'postgres',
     bodyBytesMax: 1 << 20,
+    bytesSent: () => 0,
     close,
   })
   const rows = () => store.database.prepare('select count(*) from points').pluck().get()

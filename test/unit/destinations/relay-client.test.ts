@@ -27,6 +27,7 @@ const connect = (log: TestLog, region: TestRegion): { wire: Wire; destination: D
       },
       requestTimeoutMs: 1_000,
       bodyBytesMax: 1 << 20,
+      bytesSent: () => 0,
       troubleOf: (error) => ({ kind: 'later', text: textOf(error) }),
       close: async () => {},
     },

@@ -18,7 +18,7 @@ type Pump = Omit<Wish, 'bytes'> & {
 const run = async (pumps: readonly Pump[], ms: number) => {
   const clock = createTestClock()
   const beganMs = clock.monotonicMs()
-  const bandwidth = createBandwidth(clock, rate)
+  const bandwidth = createBandwidth({ clock, bytesPerSecond: rate })
   const stop = new AbortController()
   const passes: Pass[] = []
   const ended = pumps.map(async ({ sizes, fromMs, pauseMs = 0, ...wish }) => {
@@ -115,7 +115,7 @@ test('a higher priority goes first: it waits for the one request that is out, no
 
 test('who gives up leaves nothing behind, and the next one has its turn', async () => {
   const clock = createTestClock()
-  const bandwidth = createBandwidth(clock, rate)
+  const bandwidth = createBandwidth({ clock, bytesPerSecond: rate })
   const [gone, stays] = [new AbortController(), new AbortController()]
   const wish = { share: 1, priority: 5, bytes: 1_000 }
   const order: string[] = []
@@ -145,9 +145,122 @@ test('a debt that rounding leaves over is not waited for', async () => {
       return () => {}
     },
   }
-  const bandwidth = createBandwidth(clock, 777)
+  const bandwidth = createBandwidth({ clock, bytesPerSecond: 777 })
   const never = new AbortController().signal
   for (let at = 0; at < 100; at++)
     await bandwidth.take({ pump: 'raw/live', bytes: 331, share: 1, priority: 5 }, never)
   assert.ok(nowMs - 1e6 > (99 * 331_000) / 777 - 2)
+})
+
+/** One pump whose requests come to `wireOf` bytes on the wire; each is answered `answerMs` after it went out. */
+const onTheWire = async (options: {
+  readonly sizes: readonly number[]
+  readonly wireOf: (bytes: number, nth: number) => number
+  readonly pumps: number
+  readonly answerMs: number
+  readonly guess?: number
+}) => {
+  const { sizes, wireOf, answerMs } = options
+  const clock = createTestClock()
+  const beganMs = clock.monotonicMs()
+  let sent = 0
+  const bandwidth = createBandwidth({
+    ...{ clock, bytesPerSecond: rate, bytesSent: () => sent },
+    wireBytesPerByte: options.guess,
+  })
+  const stop = new AbortController()
+  const out: { readonly atMs: number; readonly bytes: number }[] = []
+  let nth = 0
+  const pumps = Array.from({ length: options.pumps }, async (_, at) => {
+    while (nth < sizes.length && !stop.signal.aborted) {
+      const bytes = sizes[nth++] as number
+      const mine = nth
+      const wish = { pump: `raw/${at}`, bytes, share: 1, priority: 5 }
+      const done = await bandwidth.take(wish, stop.signal)
+      if (stop.signal.aborted) return done()
+      const wire = wireOf(bytes, mine)
+      sent += wire
+      out.push({ atMs: clock.monotonicMs() - beganMs, bytes: wire })
+      await clock.sleep(answerMs, stop.signal)
+      done()
+    }
+  })
+  await clock.pass(10_000_000)
+  stop.abort()
+  await Promise.all(pumps)
+  return { out, clock, bandwidth }
+}
+/** Most of what went out beyond rate × span, in any span that begins with a request. */
+const excessOf = (out: readonly { readonly atMs: number; readonly bytes: number }[]): number => {
+  let most = Number.NEGATIVE_INFINITY
+  for (let from = 0; from < out.length; from++) {
+    let bytes = 0
+    for (const one of out.slice(from)) {
+      bytes += one.bytes
+      const spanMs = one.atMs - (out[from]?.atMs ?? 0)
+      most = Math.max(most, bytes - (rate * (spanMs + 1)) / 1000)
+    }
+  }
+  return most
+}
+
+test('the ceiling is one of bytes on the wire, whatever a request comes to there: within one request', async () => {
+  await fc.assert(
+    fc.asyncProperty(
+      fc.array(fc.integer({ min: 1, max: 3_000 }), { minLength: 1, maxLength: 40 }),
+      fc.double({ min: 0.1, max: 60, noNaN: true }),
+      fc.double({ min: 0.5, max: 60, noNaN: true }),
+      fc.integer({ min: 0, max: 3_000 }),
+      async (sizes, ratio, guess, answerMs) => {
+        const wireOf = (bytes: number, nth: number) => bytes * ratio * (nth % 3 === 0 ? 2 : 1)
+        const given = { sizes, wireOf, pumps: 1, answerMs, guess }
+        const { out, clock } = await onTheWire(given)
+        assert.equal(out.length, sizes.length)
+        const largest = Math.max(...out.map(({ bytes }) => bytes))
+        assert.ok(excessOf(out) <= largest + 1, `${excessOf(out)} beside ${largest}`)
+        assert.equal(clock.timers(), 0)
+      },
+    ),
+    { numRuns: 100 },
+  )
+})
+
+test('what went out beyond what was expected is waited for; what did not go out is not', async () => {
+  for (const ratio of [0.1, 1, 5, 50]) {
+    const sizes = Array.from({ length: 60 }, () => 1_000)
+    const wireOf = (bytes: number) => bytes * ratio
+    const { out, bandwidth } = await onTheWire({ sizes, wireOf, pumps: 3, answerMs: 100 })
+    const all = out.reduce((sum, { bytes }) => sum + bytes, 0)
+    const seconds = ((out.at(-1)?.atMs ?? 0) - (out[0]?.atMs ?? 0)) / 1000
+    const used = (all - 1_000 * ratio) / (rate * seconds)
+    assert.ok(used > 0.8 && used <= 1.1, `${used} of the link at ${ratio}`)
+    assert.ok(Math.abs((bandwidth.secondsOf(1_000) ?? 0) - ratio) < 0.5 * ratio + 1)
+  }
+})
+
+test('a request that never went out costs nothing, and greetings are on the account too', async () => {
+  const clock = createTestClock()
+  let sent = 0
+  const bandwidth = createBandwidth({ clock, bytesPerSecond: rate, bytesSent: () => sent })
+  const never = new AbortController().signal
+  const wish = { pump: 'raw/live', bytes: 50_000, share: 1, priority: 5 }
+  const takenWithin = async (ms: number, bytes: number): Promise<() => void> => {
+    let done: (() => void) | undefined
+    void bandwidth.take({ ...wish, bytes }, never).then((one) => {
+      done = one
+    })
+    await clock.pass(ms)
+    assert.ok(done !== undefined, `${bytes} bytes are not let out in ${ms} ms`)
+    return done
+  }
+  const neverSent = await takenWithin(0, 50_000)
+  neverSent()
+  const done = await takenWithin(10, 10)
+  sent += 10
+  done()
+  sent += 2 * rate
+  await assert.rejects(takenWithin(1_900, 10))
+  await clock.pass(200)
+  await takenWithin(100, 10)
+  assert.equal(clock.timers(), 0)
 })

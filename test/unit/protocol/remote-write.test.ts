@@ -100,16 +100,18 @@ test('labels are valid, sorted, and no two series share them', () => {
     ['holdfast_series', 'boiler.temperature'],
     ['plant', 'north'],
   ])
-  assert.deepEqual(of('5.é', { 'site.id': '3', agent: 'own' })?.slice(0, 3), [
+  assert.deepEqual(of('5.é', { 'site.id': '3', agent: 'own' })?.slice(0, 4), [
     ['__name__', '_5__'],
-    ['agent', 'own'],
-    ['holdfast_series', '5.é ["site.id"]'],
+    ['agent', 'gw-1'],
+    ['exported_agent', 'own'],
+    ['holdfast_series', '5.é ["site.id","agent"]'],
   ])
+  assert.equal(of('a', { agent: '1', exported_agent: '2' }), undefined)
   assert.equal(of('a', { 'x.y': '1', x_y: '2' }), undefined)
   assert.equal(of('a', { __name__: 'b' }), undefined)
   assert.equal(of('a', { holdfast_series: 'b' }), undefined)
   assert.equal(selectorOf([['a', 'say "x" \\']]), '{a="say \\"x\\" \\\\"}')
-  const word = fc.constantFrom('a', 'b', 'a.b', 'a_b', 'a-b', '_', '1')
+  const word = fc.constantFrom('a', 'b', 'a.b', 'a_b', 'a-b', '_', '1', 'agent', 'exported_agent')
   const key = fc.tuple(word, fc.dictionary(word, word, { maxKeys: 2 }))
   fc.assert(
     fc.property(key, key, ([name, tags], [other, otherTags]) => {
