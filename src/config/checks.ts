@@ -4,7 +4,7 @@
  */
 import { accessSync, constants, existsSync, statfsSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { deniedBy } from '../errors.ts'
+import { deniedBy, isDenied } from '../errors.ts'
 import { systemClock } from '../host.ts'
 import { checkCertificates } from './certificates.ts'
 import { isPathField } from './paths.ts'
@@ -197,13 +197,15 @@ export const checkFiles = (root: unknown, path: Path = []): Trouble[] => {
 const othersSpool = (folder: string): Trouble[] =>
   ['spool.db', 'spool.db-wal', 'spool.db-shm', 'spool.db-anchor'].flatMap((name): Trouble[] => {
     const file = join(folder, name)
+    let uid: number | undefined
     try {
+      uid = statSync(file).uid
       accessSync(file, constants.R_OK | constants.W_OK)
       return []
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EACCES') return []
+      // In a folder that is closed there is nothing to see: that is said of the folder.
+      if (!isDenied(error) || uid === undefined) return []
     }
-    const { uid } = statSync(file)
     const text = `${file} belongs to user ${uid}, and this user (${process.geteuid?.()}) cannot write it`
     const hint = `give it to the agent's user: chown --reference=${folder} ${folder}/spool.db*`
     const path: Path = ['agent', 'state_dir']

@@ -1,7 +1,7 @@
 /*
  * Loaded with LD_PRELOAD: makes flushes and writes of chosen files fail or take long.
  * HF_SHIM_MATCH: part of the path concerned. HF_SHIM_CONTROL: a file read before each call, its words obeyed:
- * "fsync-eio", "write-enospc", "fsync-ms=N", "fsync-rare-ms=N" (every fiftieth flush).
+ * "fsync-eio", "write-enospc", "fsync-ms=N", "fsync-rare-ms=N" (every fiftieth flush), "fsync-hang" (until it is gone).
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -38,6 +38,7 @@ static int flush_fails(int fd) {
   char words[256];
   if (!concerned(fd)) return 0;
   control(words, sizeof words);
+  for (; strstr(words, "fsync-hang") != NULL; control(words, sizeof words)) usleep(50000);
   const char *slow = strstr(words, "fsync-ms=");
   const char *rare = strstr(words, "fsync-rare-ms=");
   static unsigned flushes = 0;

@@ -4,7 +4,7 @@ import { cpSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { createHttpPublisher } from '../support/publisher.ts'
-import { createSite } from '../support/site.ts'
+import { cli, createSite } from '../support/site.ts'
 import { temporaryFolder } from '../support/temp.ts'
 
 const release = process.env.HOLDFAST_TEST_RELEASE === '1'
@@ -58,7 +58,16 @@ test('the copy of a running spool is fenced while the original goes on; admitted
   assert.deepEqual(apart.reasons, [])
   assert.equal(apart.delivered, publisher.acked())
 
-  await site.admitFenced()
+  // By an operator's hand.
+  const asked = (...verb: string[]) => {
+    const words = ['regional', ...verb, '-c', join(site.folder, 'regional.yaml'), '--json']
+    const { code, out, err } = cli(words)
+    assert.equal(code, 0, err)
+    return JSON.parse(out)
+  }
+  const { agents } = asked('agents') as { agents: { agent: string; fenced: string[] }[] }
+  const [epoch] = agents.find(({ agent }) => agent === site.name)?.fenced ?? []
+  assert.deepEqual(asked('admit', site.name), { agent: site.name, admitted: epoch })
   again = await site.startRegional()
   // It asks once a minute by itself, and at once when it starts.
   if (!release) {

@@ -1,6 +1,7 @@
 /**
  * The Debian package in a real systemd, from installation to purge, with points flowing all the time: nothing is lost,
- * whatever happens to the unit. Each test goes on where the one before has left the machine.
+ * whatever happens to the unit. Each test goes on where the one before has left the machine. Times are told, not asserted:
+ * their goals are the benchmarks' (`test/bench`).
  */
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'

@@ -222,6 +222,11 @@ test('doctor looks at everything on the way, as root, and says what is wrong', {
   assert.deepEqual([well.of('unit')[0]?.state, well.of('room')[0]?.state], ['good', 'good'])
   // The machine's disk is memory, and doctor does not take that for a disk.
   assert.match(well.of('flush')[0]?.text ?? '', /too fast to be true/)
+  // Another user sees less, says who sees all of it, and finds nothing wrong for that.
+  const nobody = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'] as const
+  const stranger = await machine.attempt(...nobody, 'holdfast', 'doctor', '--no-color')
+  assert.match(stranger.text, /^\? +config .*\n +=.*root/m)
+  assert.doesNotMatch(stranger.text, /^BAD/m)
   await machine.run('systemctl', 'stop', 'holdfast-regional')
   const alone = await doctor()
   assert.equal(alone.code, 4)

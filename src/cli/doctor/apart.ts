@@ -66,7 +66,9 @@ const keep = (
     })
     const left = new Set(steps)
     let looking: Looking = { check: 'disk', what: 'starting a look at', path: configPath() }
+    let over = false
     const end = () => {
+      over = true
       cancel()
       signal.removeEventListener('abort', end)
       lines.close()
@@ -95,7 +97,11 @@ const keep = (
     child.once('error', end)
     child.once('close', (code) => {
       const { check, what, path } = looking
-      if (left.size > 0) hear({ finding: unknown(check, `${what} ${path} ended with ${code}`) })
+      if (over) return
+      if (left.size > 0)
+        hear({
+          finding: unknown(check, `${what} ${path} ended with ${code}: a bug, please report it`),
+        })
       end()
     })
   })
