@@ -199,6 +199,25 @@ test('reading that does not come back: the rest is looked at without it', async 
   assert.equal(code, 4)
 })
 
+test('a support bundle is made beside a disk that does not answer, and names it', {
+  skip,
+}, async () => {
+  const { site, env, order } = await slowSite()
+  order('fsync-hang')
+  const output = join(site.folder, 'bundle.txt')
+  const [, ...at] = wordsFor(site)
+  const { code, err } = cli(['support-bundle', ...at, '--output', output, '--yes'], env)
+  assert.equal(code, 0, err)
+  const text = readFileSync(output, 'utf8')
+  assert.match(text, new RegExp(`^bad +flush: a flush in ${site.stateDir} has not come back`, 'm'))
+  assert.match(text, /^===== files: .*\nnot looked at: its disk is stuck$/m)
+  for (const part of ['config', 'status', 'journal', 'kernel'])
+    assert.match(text, new RegExp(`^===== ${part}: `, 'm'))
+  order('')
+  for (let tries = 0; tries < 300 && waiting(site).length > 0; tries++) await pause(100)
+  assert.deepEqual(waiting(site), [])
+})
+
 test('broken off by hand: 130, and nothing is said of what was not looked at any more', {
   skip,
 }, async () => {

@@ -26,6 +26,8 @@ interface Looking {
   readonly check: string
   readonly what: string
   readonly path: string
+  /** A file of its own, which it removes. */
+  readonly writes?: boolean
 }
 type Said =
   | { readonly looking: Looking }
@@ -41,6 +43,15 @@ const stuck = ({ check, what, path }: Looking, ms: number): Finding =>
     `${what} ${path} has not come back in ${ms / 1_000} s: the disk under it is stuck`,
     'Look at dmesg, the cable and the power of the disk or card; of a network folder: is its server there?',
   )
+
+/** Undefined: it was killed in the middle of a line. */
+const parsed = (line: string): Said | undefined => {
+  try {
+    return JSON.parse(line) as Said
+  } catch {
+    return undefined
+  }
+}
 
 interface Kept {
   /** Resolves when this step is over; false: it is stuck, or never began. */
@@ -73,8 +84,8 @@ const keep = (
       signal.removeEventListener('abort', end)
       lines.close()
       child.stdout.destroy()
-      // Whatever reads can be killed, or cannot be helped; what flushes removes its own file in the end.
-      if (looking.check !== 'flush') child.kill('SIGKILL')
+      // Whatever reads can be killed, or cannot be helped; what writes removes its own file in the end.
+      if (looking.writes !== true) child.kill('SIGKILL')
       child.unref()
       settle([...left][0])
     }
@@ -86,7 +97,8 @@ const keep = (
     let cancel = late(startMsMax)
     const lines = createInterface({ input: child.stdout })
     lines.on('line', (line) => {
-      const said = JSON.parse(line) as Said
+      const said = parsed(line)
+      if (said === undefined) return
       cancel()
       cancel = late(silentMsMax)
       if ('looking' in said) looking = said.looking
@@ -94,7 +106,10 @@ const keep = (
       hear(said)
     })
     signal.addEventListener('abort', end, { once: true })
-    child.once('error', end)
+    child.once('error', (error) => {
+      hear({ finding: unknown('disk', `nobody can be sent to look: ${error.message}`) })
+      end()
+    })
     child.once('close', (code) => {
       const { check, what, path } = looking
       if (over) return
@@ -151,7 +166,8 @@ const byStep: Readonly<Record<ApartStep, (looks: Looks) => void | Promise<void>>
   },
   disk: ({ loaded, folder, say, tell }) => {
     const config = loaded.ok ? loaded.config : undefined
-    const looking = (check: string, what: string) => say({ looking: { check, what, path: folder } })
+    const looking = (check: string, what: string) =>
+      say({ looking: { check, what, path: folder, writes: check === 'flush' } })
     lookAtSetAside(folder, looking, tell)
     lookAtDisk(folder, config, systemClock, looking, tell)
   },
@@ -160,7 +176,7 @@ const byStep: Readonly<Record<ApartStep, (looks: Looks) => void | Promise<void>>
       // What has a way there is looked at by whoever waits: it has its own deadlines.
       if (of.link !== undefined || typeof of.tryOut !== 'function') continue
       const path = (settings as { readonly output_dir?: string }).output_dir ?? ''
-      say({ looking: { check: `to ${name}`, what: 'a file written to', path } })
+      say({ looking: { check: `to ${name}`, what: 'a file written to', path, writes: true } })
       const steps = await of.tryOut(settings, createSystemHost())
       tell(steps.map((one) => stepFinding(`to ${name}`, one, isStranger(folder))))
     }
