@@ -210,6 +210,20 @@ export const createAgentView = (parts: AgentViewParts): AgentView => {
       ...shared,
     }
   }
+  /** How long so many bytes take, at which rate. */
+  const timeOf = (
+    bytes: number,
+    { forwarder }: (typeof destinations)[number],
+  ): Pick<ReplayPart, 'seconds' | 'rate'> => {
+    const limited = forwarder.secondsOf(bytes)
+    if (limited !== null) return { seconds: limited, rate: 'bandwidth' }
+    const { pointsPerSecond, bytesSent, pointsSent } = forwarder.status()
+    const present = (pointsPerSecond * bytesSent) / Math.max(1, pointsSent)
+    // It fades for long after the last answer: below this nothing moves.
+    return present < 1
+      ? { seconds: null, rate: 'unknown' }
+      : { seconds: bytes / present, rate: 'present' }
+  }
   const called = (name: string | null | undefined): readonly (typeof destinations)[number][] => {
     const chosen = destinations.filter(({ config: one }) => (name ?? one.name) === one.name)
     if (chosen.length > 0) return chosen
@@ -237,15 +251,25 @@ export const createAgentView = (parts: AgentViewParts): AgentView => {
         `add "${replayLane}: {priority: 9}" to lanes, and to the lanes of the destination`,
       )
     const { fromUs, toUs, series } = request
-    const selection = { lane: request.lane ?? 'raw', fromUs, toUs, series }
-    const range = await parts.selections.estimate(selection)
-    const answer = takers.map(({ config: one, forwarder }) => ({
-      ...{ lane: selection.lane, destination: one.name, ...range },
-      seconds: forwarder.secondsOf(range.bytes),
-    }))
-    if (request.dryRun) return { id: '', parts: answer }
-    const { id } = await parts.selections.start(selection)
-    return { id: `${replayLane}:${id}`, parts: answer }
+    const answer: ReplayPart[] = []
+    const ids: string[] = []
+    for (const lane of await lanesToCopy(request)) {
+      const selection = { lane, fromUs, toUs, series }
+      const range = await parts.selections.estimate(selection)
+      // Asked for by name, it is said of that lane that it holds nothing.
+      if (range.segments === 0 && request.lane === null) continue
+      for (const one of takers)
+        answer.push({ lane, destination: one.config.name, ...range, ...timeOf(range.bytes, one) })
+      if (!request.dryRun) ids.push(`${replayLane}:${(await parts.selections.start(selection)).id}`)
+    }
+    return { id: ids.join(','), parts: answer }
+  }
+  /** Whichever lane of sources holds raw points of the series, unless one is named. */
+  const lanesToCopy = async ({ lane }: ReplayRequest): Promise<readonly string[]> => {
+    const all = await spool.lanes()
+    if (lane === null) return all.filter(({ derived }) => !derived).map((one) => one.lane)
+    if (all.some((one) => one.lane === lane)) return [lane]
+    throw new Failure('HF-X404', `there is no lane "${lane}"`)
   }
   const replay: AgentView['replay'] = async (request): Promise<ReplayAnswer> => {
     const { fromUs, toUs, dryRun } = request
@@ -253,18 +277,18 @@ export const createAgentView = (parts: AgentViewParts): AgentView => {
       throw new Failure('HF-X006', 'the range is empty', 'give --from before --to')
     if (request.series.length > 0) return await select(request)
     const chosen = called(request.destination)
-    const wanted = chosen.flatMap(({ config: one, forwarder }) =>
-      one.lanes
+    const wanted = chosen.flatMap((of) =>
+      of.config.lanes
         .filter((lane) => (request.lane ?? lane) === lane)
-        .map((lane) => ({ lane, destination: one.name, forwarder })),
+        .map((lane) => ({ lane, destination: of.config.name, forwarder: of.forwarder, of })),
     )
     if (wanted.length === 0)
       throw new Failure('HF-X404', `no destination sends lane "${request.lane}"`)
     const replays: ReplayPart[] = []
     const ids: string[] = []
-    for (const { lane, destination, forwarder } of wanted) {
+    for (const { lane, destination, forwarder, of } of wanted) {
       const range = await spool.estimate(lane, fromUs, toUs)
-      replays.push({ lane, destination, ...range, seconds: forwarder.secondsOf(range.bytes) })
+      replays.push({ lane, destination, ...range, ...timeOf(range.bytes, of) })
       if (!dryRun) ids.push(`${destination}:${(await forwarder.replay(lane, fromUs, toUs)).id}`)
     }
     return { id: ids.join(','), parts: replays }

@@ -207,6 +207,11 @@ const addLookVerbs = (session: Session, root: Command) => {
   act(session, replay, async () => (await import('./replay.ts')).replay)
   act(
     session,
+    replay.command('list').description('replays that run, wait or ended lately'),
+    async () => (await import('./replay.ts')).list,
+  )
+  act(
+    session,
     replay.command('cancel <id>').description('end a replay'),
     async () => (await import('./replay.ts')).cancel,
   )

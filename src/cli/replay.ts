@@ -1,5 +1,6 @@
 /** `holdfast replay`: a range of time sent again on purpose; once in effect, so it can do no harm. */
-import type { ReplayAnswer } from '../control/view.ts'
+import type { AgentStatus, ReplayAnswer } from '../control/view.ts'
+import { timeText } from '../control/wire.ts'
 import { exitCodes, Failure } from '../errors.ts'
 import { systemClock } from '../host.ts'
 import { parseDurationMs } from '../units.ts'
@@ -39,6 +40,14 @@ const timeOf = (name: string, text: string | undefined): number => {
   )
 }
 
+const spanOf = (one: { readonly fromUs: number; readonly toUs: number }) =>
+  `${timeText(one.fromUs)} .. ${timeText(one.toUs)}`
+const lastsText = ({ seconds, rate }: ReplayAnswer['parts'][number]): string => {
+  if (seconds === null) return 'for how long is unknown: no bandwidth is set, and nothing moves'
+  const at = rate === 'bandwidth' ? "the link's bandwidth" : 'the present rate'
+  return `about ${spanText(seconds * 1_000)} at ${at}`
+}
+
 export const replay = async (context: CliContext, options: ReplayOptions): Promise<number> => {
   const answer = await (await context.client()).post<ReplayAnswer>('/v1/replay', {
     from_us: timeOf('--from', options.from),
@@ -52,22 +61,44 @@ export const replay = async (context: CliContext, options: ReplayOptions): Promi
     context.json(answer)
     return exitCodes.good
   }
-  const total = answer.parts.reduce((sum, { points }) => sum + points, 0)
+  const held = answer.parts.some(({ segments }) => segments > 0)
   const lines = answer.parts.map((one) => [
     one.lane,
     one.destination,
     `${countText(one.segments)} segments`,
     `${countText(one.points)} points`,
     bytesText(one.bytes),
-    ...(one.seconds === null
-      ? []
-      : [`about ${spanText(one.seconds * 1_000)} at the link's bandwidth`]),
+    lastsText(one),
   ])
   for (const line of table(lines)) context.out(line)
   const asked = options.series === undefined ? 'that range' : 'that range and those series'
-  if (total === 0) context.say(`nothing of ${asked} is still held here`)
+  if (!held) context.say(`nothing of ${asked} is still held here`)
   else if (options.dryRun) context.say('nothing was sent: --dry-run')
   else context.say(`replay ${answer.id} runs; end it with: holdfast replay cancel ${answer.id}`)
+  return exitCodes.good
+}
+
+/** What `replay list` shows: all that are remembered, those that ended too. */
+export const list = async (context: CliContext): Promise<number> => {
+  const { replays, selections } = await (await context.client()).get<AgentStatus>('/v1/status')
+  if (context.flags.json) {
+    context.json({ replays, selections })
+    return exitCodes.good
+  }
+  const lines = [
+    ...selections.map((one) => [
+      ...[`replay:${one.id}`, one.state, one.lane, spanOf(one)],
+      `${countText(one.pointsCopied)} points of ${one.series.join(' ')}`,
+      one.text,
+    ]),
+    ...replays.map((one) => [
+      ...[`${one.destination}:${one.id}`, one.state, one.lane, spanOf(one)],
+      `${countText(one.pointsSent)} of ${countText(one.points)} points`,
+      one.text,
+    ]),
+  ]
+  for (const line of table(lines)) context.out(line)
+  if (lines.length === 0) context.say('no replay was asked for lately')
   return exitCodes.good
 }
 

@@ -55,7 +55,7 @@ const destinationLines = (status: AgentStatus): string[] => {
 /** What runs or waits, and what was refused on its way; a replay that went well needs no line. */
 const replayLines = ({ replays, selections }: AgentStatus): string[] => [
   ...selections
-    .filter(({ state }) => state === 'running' || state === 'waiting' || state === 'failed')
+    .filter(({ state, text }) => state === 'running' || state === 'waiting' || text !== '')
     .map((one) => {
       const share = (one.seqDone - one.seqFirst + 1) / (one.seqLast - one.seqFirst + 1)
       const why = one.text === '' ? '' : `: ${one.text}`

@@ -251,7 +251,10 @@ export const replayAnswer = both<ReplayAnswer>()(
           bytes: count,
           seqFirst: count,
           seqLast: count,
-          seconds: count.nullable().describe('At the bandwidth set; null where none is'),
+          seconds: count.nullable().describe('Null where the rate is unknown'),
+          rate: z
+            .enum(['bandwidth', 'present', 'unknown'])
+            .describe('Which one: the bandwidth set, or what is taken at present'),
         }),
       )
       .readonly(),

@@ -41,8 +41,7 @@ export interface AgentStatus {
   readonly sources: readonly SourceStatus[]
   readonly lanes: readonly LaneStatus[]
   readonly destinations: readonly DestinationStatus[]
-  /** Those asked for lately, with their progress. */
-  /** Chosen series on their way through the lane for copies. */
+  /** Those asked for lately, with their progress: chosen series, through the lane for copies, and whole ranges. */
   readonly selections: readonly SelectionStatus[]
   readonly replays: readonly (ReplayStatus & { readonly destination: string })[]
 }
@@ -60,8 +59,10 @@ export interface ReplayRequest {
 export interface ReplayPart extends RangeEstimate {
   readonly lane: string
   readonly destination: string
-  /** At the bandwidth of the destination; null where none is set. */
+  /** Null where the rate is unknown. */
   readonly seconds: number | null
+  /** At which rate: the bandwidth set, else what the destination takes at present, if it takes anything. */
+  readonly rate: 'bandwidth' | 'present' | 'unknown'
 }
 export interface ReplayAnswer {
   /** Names the replay, '' for a dry run. */

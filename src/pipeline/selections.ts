@@ -223,7 +223,9 @@ export const createSelections = (parts: SelectionsParts): Selections => {
     const gone = withGone(now.gone, run.gone)
     const copied = now.pointsCopied + points.count
     const ended = run.seqDone >= job.seqLast
-    const next = { seqDone: run.seqDone, pointsCopied: copied, gone, text: goneText(job, gone) }
+    const nothing = ended && copied === 0 ? `lane ${job.lane} holds none of these series then` : ''
+    const text = goneText(job, gone) || nothing
+    const next = { seqDone: run.seqDone, pointsCopied: copied, gone, text }
     change(job.id, { ...next, state: ended ? 'done' : 'running' })
     const order = run.order === undefined || points.count === 0 ? {} : { copyOf: run.order }
     await spool.append(replayLane, { points, ...order, kept: [{ key, value: state() }] })

@@ -87,6 +87,7 @@ test('status --json is the whole answer; -q is the verdict alone', async () => {
   assert.equal((await it.ask('status', '-q')).out.split('\n').length, 2)
 })
 
+const [copy] = status.selections as [(typeof status.selections)[0]]
 const replay = {
   ...{ destination: 'region', id: 3, lane: 'raw', fromUs: 0, toUs: 1, state: 'running' as const },
   ...{ seqFirst: 1, seqLast: 10, seqDone: 7, segments: 10, points: 100 },
@@ -105,15 +106,21 @@ test('status shows what is wrong in each part', () => {
       { ...replay, id: 5, state: 'waiting', text: 'HF-F162 it refuses the samples' },
       { ...replay, state: 'done', segmentsRefused: 2 },
     ],
+    selections: [...status.selections, { ...copy, id: 6, gone: [[1, 3]], text: 'no longer held' }],
   }).join('\n')
   assert.match(lines, /0\/1 running/)
   assert.match(lines, /press: restarting, last point 1 s ago: broker refused/)
   assert.match(lines, /spool {8}does not answer/)
   assert.match(lines, /clock {8}not trusted, -2 min/)
-  assert.match(lines, /replay {7}region:3 running {3}70 of 100 points of raw\n/)
+  assert.match(lines, / region:3 running {3}70 of 100 points of raw\n/)
   assert.match(lines, /region:3 done {3}70 of 100 points of raw, 2 segments refused, see the log/)
   assert.match(lines, /region:5 waiting {3}70.*raw: HF-F162 it refuses.*replay cancel region:5/)
   assert.doesNotMatch(lines, /region:4/)
+  assert.match(
+    lines,
+    /replay:6 done {3}press\/\* of raw, 40 points, 100 % looked at: no longer held/,
+  )
+  assert.doesNotMatch(lines, /replay:2/)
 })
 
 test('status says that the file is no longer what runs, and not where nobody can tell', async () => {
@@ -251,7 +258,10 @@ test('replay: a range, a dry run, a cancel; a wrong time is exit 2 and asks noth
     'raw',
   )
   assert.equal(good.code, 0, good.err)
-  assert.match(good.out, /^raw {2}north {2}3 segments {2}600 points {2}900 B\n$/)
+  assert.match(
+    good.out,
+    /^raw {2}north {2}3 segments {2}600 points {2}900 B {2}for how long is unknown: /,
+  )
   assert.match(good.err, /holdfast replay cancel r1/)
   const dry = await it.ask('replay', '--from', '3h', '--dry-run')
   assert.match(dry.err, /nothing was sent/)
@@ -263,6 +273,13 @@ test('replay: a range, a dry run, a cancel; a wrong time is exit 2 and asks noth
     ],
   )
   assert.equal((await it.ask('replay', 'cancel', 'r1')).code, 0)
+  const list = await it.ask('replay', 'list')
+  assert.match(
+    list.out,
+    /^replay:2 {2}done {2}raw {2}1970-01-01T00:00:00.000000Z .. 1970-01-01T00:00:01.000000Z {2}40 points of press/,
+  )
+  const { selections, replays } = JSON.parse((await it.ask('replay', 'list', '--json')).out)
+  assert.deepEqual([selections, replays], [status.selections, status.replays])
   for (const args of [['--from', 'yesterday'], []])
     assert.equal((await it.ask('replay', ...args)).code, exitCodes.usage)
   assert.equal((await it.ask('replay', '--from', '1h', '--lane', 'none')).code, exitCodes.failed)

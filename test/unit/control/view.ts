@@ -43,7 +43,12 @@ export const status: AgentStatus = {
   }),
   clock: { trusted: true, offsetUs: 3_000 },
   replays: [],
-  selections: [],
+  selections: [
+    {
+      ...{ id: 2, lane: 'raw', series: ['press/*'], fromUs: 0, toUs: 1_000_000, state: 'done' },
+      ...{ seqFirst: 1, seqLast: 9, seqDone: 9, pointsCopied: 40, gone: [], text: '' },
+    },
+  ],
   spool,
   sources: [
     {
@@ -195,9 +200,10 @@ export const createView = (answer: Partial<AgentView> = {}): Recorded => {
       if (request.lane === 'none') throw new Failure('HF-F404', 'no lane "none"', 'lanes: raw')
       replays.push(request)
       const part = { segments: 3, points: 600, bytes: 900, seqFirst: 2, seqLast: 4, seconds: null }
+      const rate = 'unknown' as const
       return {
         id: request.dryRun ? '' : 'r1',
-        parts: [{ lane: 'raw', destination: 'north', ...part }],
+        parts: [{ lane: 'raw', destination: 'north', ...part, rate }],
       }
     },
     explain: async (series) => {
