@@ -106,7 +106,7 @@ export const createInfluxSender = (parts: SenderParts) => {
     ...{ spool: deps.spool, key: `destinations/${destination}/limit`, endpoint: parts.endpoint },
     bytesMax: parts.bytesMax,
     onLearned: (bytesMax) => {
-      host.log.info('request_limit_learned', { destination, bytesMax })
+      host.log.info('request_limit_learned', { bytesMax })
     },
   })
   const stalls = createStallLimit({

@@ -42,7 +42,7 @@ const createMets = ({ spool, name, host }: LineSeriesParts['deps']) => {
         const all = JSON.parse(Buffer.from(kept).toString('utf8')) as [string, Owner][]
         for (const [start, owner] of all) standing.set(start, owner)
       } catch (error) {
-        host.log.warn('series_met_unreadable', { destination: name, text: textOf(error) })
+        host.log.warn('series_met_unreadable', { text: textOf(error) })
       }
     },
     keep: async (): Promise<void> => {
@@ -57,7 +57,7 @@ const createMets = ({ spool, name, host }: LineSeriesParts['deps']) => {
         const both = { series: loser.name, writtenAs: owner.name }
         const hint =
           'There they would be one: rename one of them. Points of the first are left out.'
-        host.log.error('series_meet', { destination: name, ...both, hint })
+        host.log.error('series_meet', { ...both, hint })
       }
       if (standing.has(start) || standing.size >= metsMax) return
       standing.set(start, owner)

@@ -10,7 +10,7 @@ import type { SenderParts } from './influx-send.ts'
 type Setback = Extract<Outcome, { kind: 'later' | 'blocked' }>
 
 export const createGapTeller = ({ deps, dialect, limits, post }: SenderParts) => {
-  const { host, agent, name: destination } = deps
+  const { host, agent } = deps
   return async (
     batch: SendBatch,
     losses: Losses,
@@ -36,7 +36,7 @@ export const createGapTeller = ({ deps, dialect, limits, post }: SenderParts) =>
     }
     if (said.kind === 'setback') return said.setback
     if (said.kind === 'suspect' || said.kind === 'too-big')
-      host.log.warn('gap_records_refused', { destination, lane: batch.lane, text: said.text })
+      host.log.warn('gap_records_refused', { lane: batch.lane, text: said.text })
     return undefined
   }
 }

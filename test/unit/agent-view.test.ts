@@ -13,7 +13,10 @@ const viewOf = (bandwidth: number | null, pointsPerSecond: number) => {
     return { segments, points: segments * 10, bytes: segments * 100, seqFirst: 1, seqLast: 9 }
   }
   const start = async (request: SelectionRequest) => ({ id: started.push(request) })
-  const forwarder = { status: () => ({ pointsPerSecond, bytesSent: 1_000, pointsSent: 100 }) }
+  const forwarder = {
+    secondsOf: (bytes: number) => (bandwidth === null ? null : bytes / bandwidth),
+    status: () => ({ pointsPerSecond, bytesSent: 1_000, pointsSent: 100 }),
+  }
   const parts: unknown = {
     host: createSystemHost(),
     selections: { estimate, start },
@@ -22,7 +25,7 @@ const viewOf = (bandwidth: number | null, pointsPerSecond: number) => {
         Object.keys(held).map((lane) => ({ lane, derived: lane === 'thin' || lane === 'replay' })),
     },
     sources: [],
-    destinations: [{ config: { name: 'region', lanes: ['replay'], bandwidth }, forwarder }],
+    destinations: [{ config: { name: 'region', lanes: ['replay'] }, forwarder }],
   }
   return { view: createAgentView(parts as AgentViewParts), started }
 }
