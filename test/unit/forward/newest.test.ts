@@ -6,6 +6,7 @@ import { sealSegment } from '../../../src/codec/segment.ts'
 import { withNewest } from '../../../src/forward/newest.ts'
 import type { Destination, LaneItem, SendBatch } from '../../../src/model.ts'
 import { header } from '../codec/random-points.ts'
+import { contents, createRig, floats, laneOptions, readAll, store } from '../spool/support.ts'
 
 const segment = (seq: number, copy: boolean): LaneItem => {
   const copyOf = { epoch: header.epoch, sealNumber: 1 }
@@ -45,4 +46,44 @@ test('copies, and whatever is sent again on purpose, go with the newest values',
 
 test('a destination that orders points gets the bytes that were sealed', async () => {
   assert.deepEqual(await sentTo(true, { replay: true }), [false, false, false])
+})
+
+test('a copy of an old value that comes last does not undo its correction there', async () => {
+  const copies = laneOptions('replay', { derived: true, copies: true })
+  const rig = createRig({ lanes: [laneOptions('raw'), copies] })
+  const spool = rig.open()
+  store(spool, floats(rig.series, 5, 1), 'raw', true)
+  const copyOf = { epoch: spool.epoch, sealNumber: 1 }
+  const points = floats(rig.series, 5, 1)
+  spool.commit([{ lane: 'replay', intakes: [{ points, copyOf }], seal: false }])
+  const correction = floats(rig.series, 99, 1)
+  correction.timeUs[0] = points.timeUs[0] as number
+  store(spool, correction, 'raw', true)
+  /** What stands at the one time there is. */
+  const standing = async (renew: boolean) => {
+    let value: unknown
+    const plain: Destination = {
+      ...{ name: 'd', type: 'd', bodyBytesMax: 1e6 },
+      standing: async () => ({ kind: 'unknown' }),
+      send: async ({ items }) => {
+        value = contents(items).at(-1) ?? value
+        return { kind: 'stored', rejected: [] }
+      },
+      [Symbol.asyncDispose]: async () => {},
+    }
+    const destination = renew
+      ? withNewest(plain, { newest: async (bytes) => spool.newest(bytes) })
+      : plain
+    for (const lane of ['raw', 'replay']) {
+      const batch = { lane, laneId: 1, ackedThrough: 0, replay: false }
+      await destination.send(
+        { ...batch, items: readAll(spool, lane) },
+        new AbortController().signal,
+      )
+    }
+    return value
+  }
+  assert.equal(await standing(false), 5)
+  assert.equal(await standing(true), 99)
+  spool.close()
 })
