@@ -32,6 +32,8 @@ export const clockFloorUs = 1.7e15
 const reader = 'region'
 /** Of a request. */
 const headerBytes = 300
+/** A process whose disk failed takes some time to end. */
+const exitMsMax = 2_000
 /** Of the series that the stage gives out. */
 export const derivedPrefix = 'derived/'
 
@@ -72,6 +74,8 @@ export interface AgentProcess {
   readonly forwarder: Forwarder
   readonly selections: Selections
   readonly alive: () => boolean
+  /** Its disk has failed: it takes nothing more, and is about to end. */
+  readonly failing: () => boolean
   readonly clock: () => ClockReading
   readonly drained: () => Promise<boolean>
   /** Ends it at once; the disk holds what a kill (or a power cut) leaves. */
@@ -145,19 +149,34 @@ export const startAgent = (parts: AgentParts): AgentProcess => {
   /** Images of the last commits, for a disk that was never told to flush. */
   const unflushed: Uint8Array[] = []
   let opened = false
+  let failing = false
+  const struck = (oneIn: number): boolean =>
+    oneIn > 0 &&
+    opened &&
+    !failing &&
+    !parts.spared() &&
+    time.nowMs() < plan.faultsMs &&
+    chance.hit(1 / oneIn)
+  /** A flush that failed: what is in the file is what was there before, and nothing follows it. */
+  const failDisk = () => {
+    failing = true
+    totals.syncFailures++
+    time.at(chance.between(0, exitMsMax), () => {
+      if (!living) return
+      living = false
+      leave('kill')
+      parts.onDeath('a disk that fails')
+    })
+    throw Object.assign(new Error('disk I/O error'), { code: 'SQLITE_IOERR_FSYNC' })
+  }
   const failpoint = (name: string) => {
     if (!living) throw new Error('dead')
     if (name === 'after-commit' && opened && !flushes) {
       unflushed.push(spool.image())
       if (unflushed.length > 8) unflushed.shift()
     }
-    if (plan.failpointOneIn === 0 || !opened) return
-    if (
-      parts.spared() ||
-      parts.time.nowMs() >= plan.faultsMs ||
-      !chance.hit(1 / plan.failpointOneIn)
-    )
-      return
+    if (name === 'before-commit' && struck(plan.syncFailOneIn)) failDisk()
+    if (!struck(plan.failpointOneIn)) return
     living = false
     totals.crashes++
     // Taken once the transaction is rolled back, before anything else can run.
@@ -226,7 +245,7 @@ export const startAgent = (parts: AgentParts): AgentProcess => {
     )
   }
   const bug = (error: unknown) => {
-    if (!living) return
+    if (!living || failing) return
     parts.onBug(textOf(error))
   }
   tick()
@@ -290,6 +309,7 @@ export const startAgent = (parts: AgentParts): AgentProcess => {
     stage,
     real: real.map((one) => one.stage),
     alive,
+    failing: () => failing,
     clock: agentClock.reading,
     drained: async () => {
       const statuses = await port.lanes()

@@ -20,6 +20,8 @@ export interface VirtualTime {
   readonly events: () => number
 }
 
+/** How the verdict begins on a world that goes round and round. */
+export const standsStill = 'stands still'
 /** A seed takes some thousands. */
 const eventsMax = 1_000_000
 
@@ -83,7 +85,7 @@ export const createVirtualTime = (): VirtualTime => {
           return false
         }
         nowMs = event.atMs
-        if (++events > eventsMax) throw new Error('the world spins: too many events')
+        if (++events > eventsMax) throw new Error(`${standsStill}: ${events} events in ${nowMs} ms`)
         event.work?.()
       }
     },

@@ -2,15 +2,9 @@
  * Rules and windows against what they read: exactly what the same stages give when nothing interrupts them, and what a
  * naive recomputation says of the raw points alone.
  */
-import { emptyBatch, pointsOf } from '../../src/batch.ts'
+import { pointsOf } from '../../src/batch.ts'
 import { createEmbeddedReadBack } from '../../src/database/read-back.ts'
-import {
-  type Derived,
-  kinds,
-  type PointBatch,
-  type SeriesEntry,
-  type Value,
-} from '../../src/model.ts'
+import { kinds, type PointBatch, type SeriesEntry, type Value } from '../../src/model.ts'
 import {
   type CompiledClasses,
   compileClasses,
@@ -31,105 +25,9 @@ import { type AgentProcess, agentName, derivedPrefix } from './agent.ts'
 import { gapAfterUs, settlesUs } from './classes.ts'
 import { derivedOf } from './judge.ts'
 import type { Plan, Totals } from './plan.ts'
-import { type Archive, emptyArchive, recordedStages, type StageEvent } from './recorded.ts'
+import type { Archive, StageEvent } from './recorded.ts'
 import type { SimRegion } from './region.ts'
-
-type Told = ReadonlyMap<string, string>
-const keyOf = (name: string, tags: unknown, timeUs: number) =>
-  `${JSON.stringify([name, tags])} ${timeUs}`
-
-const textOf = (points: PointBatch, at: number): string => {
-  const kind = points.kinds[at] as number
-  const bits = points.bits[at] as bigint
-  const value = kind === kinds.string ? points.texts[Number(bits)] : bits
-  return `${kind}:${value}:${points.qualities[at]}`
-}
-const within = (points: PointBatch, fromUs: number, toUs: number): PointBatch => {
-  const kept = [...points.timeUs.keys()].filter((at) => {
-    const time = points.timeUs[at] as number
-    return time >= fromUs && time < toUs
-  })
-  const part = <T extends { [at: number]: number | bigint }>(of: T) => kept.map((at) => of[at])
-  return {
-    count: kept.length,
-    series: Uint32Array.from(part(points.series) as number[]),
-    timeUs: Float64Array.from(part(points.timeUs) as number[]),
-    kinds: Uint8Array.from(part(points.kinds) as number[]),
-    qualities: Uint8Array.from(part(points.qualities) as number[]),
-    bits: BigUint64Array.from(part(points.bits) as bigint[]),
-    texts: points.texts,
-  }
-}
-/** Numbers that mean the same in every life. */
-const createNumbering = () => {
-  const entries: SeriesEntry[] = []
-  const numbers = new Map<string, number>()
-  const numberOf = (entry: SeriesEntry): number => {
-    const key = JSON.stringify([entry.name, entry.tags])
-    const number = numbers.get(key) ?? entries.push(entry) - 1
-    numbers.set(key, number)
-    return number
-  }
-  return {
-    entry: (series: number) => entries[series] as SeriesEntry,
-    renumbered: (points: PointBatch, entry: (series: number) => SeriesEntry): PointBatch => ({
-      ...points,
-      series: points.series.map((series) => numberOf(entry(series))),
-    }),
-  }
-}
-
-/** What one stage of this history gives: how many points, the last of each (series, time), and each window's revs. */
-const replay = (plan: Plan, which: number, history: readonly StageEvent[]) => {
-  const told = new Map<string, string>()
-  const wrong: string[] = []
-  const revs = new Map<string, number>()
-  const { entry, renumbered } = createNumbering()
-  const seen: PointBatch[] = []
-  const make = (config: number) => {
-    const configs = plan.classes
-    const parts = { lane: 'raw', agent: agentName, prefix: derivedPrefix, configs }
-    return recordedStages(parts, emptyArchive(), config)[which]?.stage as never as ReturnType<
-      typeof recordedStages
-    >[number]['stage']
-  }
-  let stage: ReturnType<typeof make> | undefined
-  let count = 0
-  const take = (given: readonly Derived[]) => {
-    for (const { points, entry: own } of given) {
-      count += points.count
-      for (let at = 0; at < points.count; at++) {
-        const { name, tags } = own(points.series[at] as number)
-        const key = keyOf(name, tags, points.timeUs[at] as number)
-        told.set(key, textOf(points, at))
-        if (!tags.some(([tag, value]) => tag === '@statistic' && value === 'rev')) continue
-        const rev = Number(points.bits[at])
-        if (rev !== (revs.get(key) ?? 0) + 1) wrong.push(`windows: rev ${rev} of ${key}`)
-        revs.set(key, rev)
-      }
-    }
-  }
-  function* raw(fromUs: number, toUs: number) {
-    for (const points of seen) {
-      const part = within(points, fromUs, toUs)
-      if (part.count > 0) yield part
-    }
-  }
-  for (const event of history) {
-    if (event.kind === 'open') {
-      const state = stage?.save() ?? null
-      stage = make(event.config)
-      stage.load(state === null ? null : Buffer.from(state))
-    } else if (stage === undefined) wrong.push('windows: a history without a beginning')
-    else if (event.kind === 'step') {
-      const points = event.points.count === 0 ? emptyBatch : renumbered(event.points, event.entry)
-      seen.push(points)
-      take(stage.step({ points, entry, seq: event.seq, raw }))
-    } else if (event.kind === 'tick') take(stage.tick(event.nowUs, raw))
-    else take(stage.letGo(event.beforeUs, raw))
-  }
-  return { told, count, wrong, stage }
-}
+import { keyOf, replay, type Told } from './replay-real.ts'
 
 const samplesOf = (points: PointBatch): readonly Omit<Sample, 'series'>[] =>
   [...pointsOf(points, BigInt)].map(({ timeUs, value, quality }) => ({ timeUs, value, quality }))
@@ -142,6 +40,8 @@ interface OfSeries {
   /** What the last ticks saw, as `createWindowsStage` tells silence. */
   quietUs: number
   sinceUs: number
+  /** How many of the steps were before its state was lost for the last time. */
+  anew: number
 }
 /** Of each series (by name): what the stage read, step by step, and how far the clock said its time had come. */
 const seriesOf = (history: readonly StageEvent[], changedAfter = Number.POSITIVE_INFINITY) => {
@@ -151,6 +51,7 @@ const seriesOf = (history: readonly StageEvent[], changedAfter = Number.POSITIVE
     if (event.kind === 'open')
       for (const one of found.values()) {
         one.quietUs = Number.NaN
+        if (event.anew) one.anew = one.steps.length
       }
     // Until then the second classes only stepped again what the first had given out.
     if (event.kind === 'step' && !changed && event.seq >= changedAfter) {
@@ -181,6 +82,7 @@ const seriesOf = (history: readonly StageEvent[], changedAfter = Number.POSITIVE
         newestUs: Number.NEGATIVE_INFINITY,
         quietUs: Number.NaN,
         sinceUs: 0,
+        anew: 0,
       }
       const one = found.get(name) ?? {
         ...none,
@@ -244,7 +146,41 @@ interface Length {
   readonly name: string
   readonly spec: NaiveSpec
   readonly steps: readonly NaiveStep[]
+  /** The same to a stage that lost its state: what the clock had closed before is not known any more. */
+  readonly untold: readonly NaiveStep[]
   readonly fromUs: number
+}
+/** What of it began where a disk had lost what came after, and what that had given out, where it differs. */
+interface Stray {
+  readonly points: Told
+  readonly windows: ReadonlySet<string>
+  readonly series: ReadonlySet<string>
+}
+const strayOf = (
+  plan: Plan,
+  { abandoned }: Archive,
+  histories: readonly (readonly StageEvent[])[],
+  told: Told,
+): Stray => {
+  const points = new Map<string, string>()
+  const windows = new Set<string>()
+  const series = new Set<string>()
+  for (const each of abandoned)
+    each.forEach((history, which) => {
+      const shared = history.findIndex((event, at) => event !== histories[which]?.[at])
+      const from = shared < 0 ? history.length : shared
+      for (const [key, text] of replay(plan, which, history, from).told) {
+        if (told.get(key) === text) continue
+        points.set(key, text)
+        const cut = key.lastIndexOf(' ')
+        const [name, tags] = JSON.parse(key.slice(0, cut)) as [string, [string, string][]]
+        const every = tags.find(([tag]) => tag === '@every')?.[1]
+        const own = name.slice(derivedPrefix.length)
+        if (every === undefined) series.add(own)
+        else windows.add(`${own} ${every}${key.slice(cut)}`)
+      }
+    })
+  return { points, windows, series }
 }
 function* lengthsOf(
   plan: Plan,
@@ -269,13 +205,14 @@ function* lengthsOf(
     for (const spec of first) {
       // A length that is gone is judged by what came before.
       const steps = isIn(second, spec) ? one.steps : one.steps.slice(0, changed)
-      yield { name, spec: naive(spec), steps, fromUs: ever }
+      const untold = steps.filter((step, at) => at >= one.anew || 'length' in step)
+      yield { name, spec: naive(spec), steps, untold, fromUs: ever }
     }
     if (one.before === Number.POSITIVE_INFINITY) continue
     const times = pointsIn(one.steps.slice(0, changed)).map(({ timeUs }) => timeUs)
     const fromUs = Math.max(ever, ...times)
     for (const spec of second.filter((other) => !isIn(first, other)))
-      yield { name, spec: naive(spec), steps: one.steps, fromUs }
+      yield { name, spec: naive(spec), steps: one.steps, untold: one.steps, fromUs }
   }
 }
 
@@ -286,6 +223,7 @@ const judgeWindows = (
   { windows: found }: Found,
   /** Whether raw points were let go of under pressure, and whether any were trimmed at all. */
   { cut, gone }: { readonly cut: boolean; readonly gone: boolean },
+  stray: Stray,
   archive: Archive,
   totals: Totals,
 ): readonly string[] => {
@@ -294,17 +232,23 @@ const judgeWindows = (
     ...history.flatMap((event) => (event.kind === 'letGo' ? [event.beforeUs] : [])),
   )
   const left = new Set(found.keys())
-  for (const { name, spec, steps, fromUs } of lengthsOf(plan, history, archive)) {
+  const anew = archive.damaged.has('windows')
+  for (const { name, spec, steps, untold, fromUs } of lengthsOf(plan, history, archive)) {
     const naive = naiveWindows(steps, spec)
+    const others = anew ? naiveWindows(untold, spec).windows : []
+    for (const { startUs } of others)
+      if (!naive.windows.some((one) => one.startUs === startUs))
+        left.delete(`${name} ${spec.everyUs} ${startUs}`)
     totals.realLate += naive.tooLate
     for (const window of naive.windows) {
       const key = `${name} ${spec.everyUs} ${window.startUs}`
       const row = found.get(key)
       left.delete(key)
+      if (stray.windows.has(key)) continue
       const partial = row?.get('partial')
       const began = window.late || window.startUs < fromUs
       // A trimmed segment stands for all times between its first and its last: with one far ahead, for nearly all.
-      const coarse = began || totals.ahead > 0
+      const coarse = began || anew || totals.ahead > 0
       if (partial !== undefined && !cut && !(coarse && gone))
         return [`windows: ${key} is called partial`]
       if (partial !== undefined) totals.realPartial++
@@ -313,12 +257,14 @@ const judgeWindows = (
       if (row === undefined) continue
       if (!window.due) return [`windows: ${key} is there before its end`]
       const differs = windowDiffers(row, window)
-      if (differs !== null) return [`windows: ${key}: ${differs}`]
+      const other = others.find(({ startUs }) => startUs === window.startUs)
+      if (differs !== null && (other === undefined || windowDiffers(row, other) !== null))
+        return [`windows: ${key}: ${differs}`]
       totals.realWindows++
       if (Number(row.get('rev')) > 1) totals.realRevs++
     }
   }
-  const [extra] = left
+  const extra = [...left].find((key) => !stray.windows.has(key))
   return extra === undefined ? [] : [`windows: ${extra} is one too many`]
 }
 
@@ -335,17 +281,19 @@ const settled = (history: readonly StageEvent[]): boolean => {
 
 const judgeRules = (
   plan: Plan,
-  { changedAfter }: Archive,
+  { changedAfter, unmended, unknown }: Archive,
   history: readonly StageEvent[],
   { points: found }: Found,
   ruleTotals: readonly StageTotals[],
+  stray: Stray,
   totals: Totals,
 ): readonly string[] => {
   const [before, after] = compiled(plan) as [CompiledClasses, CompiledClasses]
   for (const [name, { steps, before: changed }] of seriesOf(history, changedAfter.get('rules'))) {
     const at = before.classOf(entryNamed(name))
     const one = (changed > 0 ? before : after).classes[at]
-    if (one === undefined) continue
+    if (one === undefined || unmended.has(one.name) || stray.series.has(name)) continue
+    if (unknown.get('rules')?.has(name)) continue
     // Too far back for the knots remembered: beyond the promise.
     if (ruleTotals.find((each) => each.class === one.name)?.lateUnmended !== 0) continue
     const contract = contractOf(one)
@@ -378,21 +326,23 @@ export const judgeReal = async (
   const found = await foundIn(region)
   const ruleTotals = agent.real[0]?.totals() ?? []
   const unmended = ruleTotals.some(({ lateUnmended }) => lateUnmended > 0)
+  const told = new Map(given.flatMap((one) => [...one.told]))
+  const stray = strayOf(plan, archive, histories, told)
   const [rules = [], windows = []] = histories
   const cut = windows.some(({ kind }) => kind === 'letGo')
   const gone = agent.spool.lanes().some(({ derived, floor }) => !derived && floor > 1)
   const partial = [...found.windows.values()].some((row) => row.has('partial'))
   const count = given.reduce((sum, one) => sum + one.count, 0)
   // Where raw points were missing, what was made of them is judged by itself alone.
-  if (!unmended && !partial && totals.reclassed === 0) {
+  if (!unmended && !partial && totals.reclassed === 0 && archive.damaged.size === 0) {
     if (accepted !== count) return [`windows: ${accepted} points in the lanes, not ${count}`]
-    const told = new Map(given.flatMap((one) => [...one.told]))
     for (const [key, text] of found.exact)
-      if (told.get(key) !== text) return [`derived: ${key} is ${text}, not ${told.get(key)}`]
+      if (told.get(key) !== text && stray.points.get(key) !== text)
+        return [`derived: ${key} is ${text}, not ${told.get(key)}`]
     for (const key of told.keys()) if (!found.exact.has(key)) return [`derived: ${key} is missing`]
   }
   return [
-    ...judgeWindows(plan, windows, found, { cut, gone }, archive, totals),
-    ...judgeRules(plan, archive, rules, found, ruleTotals, totals),
+    ...judgeWindows(plan, windows, found, { cut, gone }, stray, archive, totals),
+    ...judgeRules(plan, archive, rules, found, ruleTotals, stray, totals),
   ]
 }

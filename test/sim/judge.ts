@@ -50,12 +50,23 @@ export const judgeDerived = async (
   return missing === undefined ? [] : [`derived: ${left.size} missing, as ${missing}`]
 }
 
+/** Points of these lanes in the region's ledger, of openings that it still knows one by one. */
+const takenOf = (region: SimRegion, lanes: ReadonlySet<number>): number => {
+  const { database } = region.store()
+  const rows = database.prepare('select lane, points from ledger').all() as {
+    readonly lane: number
+    readonly points: number
+  }[]
+  return rows.reduce((sum, { lane, points }) => (lanes.has(lane) ? sum + points : sum), 0)
+}
 const floatBits = new DataView(new ArrayBuffer(8))
 export const judge = async (
   region: SimRegion,
   publisher: ReturnType<typeof createPublisher>,
   agent: AgentProcess | undefined,
   totals: Totals,
+  /** Its disk lost what lanes of stages had given the region. */
+  tailed: boolean,
 ): Promise<Verdict> => {
   const store = region.store()
   const back = createEmbeddedReadBack(store.database)
@@ -97,6 +108,7 @@ export const judge = async (
   totals.quotaHits += found.filter(({ reason }) => reason === 'quota').length
   const whole = totals.untimed > 0
   const gaps = found.map((gap): GapFound => (whole ? { ...gap, timeUsMin: 0, timeUsMax: 0 } : gap))
+  const given = tailed ? takenOf(region, derived.ids) : derived.accepted - lostDerived
   const listed = await store.agents()
   const mine =
     listed.kind === 'ok' ? listed.agents.find((one) => one.agent === agentName) : undefined
@@ -107,7 +119,7 @@ export const judge = async (
     // A copy that reaches further than what it is of may be written over it once more.
     writes: copied ? [] : [writes],
     gaps,
-    delivered: (mine?.points ?? 0) - (derived.accepted - lostDerived),
+    delivered: (mine?.points ?? 0) - given,
     reduced: 0,
     pending: 0,
   })

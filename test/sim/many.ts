@@ -85,7 +85,7 @@ export interface MutantResult {
 
 /** Reasons that the checker or an invariant gives, not a crash of the mutated code. */
 const byVerdict =
-  /^(?:missing|altered|duplicate|too many|not drained|ahead|unexplained|derived|rules|windows|historian|\d+ forks)/
+  /^(?:missing|altered|duplicate|too many|not drained|ahead|unexplained|derived|rules|windows|historian|stands still|\d+ forks)/
 
 /** Runs seeds over a copy of `src` with one wrong change. */
 export const runMutant = async (

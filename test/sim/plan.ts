@@ -4,6 +4,7 @@
  */
 import type { SeriesClass } from '../../src/pipeline/classes.ts'
 import { drawClasses } from './classes.ts'
+import { drawStageFaults, drawSyncFailures } from './disk-faults.ts'
 import { type Chance, createChance } from './random.ts'
 
 export interface Plan {
@@ -68,6 +69,8 @@ export interface Plan {
   readonly regionCrashOneIn: number
   /** One commit of the spool in so many kills the agent there; 0: none. */
   readonly failpointOneIn: number
+  /** One commit of the spool in so many finds that the disk fails; 0: none. */
+  readonly syncFailOneIn: number
   /** The region fails over once more when all is well and nothing is left to send. */
   readonly lateFailover: boolean
   readonly events: readonly PlannedEvent[]
@@ -86,6 +89,8 @@ export const eventKinds = [
   'replay',
   'reclass',
   'copy',
+  'stage-damage',
+  'lost-tail',
 ] as const
 export type EventKind = (typeof eventKinds)[number]
 export interface PlannedEvent {
@@ -96,8 +101,8 @@ export interface PlannedEvent {
   readonly draw: number
 }
 
-/** How likely a seed has the fault at all, and how often it then strikes. */
-const faults: Readonly<Record<EventKind, readonly [share: number, most: number]>> = {
+/** How likely a seed has the fault at all, and how often it then strikes; seeds with rules and windows have more. */
+const faults: Readonly<Partial<Record<EventKind, readonly [share: number, most: number]>>> = {
   kill: [0.6, 4],
   'power-cut': [0.5, 3],
   partition: [0.6, 3],
@@ -109,7 +114,6 @@ const faults: Readonly<Record<EventKind, readonly [share: number, most: number]>
   'wall-jump': [0.3, 3],
   damage: [0.15, 2],
   replay: [0.3, 2],
-  // Of a seed with rules and windows alone.
   reclass: [0, 1],
   // Of a seed with a lane for copies.
   copy: [0, 1],
@@ -118,9 +122,9 @@ const faults: Readonly<Record<EventKind, readonly [share: number, most: number]>
 const drawEvents = (chance: Chance, faultsMs: number, tight: boolean): PlannedEvent[] => {
   const events: PlannedEvent[] = []
   for (const kind of eventKinds) {
-    const [share, most] = faults[kind]
-    if (!chance.hit(share)) continue
-    for (let count = chance.int(1, most); count > 0; count--) {
+    const [share, most] = faults[kind] ?? []
+    if (share === undefined || !chance.hit(share)) continue
+    for (let count = chance.int(1, most ?? 1); count > 0; count--) {
       events.push({
         kind,
         atMs: chance.between(500, faultsMs),
@@ -219,7 +223,8 @@ export const drawPlan = (seed: number): Plan => {
     forMs: chance.between(100, 4_000),
     draw: 0,
   }
-  const real = stages === 'real' && chance.hit(0.3) ? [reclass] : []
+  const reclassed = stages === 'real' && chance.hit(0.3) ? [reclass] : []
+  const stageFaults = stages === 'real' ? drawStageFaults(seed, faultsMs) : []
   // Drawn apart: the other seeds stay what they were.
   const apart = createChance(seed, 'copies')
   const copies = !cloned && apart.hit(0.3)
@@ -229,18 +234,26 @@ export const drawPlan = (seed: number): Plan => {
     forMs: 0,
     draw: apart.next(),
   }))
+  const tailed = stageFaults.some(({ kind }) => kind === 'lost-tail')
+  const more = tailed ? stageFaults : [...reclassed, ...stageFaults]
   return {
     ...plan,
+    ...(tailed ? { clockUnknownMs: 0 } : {}),
+    syncFailOneIn: drawSyncFailures(seed),
     stages,
     // Stages commit more often: as often killed in a minute as other seeds are.
     failpointOneIn: plan.failpointOneIn * (stages === 'none' ? 1 : 3),
     classes: drawClasses(chance, lanes),
     lateShare: sometimes(0.7, 0.01, 0.2),
     derivedLanes: drawDerived(chance, tight, lanes),
-    events: [...plan.events, ...real, ...asked].sort((a, b) => a.atMs - b.atMs),
+    events: [
+      ...plan.events.filter(({ kind }) => !tailed || kind !== 'wall-jump'),
+      ...more,
+      ...asked,
+    ].sort((a, b) => a.atMs - b.atMs),
     copies,
     copyReadBytes: apart.pick([500, 3_000, 512 * 1024]),
-    historian: !copied && chance.hit(0.2),
+    historian: !copied && chance.hit(0.2) && !tailed,
     historianTrouble: sometimes(0.7, 0.01, 0.2),
     // Long ones hold raw until the quota asks for it.
     windowUs: chance.pick([20_000, 1_000_000, 30_000_000]),
@@ -287,6 +300,9 @@ export const totalNames = [
   'ticks',
   'windowsCut',
   'reclassed',
+  'stageDamages',
+  'lostTails',
+  'syncFailures',
   'realWindows',
   'realRevs',
   'realPartial',

@@ -211,7 +211,7 @@ export const createPublisher = (
         if (attempt.state !== 'out' || !running.alive()) return
         attempt.state = 'unsure'
         out--
-        onBug(`an append was refused: ${String(error)}`)
+        if (!running.failing()) onBug(`an append was refused: ${String(error)}`)
       },
     )
   }

@@ -16,14 +16,15 @@ import type {
 import type { SeriesClass } from '../../src/pipeline/classes.ts'
 import { atOnce } from '../../src/pipeline/pieces.ts'
 import type { StageReader } from '../../src/spool/spool.ts'
+import type { StageRow } from '../../src/spool/stage-rows.ts'
 
 export interface Stepped {
   readonly points: PointBatch
   readonly entry: (series: number) => SeriesEntry
 }
 export type StageEvent =
-  /** A process begins with this state, by the classes of this number. */
-  | { readonly kind: 'open'; readonly config: number }
+  /** A process begins with this state, or with none because it was damaged, by the classes of this number. */
+  | { readonly kind: 'open'; readonly config: number; readonly anew: boolean }
   | ({ readonly kind: 'step'; readonly seq: number } & Stepped)
   | { readonly kind: 'tick'; readonly nowUs: number }
   | { readonly kind: 'letGo'; readonly beforeUs: number }
@@ -31,13 +32,37 @@ interface Node {
   readonly event: StageEvent
   readonly before: Node | null
 }
+interface Damaged {
+  readonly last: Node | null
+  readonly through: number
+  /** What it has stepped again of that. */
+  readonly again: Set<number>
+}
 /** Histories of saved states, by the number saved with them. No part of any disk: only the world's memory. */
 export interface Archive {
   readonly states: (Node | null)[]
   /** By stage: how far had been given out when the second classes first took over. */
   readonly changedAfter: Map<string, number>
+  /** Segments as stages read them, by seq. */
+  readonly steps: Map<number, Stepped>
+  /** By stage whose state was damaged: what that state, and what was given out since, had been through. */
+  readonly damaged: Map<string, Damaged>
+  /** By stage: series whose newest point was gone when it began anew. */
+  readonly unknown: Map<string, Set<string>>
+  /** Classes whose rule said, before its state was lost, that a bound of its may not hold. */
+  readonly unmended: Set<string>
+  /** Histories, by stage, that ended where the disk had lost them. */
+  readonly abandoned: (readonly (readonly StageEvent[])[])[]
 }
-export const emptyArchive = (): Archive => ({ states: [], changedAfter: new Map() })
+export const emptyArchive = (): Archive => ({
+  states: [],
+  changedAfter: new Map(),
+  steps: new Map(),
+  damaged: new Map(),
+  unknown: new Map(),
+  unmended: new Set(),
+  abandoned: [],
+})
 
 export interface RecordedStage extends Stage {
   readonly history: () => readonly StageEvent[]
@@ -61,6 +86,43 @@ function* done<T>(value: T): Pieces<T> {
   return value
 }
 
+const numberOf = (state: Uint8Array): number =>
+  Buffer.from(state.subarray(0, numberBytes)).readDoubleBE()
+
+/** Before this row, or its log, is damaged: what they stand for is remembered. */
+export const rememberDamaged = (
+  archive: Archive,
+  { reader, state, log, checkpoint }: StageRow,
+  cursor: number,
+): void => {
+  // One that is damaged already stands for what it stood for then.
+  if (state === null) return
+  const decided = log.findLast(({ bytes }) => bytes.length >= numberBytes)
+  let last = archive.states[numberOf(decided?.bytes ?? state)] ?? null
+  const from = decided?.seq ?? checkpoint
+  const through = Math.max(from, cursor)
+  for (let seq = from + 1; seq <= through; seq++) {
+    const step = archive.steps.get(seq)
+    if (step !== undefined) last = { event: { kind: 'step', seq, ...step }, before: last }
+  }
+  archive.damaged.set(reader.slice(1), { last, through, again: new Set() })
+}
+/** All is stepped again that is left: what was newest of a series, and is not among it, nobody can know. */
+const noteUnknown = (archive: Archive, stage: string, { last, again }: Damaged): void => {
+  const unknown = archive.unknown.get(stage) ?? new Set()
+  archive.unknown.set(stage, unknown)
+  const met = new Set<string>()
+  for (let node = last; node !== null; node = node.before) {
+    const { event } = node
+    if (event.kind !== 'step') continue
+    for (const series of new Set(event.points.series)) {
+      const { name } = event.entry(series)
+      if (!met.has(name) && !again.has(event.seq)) unknown.add(name)
+      met.add(name)
+    }
+  }
+}
+
 const recorded = (
   inner: Stage,
   prefix: string,
@@ -68,6 +130,7 @@ const recorded = (
   config: number,
 ): RecordedStage => {
   let last: Node | null = null
+  let damaged: Damaged | null = null
   const note = (event: StageEvent) => {
     last = { event, before: last }
   }
@@ -82,7 +145,11 @@ const recorded = (
     }))
   function* stepping(input: StageInput): Pieces<readonly Derived[]> {
     const { points, entry, seq } = input
-    note({ kind: 'step', seq, points, entry })
+    if (points.count > 0) archive.steps.set(seq, { points, entry })
+    // Begun anew, it steps what the state before had been through.
+    if (points.count > 0 && seq <= (damaged?.through ?? 0)) damaged?.again.add(seq)
+    else note({ kind: 'step', seq, points, entry })
+    if (points.count === 0 && damaged !== null) noteUnknown(archive, inner.name, damaged)
     const changes = points.count === 0 && config > 0 && !archive.changedAfter.has(inner.name)
     if (changes) archive.changedAfter.set(inner.name, seq)
     // In many pieces, however small: commits, kills and pressure come in between.
@@ -119,16 +186,16 @@ const recorded = (
     },
     redo: (decided, input) => {
       inner.redo?.(decided.subarray(numberBytes), input)
-      last = archive.states[Buffer.from(decided.subarray(0, numberBytes)).readDoubleBE()] ?? null
-      note({ kind: 'open', config })
+      last = archive.states[numberOf(decided)] ?? null
+      note({ kind: 'open', config, anew: false })
     },
     load: (state) => {
-      last = null
       inner.load(state === null ? null : state.subarray(numberBytes))
-      const number =
-        state === null ? -1 : Buffer.from(state.subarray(0, numberBytes)).readDoubleBE()
-      last = archive.states[number] ?? null
-      note({ kind: 'open', config })
+      damaged = state === null ? (archive.damaged.get(inner.name) ?? null) : null
+      damaged?.again.clear()
+      const number = state === null ? -1 : numberOf(state)
+      last = damaged === null ? (archive.states[number] ?? null) : damaged.last
+      note({ kind: 'open', config, anew: damaged !== null })
     },
     history: () => {
       const events: StageEvent[] = []

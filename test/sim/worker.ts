@@ -1,13 +1,18 @@
 /** One process of many: runs seeds FROM, FROM + STEP, … below TO and tells each result to its parent. */
+import { standsStill } from './clock.ts'
 import { noTotals } from './plan.ts'
 import { runSeed, type SeedResult } from './world.ts'
 
 const [from = 1, to = 2, step = 1] = process.argv.slice(2).map(Number)
 
+const reasonOf = (error: unknown): string => {
+  if (!(error instanceof Error)) return `bug: ${String(error)}`
+  return error.message.startsWith(standsStill) ? error.message : `bug: ${error.stack}`
+}
 const asBug = (seed: number, error: unknown): SeedResult => ({
   seed,
   ok: false,
-  reasons: [`bug: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`],
+  reasons: [reasonOf(error)],
   verdict: null,
   digest: '',
   totals: noTotals(),

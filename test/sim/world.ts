@@ -3,8 +3,8 @@
  * anybody's help, and the checker gives its verdict. The same seed gives the same digest.
  */
 import { createHash } from 'node:crypto'
-import Database from 'better-sqlite3'
 import { type Host, silentLog, silentMeter } from '../../src/host.ts'
+import type { RuleTotals } from '../../src/pipeline/rules.ts'
 import { replayLane } from '../../src/pipeline/selections.ts'
 import type { Verdict } from '../../src/verify/checker.ts'
 import {
@@ -16,6 +16,7 @@ import {
   startAgent,
 } from './agent.ts'
 import { createVirtualClock, createVirtualTime } from './clock.ts'
+import { damageSegment, damageStage } from './disk-faults.ts'
 import { createHistorian, historianName } from './historian.ts'
 import { judge, judgeDerived } from './judge.ts'
 import { judgeReal } from './judge-real.ts'
@@ -197,7 +198,13 @@ export const runSeed = async (
       `not drained: ${JSON.stringify({ ...facts, heads, lanes, status: agent?.forwarder.status() })}`,
     )
   }
-  const verdict = await judge(region, publisher, agent, totals)
+  const verdict = await judge(
+    region,
+    publisher,
+    agent,
+    totals,
+    gateway.disk.archive.abandoned.length > 0,
+  )
   reasons.push(...verdict.reasons)
   if (plan.stages === 'test' && agent?.alive() && drained)
     reasons.push(...(await judgeDerived(plan, region, agent, gateway.disk.record, totals)))
@@ -302,8 +309,33 @@ const strikes = (setting: Setting, acts: Acts) => {
       case 'damage':
         if (!agent?.alive()) return
         acts.die('kill', forMs)
-        damage(gateway.disk, draw)
+        damageSegment(gateway.disk, draw)
         return
+      case 'stage-damage': {
+        if (!agent?.alive()) return
+        const { archive } = gateway.disk
+        for (const one of agent.real[0]?.totals() ?? [])
+          if ((one as RuleTotals).lateUnmended > 0) archive.unmended.add(one.class)
+        acts.die('kill', forMs)
+        if (damageStage(gateway.disk, draw)) totals.stageDamages++
+        return
+      }
+      case 'lost-tail': {
+        if (!agent?.alive()) return
+        // The disk said it was flushed; only the anchor was.
+        const { image } = agent.snapshot()
+        acts.twins()
+        time.at(Math.min(forMs, 1_000), () => {
+          const now = acts.agent()
+          if (!now?.alive() || time.nowMs() > plan.faultsMs) return
+          gateway.disk.archive.abandoned.push(now.real.map((one) => one.history()))
+          acts.die('kill', 500)
+          gateway.disk.image = image
+          acts.restored()
+          totals.lostTails++
+        })
+        return
+      }
       case 'replay': {
         if (!agent?.alive()) return
         const lane = plan.lanes[0]?.name ?? 'raw'
@@ -343,22 +375,4 @@ const strikes = (setting: Setting, acts: Acts) => {
       }
     }
   }
-}
-
-/** A bit of one stored segment falls over, behind SQLite's back. */
-const damage = (disk: Disk, draw: number) => {
-  if (disk.image === null) return
-  const db = new Database(Buffer.from(disk.image))
-  const rows = db.prepare('SELECT key, bytes FROM segments ORDER BY key').all() as {
-    key: number
-    bytes: Buffer
-  }[]
-  const row = rows[Math.floor(draw * rows.length)]
-  if (row !== undefined) {
-    const at = Math.floor(((draw * 7919) % 1) * row.bytes.length)
-    row.bytes[at] = (row.bytes[at] as number) ^ (1 << Math.floor((draw * 104_729) % 8))
-    db.prepare('UPDATE segments SET bytes = ? WHERE key = ?').run(row.bytes, row.key)
-    disk.image = db.serialize()
-  }
-  db.close()
 }
