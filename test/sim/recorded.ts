@@ -111,16 +111,24 @@ export const rememberDamaged = (
 const noteUnknown = (archive: Archive, stage: string, { last, again }: Damaged): void => {
   const unknown = archive.unknown.get(stage) ?? new Set()
   archive.unknown.set(stage, unknown)
+  const newestUs = new Map<string, { knownUs: number; goneUs: number }>()
   const met = new Set<string>()
   for (let node = last; node !== null; node = node.before) {
     const { event } = node
     if (event.kind !== 'step') continue
-    for (const series of new Set(event.points.series)) {
+    const known = again.has(event.seq)
+    event.points.series.forEach((series, at) => {
       const { name } = event.entry(series)
-      if (!met.has(name) && !again.has(event.seq)) unknown.add(name)
+      if (!met.has(name) && !known) unknown.add(name)
       met.add(name)
-    }
+      const newest = newestUs.get(name) ?? { knownUs: -Infinity, goneUs: -Infinity }
+      newestUs.set(name, newest)
+      const us = event.points.timeUs[at] as number
+      if (known) newest.knownUs = Math.max(newest.knownUs, us)
+      else newest.goneUs = Math.max(newest.goneUs, us)
+    })
   }
+  for (const [name, { knownUs, goneUs }] of newestUs) if (goneUs > knownUs) unknown.add(name)
 }
 
 const recorded = (
