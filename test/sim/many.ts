@@ -24,7 +24,7 @@ export interface ManyResult {
 
 const projectRoot = join(import.meta.dirname, '../..')
 /** A worker that says nothing for so long hangs. */
-const silenceMs = 60_000
+const silenceMs = 300_000
 
 export const runMany = async (many: Many): Promise<ManyResult> => {
   const totals = noTotals()

@@ -4,7 +4,6 @@
  */
 import { createHash } from 'node:crypto'
 import { type Host, silentLog, silentMeter } from '../../src/host.ts'
-import type { RuleTotals } from '../../src/pipeline/rules.ts'
 import { replayLane } from '../../src/pipeline/selections.ts'
 import type { Verdict } from '../../src/verify/checker.ts'
 import {
@@ -315,7 +314,7 @@ const strikes = (setting: Setting, acts: Acts) => {
         if (!agent?.alive()) return
         const { archive } = gateway.disk
         for (const one of agent.real[0]?.totals() ?? [])
-          if ((one as RuleTotals).lateUnmended > 0) archive.unmended.add(one.class)
+          if (one.lateUnmended > 0) archive.unmended.add(one.class)
         acts.die('kill', forMs)
         if (damageStage(gateway.disk, draw)) totals.stageDamages++
         return
