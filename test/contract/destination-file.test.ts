@@ -69,7 +69,17 @@ const makeFileRig = (config: object = {}, log: TestLog = createTestLog('gw-7')) 
     ...config,
   })
   const host = createSystemHost()
-  const deps = { host, name: 'carry', agent: 'gw-7', spool: log.spool, farTime: () => {} }
+  /** A write that hangs in its middle, on the series it writes of, until the send was answered. */
+  let hanging: (PromiseWithResolvers<void> & { readonly arrives: () => void }) | undefined
+  const dictionary: TestLog['spool']['dictionary'] = async (...given) => {
+    const mine = hanging
+    hanging = undefined
+    mine?.arrives()
+    await mine?.promise
+    return log.spool.dictionary(...given)
+  }
+  const spool = { ...log.spool, dictionary }
+  const deps = { host, name: 'carry', agent: 'gw-7', spool, farTime: () => {} }
   let inner = fileDestination.create(deps, settings)
   const lost: Destination[] = []
   let loseNext = false
@@ -89,7 +99,10 @@ const makeFileRig = (config: object = {}, log: TestLog = createTestLog('gw-7')) 
       ...(inner.inOrder === undefined ? {} : { inOrder: inner.inOrder }),
       standing: (...given) => inner.standing(...given),
       send: async (batch: SendBatch, stop: AbortSignal) => {
+        const mine = hanging
         const outcome = await inner.send(batch, stop)
+        assert.ok(mine === undefined || hanging === undefined, 'it was given up before any work')
+        mine?.resolve()
         if (!loseNext) return outcome
         loseNext = false
         crash()
@@ -102,7 +115,9 @@ const makeFileRig = (config: object = {}, log: TestLog = createTestLog('gw-7')) 
     loseNextAnswer: () => {
       loseNext = true
     },
-    holdNext: (arrives) => arrives(),
+    holdNext: (arrives) => {
+      hanging = { arrives, ...Promise.withResolvers<void>() }
+    },
     remember: async () => noAnswers(),
     forget: async () => noAnswers(),
     [Symbol.asyncDispose]: async () => {

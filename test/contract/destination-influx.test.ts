@@ -427,6 +427,15 @@ test('influx, QuestDB: without tables that remove duplicates nothing is sent', {
   await query('SELECT 1')
   const said = await rig.destination.standing(rig.log.standing(0), signal)
   assert.ok(said.kind === 'blocked' && said.code === 'HF-F124', JSON.stringify(said))
+  // Points of two series at one time would be one.
+  await query('ALTER TABLE points DEDUP ENABLE UPSERT KEYS(timestamp)')
+  await query('SELECT 1')
+  const keys = await rig.destination.standing(rig.log.standing(0), signal)
+  assert.ok(keys.kind === 'blocked' && keys.code === 'HF-F124', JSON.stringify(keys))
+  assert.match(
+    keys.text,
+    /points removes duplicates by \(timestamp\), not \(series_id, timestamp\)/,
+  )
   await query('ALTER TABLE points DEDUP ENABLE UPSERT KEYS(timestamp, series_id)')
   await query('SELECT 1')
   assert.deepEqual(await rig.destination.standing(rig.log.standing(0), signal), { kind: 'unknown' })
@@ -440,6 +449,7 @@ test('influx, QuestDB: "destination test" before the plan writes nothing, and th
   const config = configOf([
     { name: 'quest', ...base, table: 'probed' },
     { name: 'other', ...base, table: 'elsewhere' },
+    { name: 'password', ...base, table: 'probed', password: 'of-somebody-else' },
   ])
   const way = ['dns ok', 'tcp ok', 'hello ok']
   const planned = async (name: string) => {
@@ -471,6 +481,16 @@ test('influx, QuestDB: "destination test" before the plan writes nothing, and th
     ['a', 1],
     ['holdfast.probe', 1],
   ])
+  const refused = tried(config, 'password').steps
+  assert.deepEqual(
+    [shape(refused), refused[2]?.code],
+    [['dns ok', 'tcp ok', 'hello BAD'], 'HF-F120'],
+  )
+  await query('ALTER TABLE probed DEDUP ENABLE UPSERT KEYS(timestamp)')
+  const keys = tried(config, 'quest').steps
+  assert.deepEqual([shape(keys), keys[3]?.code], [[...way, 'ready BAD'], 'HF-F124'])
+  await planned('quest')
+  assert.deepEqual(shape(tried(config, 'quest', '--no-write').steps), [...way, 'ready ok'])
   // Somebody else's table of that name.
   await query(
     'CREATE TABLE elsewhere (ts TIMESTAMP, v DOUBLE) TIMESTAMP(ts) PARTITION BY DAY BYPASS WAL',

@@ -15,6 +15,7 @@ import { temporaryFolder } from '../support/temp.ts'
 import { type DestinationRig, type RigOptions, runDestinationContract } from './destination.ts'
 import { createDatabaseFaults, openSuperuser } from './destination-database.ts'
 import { createTestLog, type TestLog } from './destination-log.ts'
+import { configOf, shape, tried } from './destination-tried.ts'
 
 after(killAll)
 const host = createSystemHost()
@@ -52,24 +53,27 @@ const address = (port: number, database = postgres.database) =>
   `postgres://${postgres.user}@localhost:${port}/${database}`
 
 const makeRig = async (
-  port: () => number,
+  way: 'direct' | 'bouncer',
   { fault }: RigOptions = {},
 ): Promise<DestinationRig & { readonly agent: string }> => {
   const agent = `gw-${++agents}`
   const log = createTestLog(agent)
   const late = { fromMs: Date.now() - 3 * 86_400_000, days: 2 }
+  const server =
+    fault === 'server-expired'
+      ? await certificates.serverFor('late', ['localhost'], late)
+      : fault === 'server-of-other-host'
+        ? await certificates.serverFor('other', ['db.example'])
+        : undefined
+  const theirs = server === undefined ? undefined : { ...certificates, server }
   const front =
-    fault === 'server-expired' || fault === 'server-of-other-host'
-      ? await startPgBouncer(postgres, {
-          ...certificates,
-          server:
-            fault === 'server-expired'
-              ? await certificates.serverFor('late', ['localhost'], late)
-              : await certificates.serverFor('other', ['db.example']),
-        })
-      : undefined
+    theirs === undefined
+      ? undefined
+      : way === 'bouncer'
+        ? await startPgBouncer(postgres, theirs)
+        : await startPostgres({ certificates: theirs })
   const destination = open(log, agent, {
-    url: address(front?.port ?? port()),
+    url: address((front ?? (way === 'bouncer' ? bouncer : postgres)).port),
     ...(fault === 'credentials' ? { password: 'of-somebody-else' } : {}),
     ...(fault === 'server-of-other-ca' ? { tls: { ca: others.ca } } : {}),
   })
@@ -87,25 +91,23 @@ const makeRig = async (
     },
   }
 }
-const direct = (options?: RigOptions) => makeRig(() => postgres.port, options)
+const direct = (options?: RigOptions) => makeRig('direct', options)
 runDestinationContract('postgres', direct, [
   'credentials',
   'lost-answer',
   'rewind',
+  'server-expired',
   'server-of-other-ca',
+  'server-of-other-host',
 ])
-runDestinationContract(
-  'postgres, through PgBouncer',
-  (options) => makeRig(() => bouncer.port, options),
-  [
-    'credentials',
-    'lost-answer',
-    'rewind',
-    'server-expired',
-    'server-of-other-ca',
-    'server-of-other-host',
-  ],
-)
+runDestinationContract('postgres, through PgBouncer', (options) => makeRig('bouncer', options), [
+  'credentials',
+  'lost-answer',
+  'rewind',
+  'server-expired',
+  'server-of-other-ca',
+  'server-of-other-host',
+])
 
 const timeUs = 1_700_000_000_000_000
 const points = (from: number, count = 5, name = 'a') =>
@@ -152,6 +154,97 @@ test('postgres: every kind of value comes back bit for bit, gap records too', as
     gaps.map((one) => [one.seq, one.count, one.reason]),
     [[2, 7, 'quota']],
   )
+})
+
+test('postgres: a server that lets nobody more in is later, and takes all afterwards', async () => {
+  await using rig = await direct()
+  const { destination, log } = rig
+  const batch = log.batch([log.add(points(0))])
+  postgres.sql(`alter role "${postgres.user}" connection limit 0`, 'postgres')
+  try {
+    for (const said of [
+      await destination.standing(log.standing(0), signal),
+      await destination.send(batch, signal),
+    ]) {
+      assert.ok(said.kind === 'later', JSON.stringify(said))
+      assert.match(said.text, /too many connections/)
+    }
+  } finally {
+    postgres.sql(`alter role "${postgres.user}" connection limit -1`, 'postgres')
+  }
+  assert.equal((await destination.standing(log.standing(0), signal)).kind, 'known')
+  assert.deepEqual(await destination.send(batch, signal), stored)
+  assert.equal(await rig.arrived(), 5)
+})
+
+test('postgres: more than one transaction may hold is cut, and a single segment comes alone', async () => {
+  await using rig = await direct()
+  const { destination, log } = rig
+  await destination.standing(log.standing(0), signal)
+  const text = 'x'.repeat(100_000)
+  const large = (from: number) =>
+    log.add(
+      Array.from({ length: 100 }, (_, at) => ({
+        ...{ name: 'note', timeUs: timeUs + from + at, value: `${text}${from + at}` },
+      })),
+    )
+  const items = [large(0), large(1_000)]
+  const said = await destination.send(log.batch(items), signal)
+  assert.ok(said.kind === 'smaller', JSON.stringify(said))
+  const bytesOf = (all: typeof items) =>
+    all.reduce((sum, item) => sum + (item.type === 'segment' ? item.bytes.length : 0), 0)
+  assert.ok((said.bytesMax ?? 0) < bytesOf(items), `${said.bytesMax}`)
+  assert.equal(await rig.arrived(), 0)
+  for (const item of items)
+    assert.deepEqual(await destination.send(log.batch([item]), signal), stored)
+  assert.equal(await rig.arrived(), 200)
+})
+
+test('postgres: a server that goes away in the middle is later, and is found again', async () => {
+  const own = await startPostgres({ certificates })
+  own.sql(planSql({ role: own.user }))
+  const log = createTestLog('gw-away')
+  await using destination = open(log, 'gw-away', { url: address(own.port, own.database) })
+  assert.equal((await destination.standing(log.standing(0), signal)).kind, 'known')
+  await own.kill()
+  const batch = log.batch([log.add(points(0))])
+  assert.equal((await destination.send(batch, signal)).kind, 'later')
+  await own.restart()
+  assert.deepEqual(await destination.send(batch, signal), stored)
+  assert.equal(own.sql('select count(*) from points'), '5')
+  await own.stop()
+})
+
+test('postgres: "destination test" says each step, and what is wrong with its remedy', async () => {
+  const base = { type: 'postgres', password: postgres.password, tls: { ca: certificates.ca } }
+  postgres.sql('create database unplanned', 'postgres')
+  postgres.sql('create database foreign_plan', 'postgres')
+  postgres.sql(planSql({ role: 'somebody_else' }), 'foreign_plan')
+  const config = configOf([
+    { name: 'good', ...base, url: address(postgres.port) },
+    { name: 'bouncer', ...base, url: address(bouncer.port) },
+    { name: 'password', ...base, url: address(postgres.port), password: 'of-somebody-else' },
+    { name: 'nowhere', ...base, url: address(postgres.port, 'no_such') },
+    { name: 'unplanned', ...base, url: address(postgres.port, 'unplanned') },
+    { name: 'rights', ...base, url: address(postgres.port, 'foreign_plan') },
+    { name: 'ca', ...base, url: address(postgres.port), tls: { ca: others.ca } },
+    { name: 'closed', ...base, url: address(1) },
+  ])
+  for (const name of ['good', 'bouncer'])
+    assert.deepEqual(shape(tried(config, name).steps), ['dns ok', 'tcp ok', 'login ok'], name)
+  for (const [name, code] of [
+    ['password', 'HF-D020'],
+    ['nowhere', 'HF-D020'],
+    ['unplanned', 'HF-D024'],
+    ['rights', 'HF-D023'],
+    ['ca', 'HF-D021'],
+  ] as const) {
+    const { steps, code: exit } = tried(config, name)
+    assert.deepEqual(shape(steps), ['dns ok', 'tcp ok', 'login BAD'], name)
+    assert.deepEqual([steps[2]?.code, exit], [code, 1], name)
+  }
+  assert.deepEqual(shape(tried(config, 'closed').steps), ['dns ok', 'tcp BAD'])
+  assert.equal(postgres.sql(`select count(*) from agents where agent = 'gw-7'`), '0')
 })
 
 test('postgres: a CA file that is mended is taken without a restart', async () => {

@@ -136,5 +136,22 @@ test(`failover and point-in-time restore of a Patroni cluster under load, ${kill
     assert.equal(verdict.duplicates + verdict.altered + verdict.declared_lost, 0, site.name)
     assert.match(said + agent.output(), /"event":"rewind"/, site.name)
   }
+  // What counts duplicates is written by triggers of the database itself: every point stands in it, …
+  const [audited] = await cluster.sql(
+    `select count(*) as unseen from points p where not exists
+      (select from points_audit a where a.series_id = p.series_id and a.time = p.time)`,
+    cluster.database,
+  )
+  assert.equal(Number(audited?.unseen), 0)
+  // … and a point that is written once more turns each verdict red.
+  for (const { site, publisher } of ways) {
+    await cluster.sql(
+      `update points set quality = quality where (series_id, time) in (select p.series_id, p.time
+        from points p join series s using (series_id) where s.agent = '${site.name}' limit 1)`,
+      cluster.database,
+    )
+    const verdict = await site.verdict(publisher.journal())
+    assert.deepEqual([verdict.duplicates, verdict.ok], [1, false], site.name)
+  }
   await regional.stop()
 })
