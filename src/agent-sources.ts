@@ -102,6 +102,7 @@ export const createAgentSource = (parts: AgentSourceParts, config: SourceConfig)
       clock,
       kept: spool.kept,
       blocked: spool.blocked,
+      renewed: config.renewed,
     },
     config.settings,
   )

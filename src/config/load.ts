@@ -189,24 +189,27 @@ const classesOf = (root: Record<string, unknown>) =>
       return result.success ? [[name, result.data] as const] : []
     }),
   )
-/** A destination's settings again, from the text as it was read: only what it refers to may have changed. */
+const commonKeys = {
+  sources: Object.keys(sourceCommonSchema.shape),
+  destinations: Object.keys(destinationCommonSchema.shape),
+}
+type Place = readonly [list: keyof typeof commonKeys, index: number]
+/** Settings again, from the text as it was read: only what they refer to may have changed. */
 const renewing =
-  (text: SourceText, index: number, of: TypeEntry, folder: string, options: LoadOptions) => () => {
-    const all = (text.value as { readonly destinations: readonly unknown[] }).destinations
+  (text: SourceText, [list, index]: Place, of: TypeEntry, folder: string, options: LoadOptions) =>
+  () => {
+    const all = (text.value as Readonly<Record<string, readonly unknown[]>>)[list] ?? []
     const { value, secrets, troubles } = resolveSecrets(all[index], options.environment)
     if (troubles.length > 0) return undefined
     for (const secret of secrets) options.onSecret?.(secret)
-    const { own } = split(
-      absolutePaths(value, folder) as Record<string, unknown>,
-      Object.keys(destinationCommonSchema.shape),
-    )
+    const { own } = split(absolutePaths(value, folder) as Record<string, unknown>, commonKeys[list])
     return of.config.safeParse(own).data
   }
 const loadParts = (
   root: Record<string, unknown>,
   catalog: Catalog,
   classes: readonly LaneClasses[],
-  renew: (index: number, of: TypeEntry) => () => unknown,
+  renew: (place: Place, of: TypeEntry) => () => unknown,
 ): Parts => {
   const lanes = lanesOf(root)
   const troubles: Trouble[] = []
@@ -217,15 +220,18 @@ const loadParts = (
       troubles.push(...result.troubles)
       return []
     })
-  const sources = gather(root.sources, (one, index) =>
-    loadPart(one, ['sources', index], catalog.sources, sourceCommonSchema),
-  )
-  const destinations = gather(root.destinations, (one, index) => {
-    const path = ['destinations', index]
-    const { destinations: types } = catalog
-    const result = loadPart(one, path, types, destinationCommonSchema)
+  const sources = gather(root.sources, (one, index) => {
+    const place = ['sources', index] as const
+    const result = loadPart(one, place, catalog.sources, sourceCommonSchema)
     if (!result.ok) return result
-    return { ok: true, value: { ...result.value, renewed: renew(index, result.value.of) } }
+    return { ok: true, value: { ...result.value, renewed: renew(place, result.value.of) } }
+  })
+  const destinations = gather(root.destinations, (one, index) => {
+    const place = ['destinations', index] as const
+    const { destinations: types } = catalog
+    const result = loadPart(one, place, types, destinationCommonSchema)
+    if (!result.ok) return result
+    return { ok: true, value: { ...result.value, renewed: renew(place, result.value.of) } }
   }).map((one) => ({
     ...one,
     lanes: one.lanes ?? lanesByDefault(lanes, classes),
@@ -275,8 +281,8 @@ export const loadConfig = (path: string, options: LoadOptions): LoadResult<Confi
   const map = isMap(root) ? root : {}
   const given = classesOf(map)
   const classes = laneClassesOf(given)
-  const parts = loadParts(map, catalog, classes, (index, of) =>
-    renewing(opened.text, index, of, folder, options),
+  const parts = loadParts(map, catalog, classes, (place, of) =>
+    renewing(opened.text, place, of, folder, options),
   )
   troubles.push(...parts.troubles)
   for (const key of laterKeys)

@@ -192,6 +192,8 @@ export interface SourceConfig extends z.output<typeof sourceCommonSchema> {
   readonly of: SourceType
   /** Output of the type's own schema: what `of.create` takes. */
   readonly settings: unknown
+  /** `settings` with what they refer to read again; undefined where that cannot be read, or is not valid. */
+  readonly renewed: () => unknown
 }
 export interface DestinationConfig
   extends Omit<z.output<typeof destinationCommonSchema>, 'lanes' | 'bandwidth'> {

@@ -48,11 +48,28 @@ const versionHeader = 'X-Influxdb-Version'
 /** Clients choose their dialect by it; what it names is a dialect, not a program. */
 const dialect = '1.8.10'
 
+/** A token that is replaced is over for whoever holds it: the file is looked at beside what comes in, now and then. */
+const tokenLookMs = 2_000
+/** Whoever sends wrong ones makes no more work than this. */
+const doubtLookMs = 100
+const tokenOf = ({ host, renewed }: SourceDeps, { token: given }: HttpConfig) => {
+  let token = given
+  let lookedMs = host.clock.monotonicMs()
+  return (doubted: boolean): string | undefined => {
+    const nowMs = host.clock.monotonicMs()
+    const sinceMs = nowMs - lookedMs
+    if (given === undefined || sinceMs < (doubted ? doubtLookMs : tokenLookMs)) return token
+    lookedMs = nowMs
+    token = (renewed?.() as HttpConfig | undefined)?.token ?? token
+    return token
+  }
+}
+
 export const openDoor = (parts: DoorParts): FastifyInstance => {
   const { deps, config, address } = parts
   const door: Door = {
     ...parts,
-    guard: createGuard({ address, token: config.token, hosts: config.hosts }),
+    guard: createGuard({ address, token: tokenOf(deps, config), hosts: config.hosts }),
     bodies: createBodyReader(createBudget(httpBytesInFlightMax)),
   }
   const app = Fastify({ schemaController, serverFactory: (handler) => parts.server(handler) })

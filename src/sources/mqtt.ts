@@ -17,6 +17,7 @@ import { backoffMsMax, backoffMsMin } from '../limits.ts'
 import type { Source } from '../model.ts'
 import { mappingShape } from '../pipeline/map.ts'
 import { createStamper } from '../pipeline/stamp.ts'
+import { createRenewed } from '../renewed.ts'
 import { duration } from '../units.ts'
 import { createGather } from './mqtt-gather.ts'
 import { createRedelivery } from './mqtt-redelivery.ts'
@@ -132,9 +133,11 @@ export const mqttSource = defineSource({
       const redelivery = createRedelivery(name)
       await redelivery.load(deps.kept)
       const gather = createGather(name, config.subscribe, deps.series, createStamper(deps.clock))
+      const settings = createRenewed(config, deps.renewed)
       let failures = 0
       let subscribed = false
       while (!signal.aborted) {
+        const used = settings.current()
         const ended = await runSession(
           {
             host,
@@ -144,7 +147,7 @@ export const mqttSource = defineSource({
             redelivery,
             version,
             connect: () => connect(config),
-            login: loginOf(deps, config, version),
+            login: loginOf(deps, used, version),
             subscribe: async (client, resumed) => {
               // A resumed session has them. MQTT 3.1.1 would send every retained message again.
               const again = version === 5 || !resumed || !subscribed
@@ -160,6 +163,8 @@ export const mqttSource = defineSource({
         host.meter.gauge('holdfast_source_up', 0, { source: name })
         if (signal.aborted) break
         failures = ended.connectedMs >= backoffMsMax ? 1 : failures + 1
+        // There are others by now: tried at once.
+        if (codes.refusals.has(ended.code ?? 0) && settings.refused(used)) failures = 0
         const waitMs = backoffMs(host.random(), failures, ended.code)
         tell(log, ended, waitMs)
         await host.clock.sleep(waitMs, signal)

@@ -15,6 +15,8 @@ export interface SourceDeps {
   readonly kept: (key: string) => Promise<Uint8Array | null>
   /** True while the spool has no room or gives no answer: a door that can refuse (HTTP 503) should. */
   readonly blocked: () => boolean
+  /** The settings with the secrets they refer to read again; undefined where that does not work. */
+  readonly renewed?: () => unknown
 }
 
 export interface SourceType<Schema extends z.ZodType = z.ZodType> {

@@ -16,6 +16,7 @@ const floors: Readonly<Record<string, number>> = {
   errors: 0,
   limits: 0,
   'learned-limit': 0,
+  renewed: 0,
   batch: 0,
   units: 0,
   schemaless: 0,
