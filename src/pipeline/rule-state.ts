@@ -48,15 +48,16 @@ export const saveRules = ({ classes, series, table, counts, unsure }: RuleState)
     for (let i = 0; i < countsOfClass; i++) to.float(counts[at * countsOfClass + i] as number)
   })
   const cells = new Uint8Array(table.cells().buffer)
-  to.uint(series.count())
-  series.entries.forEach((entry, own) => {
-    putEntry(to, entry)
+  const owns = series.remembered()
+  to.uint(owns.length)
+  for (const own of owns) {
+    putEntry(to, series.entries[own] as SeriesEntry)
     to.uint(series.classes[own] as number)
     to.raw(cells.subarray(own * stride * 8, (own + 1) * stride * 8))
     const texts = [table.heldTexts.get(own), table.sentTexts.get(own)]
     to.byte(texts.reduce((bits, text, at) => bits | (text === undefined ? 0 : 1 << at), 0))
     for (const text of texts) if (text !== undefined) to.text(text)
-  })
+  }
   return to.finish()
 }
 

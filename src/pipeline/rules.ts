@@ -44,6 +44,8 @@ export interface RulesStageParts {
   readonly decided?: RuleListener
   /** Whether what takes this one's place goes on with the series, for all who take its points; nobody unless given. */
   readonly goesOn?: (entry: SeriesEntry) => boolean
+  /** Series remembered at most. */
+  readonly seriesMax?: number
 }
 
 const thinning = ({ reduce }: SeriesClass): boolean => reduce.method !== 'none'
@@ -65,8 +67,11 @@ export const createRulesStage = (parts: RulesStageParts): Stage => {
   /** By own number: what the last ticks saw held, and since when. Decides ticks alone, so it is not saved. */
   let seenTimes = new Float64Array(0)
   let seenSince = new Float64Array(0)
-  const series = createStageSeries(compiled, thinning, (own) =>
-    table.add(own, series.classes[own] as number),
+  const series = createStageSeries(
+    compiled,
+    thinning,
+    (own) => table.add(own, series.classes[own] as number),
+    parts.seriesMax,
   )
   const outs: BatchBuilder[] = classes.map(() => createBatchBuilder(outPoints))
   /**
@@ -152,10 +157,22 @@ export const createRulesStage = (parts: RulesStageParts): Stage => {
     if (waited < (params[at + param.maxHoldUs] as number)) return 'no'
     return params[at + param.method] === methods.swinging_door ? 'plain' : 'marked'
   }
+  /** Those that have been silent longest make room for new ones: their newest point leaves, and they begin anew. */
+  const makeRoom = ({ points, entry }: Pick<StageInput, 'points' | 'entry'>): void => {
+    const timeOf = (own: number) => table.cells()[own * stride + cell.lastTime] as number
+    const gone = series.toForget(points, entry, timeOf)
+    if (gone.size === 0) return
+    for (const own of gone) {
+      step.flush(own, false)
+      table.heldTexts.delete(own)
+      table.sentTexts.delete(own)
+    }
+    series.forget(gone)
+  }
   const awake = (): Derived[] => {
     if (!unsure) return []
     unsure = false
-    for (let own = 0; own < series.count(); own++) {
+    for (const own of series.remembered()) {
       holdNewest(table, own, readUnsure)
       step.flush(own, false, 'first')
     }
@@ -174,6 +191,7 @@ export const createRulesStage = (parts: RulesStageParts): Stage => {
   function* stepping(input: StageInput): Pieces<readonly Derived[]> {
     if (input.points.count === 0) return awake()
     readUnsure = unsure
+    makeRoom(input)
     series.meet(input.points, input.entry)
     step.run(input.points, series.owns())
     if (late.length > 0) yield* mendAll(input)

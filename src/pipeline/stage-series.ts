@@ -1,8 +1,8 @@
 /**
  * A stage's own numbers for the series it works on: dense, kept over restarts, told from the numbers of its input.
  *
- * Invariants: an own number stands for one series id for the life of the state; a series outside every class, or one
- * beyond `seriesMax`, has none.
+ * Invariants: an own number stands for one series id for the life of the process, also of a series that is forgotten;
+ * a series outside every class has none; at most `max` are remembered, and who asks `toForget` first makes room.
  */
 import { seriesMax } from '../limits.ts'
 import type { PointBatch, SeriesEntry, SeriesId, StageInput } from '../model.ts'
@@ -11,7 +11,7 @@ import type { CompiledClasses, SeriesClass } from './classes.ts'
 export interface StageSeries {
   /** By input number: own number, -1 outside every class, -2 not met yet. Replaced when it grows. */
   readonly owns: () => Int32Array
-  /** Gives every series of the batch its own number; afterwards `owns` holds no -2 for them. */
+  /** Gives every series of the batch its own number; afterwards `owns` holds no -2 for them, if there is room. */
   readonly meet: (points: PointBatch, entry: (series: number) => SeriesEntry) => void
   /** In order of own numbers. */
   readonly entries: readonly SeriesEntry[]
@@ -25,29 +25,49 @@ export interface StageSeries {
   readonly ownOf: (id: SeriesId) => number | undefined
   /** A series of a saved state; undefined when its class is no longer one of the stage's. */
   readonly add: (entry: SeriesEntry) => number | undefined
+  /** Of numbers given. */
   readonly count: () => number
+  /** Own numbers that must be forgotten for all of the batch to have room, those silent longest, and some to spare. */
+  readonly toForget: (
+    points: PointBatch,
+    entry: (series: number) => SeriesEntry,
+    timeOf: (own: number) => number,
+  ) => ReadonlySet<number>
+  /** Should they come once more, they are new. */
+  readonly forget: (owns: ReadonlySet<number>) => void
+  /** Own numbers that still mean a series, in order. */
+  readonly remembered: () => readonly number[]
+  readonly isForgotten: (own: number) => boolean
   readonly clear: () => void
 }
 
 const unmet = -2
+const none: ReadonlySet<number> = new Set()
+/** One in so many more are forgotten than must be, so that it comes seldom. */
+const spareShare = 8
 
 export const createStageSeries = (
   { classes, classOf }: CompiledClasses,
   wanted: (one: SeriesClass) => boolean,
   added: (own: number) => void,
+  max = seriesMax,
 ): StageSeries => {
   let owns = new Int32Array(1024).fill(unmet)
   const entries: SeriesEntry[] = []
   const classNumbers: number[] = []
   const byId = new Map<SeriesId, number>()
+  const forgotten = new Set<number>()
 
+  const takes = (entry: SeriesEntry): boolean => {
+    const one = classes[classOf(entry)]
+    return one !== undefined && wanted(one)
+  }
   let lastEntry: StageInput['entry'] | undefined
   const add = (entry: SeriesEntry): number | undefined => {
     const known = byId.get(entry.id)
     if (known !== undefined) return known
+    if (!takes(entry) || byId.size >= max) return undefined
     const at = classOf(entry)
-    const one = classes[at]
-    if (one === undefined || !wanted(one) || entries.length >= seriesMax) return undefined
     const own = entries.length
     entries.push(entry)
     classNumbers.push(at)
@@ -55,23 +75,32 @@ export const createStageSeries = (
     added(own)
     return own
   }
-  const meetOne = (series: number, entry: SeriesEntry): void => {
+  const meetOne = (series: number, entry: SeriesEntry, found: number | undefined): void => {
     if (series >= owns.length) {
       const larger = new Int32Array(Math.max(series + 1, owns.length * 2)).fill(unmet)
       larger.set(owns)
       owns = larger
     }
-    owns[series] = add(entry) ?? -1
+    // One that found no room may find it later.
+    owns[series] = found ?? (takes(entry) ? unmet : -1)
   }
-  const meet: StageSeries['meet'] = ({ series, count }, entry) => {
-    lastEntry = entry
+  const meetAll = (
+    { series, count }: PointBatch,
+    entryOf: (series: number) => SeriesEntry,
+    find: (entry: SeriesEntry) => number | undefined,
+  ): void => {
     let known = owns
     for (let at = 0; at < count; at++) {
       const one = series[at] as number
       if (one < known.length && known[one] !== unmet) continue
-      meetOne(one, entry(one))
+      const entry = entryOf(one)
+      meetOne(one, entry, find(entry))
       known = owns
     }
+  }
+  const meet: StageSeries['meet'] = (points, entry) => {
+    lastEntry = entry
+    meetAll(points, entry, add)
   }
   return {
     owns: () => owns,
@@ -79,7 +108,8 @@ export const createStageSeries = (
     met: (raw) =>
       function* (fromUs, toUs) {
         for (const batch of raw(fromUs, toUs)) {
-          if (lastEntry !== undefined) meet(batch, lastEntry)
+          // What is read again makes nobody known: a series that was forgotten stays so.
+          if (lastEntry !== undefined) meetAll(batch, lastEntry, ({ id }) => byId.get(id))
           yield batch
         }
       },
@@ -89,8 +119,37 @@ export const createStageSeries = (
     ownOf: (id) => byId.get(id),
     add,
     count: () => entries.length,
+    toForget: ({ series, count }, entryOf, timeOf) => {
+      if (byId.size + count <= max) return none
+      // By their entries: a restart has met nothing yet, and must forget the same ones.
+      const here = new Set<number>()
+      let fresh = 0
+      for (const one of new Set(series.subarray(0, count))) {
+        const entry = entryOf(one)
+        const own = byId.get(entry.id)
+        if (own !== undefined) here.add(own)
+        else if (takes(entry)) fresh++
+      }
+      const over = byId.size + fresh - max
+      if (fresh === 0 || over <= 0) return none
+      const silent = [...byId.values()].filter((own) => !here.has(own))
+      // NaN of one that has no point yet.
+      const since = (own: number) => timeOf(own) || Number.MIN_SAFE_INTEGER
+      silent.sort((a, b) => since(a) - since(b) || a - b)
+      return new Set(silent.slice(0, over + Math.floor(max / spareShare)))
+    },
+    forget: (gone) => {
+      for (const own of gone) {
+        forgotten.add(own)
+        byId.delete((entries[own] as SeriesEntry).id)
+      }
+      for (let at = 0; at < owns.length; at++) if (gone.has(owns[at] as number)) owns[at] = unmet
+    },
+    remembered: () => [...byId.values()],
+    isForgotten: (own) => forgotten.has(own),
     clear: () => {
       lastEntry = undefined
+      forgotten.clear()
       owns.fill(unmet)
       entries.length = 0
       classNumbers.length = 0

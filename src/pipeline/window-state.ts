@@ -6,7 +6,7 @@
  * counts otherwise than the saved rows did has them made again from there; bytes that are no state throw RangeError.
  */
 import { seriesMax } from '../limits.ts'
-import { kinds } from '../model.ts'
+import { kinds, type SeriesEntry } from '../model.ts'
 import { windowsPerClassMax } from './classes.ts'
 import {
   createStateWriter,
@@ -86,9 +86,10 @@ export const saveWindows = (table: WindowTable, classNames: readonly string[]): 
       to.float(tooLate)
     }
   })
-  to.uint(series.count())
-  series.entries.forEach((entry, own) => {
-    putEntry(to, entry)
+  const owns = series.remembered()
+  to.uint(owns.length)
+  for (const own of owns) {
+    putEntry(to, series.entries[own] as SeriesEntry)
     to.raw(bytesOf(table.newestCells(), own * newestStride, newestStride))
     putOptional(to, table.newestTexts.get(own))
     const ofClass = windows[series.classes[own] as number] as readonly CompiledWindow[]
@@ -105,7 +106,7 @@ export const saveWindows = (table: WindowTable, classNames: readonly string[]): 
         putTexts(to, slots.texts.get(at))
       }
     })
-  })
+  }
   return to.finish()
 }
 

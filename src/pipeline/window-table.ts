@@ -63,7 +63,10 @@ export interface WindowTable {
   readonly refuse: (own: number, window: CompiledWindow, timeUs: number) => void
   /** Rows to give out. */
   due: number[]
-  /** Least time of the first step of a state begun anew: windows from before it are made from the raw lane. */
+  /**
+   * Least time of the first step of a state begun anew, or newest of a series forgotten: windows of series new to it
+   * from before that are made from the raw lane.
+   */
   bornUs: number
   /** No open window that may be made again begins before this; lowered as windows open, raised by `tick`. */
   holdFromUs: number
@@ -82,7 +85,11 @@ const compile = (spec: WindowSpec, timeZone: string): CompiledWindow => ({
   tooLate: 0,
 })
 
-export const createWindowTable = (compiled: CompiledClasses, timeZone: string): WindowTable => {
+export const createWindowTable = (
+  compiled: CompiledClasses,
+  timeZone: string,
+  seriesMax?: number,
+): WindowTable => {
   const windows = compiled.classes.map((one) => one.windows.map((spec) => compile(spec, timeZone)))
   const slots = createSlots()
   let newestCells = new Float64Array(newestStride * 64)
@@ -110,6 +117,7 @@ export const createWindowTable = (compiled: CompiledClasses, timeZone: string): 
       heads.fill(-1, own * windowsPerClassMax, (own + 1) * windowsPerClassMax)
       closedUntil.fill(Number.NaN, own * windowsPerClassMax, (own + 1) * windowsPerClassMax)
     },
+    seriesMax,
   )
   const olderOf = (at: number) => slots.cells()[at * slotStride + slot.older] as number
   const startOf = (at: number) => slots.cells()[at * slotStride + slot.start] as number

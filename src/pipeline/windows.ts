@@ -47,6 +47,8 @@ export interface WindowsStageParts {
   readonly idOf: (key: SeriesKey) => bigint
   /** Whether what takes this one's place goes on with these windows of the series; nobody unless given. */
   readonly goesOn?: (entry: SeriesEntry, spec: WindowSpec) => boolean
+  /** Series remembered at most. */
+  readonly seriesMax?: number
 }
 
 /** Every open window of an owner, newest first; `visit` may free it. */
@@ -179,18 +181,47 @@ const decisionKind = 3
 
 export const createWindowsStage = (parts: WindowsStageParts): Stage => {
   const { classes: compiled, timeZone, idOf, goesOn = () => false } = parts
-  const table = createWindowTable(compiled, timeZone)
+  const table = createWindowTable(compiled, timeZone, parts.seriesMax)
   const feed = createWindowFeed(table)
   const issue = createWindowIssue(table, idOf)
   const decisions = createDecisions()
   const classNames = compiled.classes.map(({ name }) => name)
   let quiet: Quiet = { times: new Float64Array(0), since: new Float64Array(0) }
   let steps = 0
+  /** Nothing more is asked of the raw lane for it: it is out, or leaves now, as it is. */
+  const endEarly = (own: number, at: number, raw: StageInput['raw']): void => {
+    const flags = flagsOf(table, at)
+    const owed = standing.issued | standing.dirty | standing.due
+    const settled = (flags & owed) === standing.issued
+    const newestUs = table.newestCells()[own * newestStride + newest.time] as number
+    const endUs = table.slots.cells()[at * slotStride + slot.end] as number
+    if (settled) setFlags(table, at, flags | standing.cut)
+    else issue.early(at, Math.min(endUs, newestUs), raw)
+  }
   const entryOf = (own: number) => table.series.entries[own] as SeriesEntry
   const clear = (): void => {
     table.clear()
     issue.clear()
     quiet = { times: new Float64Array(0), since: new Float64Array(0) }
+  }
+  /** Those that have been silent longest make room for new ones: what is open of them leaves as it is. */
+  const makeRoom = ({ points, entry, raw }: Pick<StageInput, 'points' | 'entry' | 'raw'>): void => {
+    const { series } = table
+    const timeOf = (own: number) => table.newestCells()[own * newestStride + newest.time] as number
+    const gone = series.toForget(points, entry, timeOf)
+    if (gone.size === 0) return
+    series.meet(emptyBatch, entry)
+    for (const own of gone) {
+      for (let k = 0; k < windowsPerClassMax; k++) {
+        const owner = own * windowsPerClassMax + k
+        eachOf(table, owner, (at) => endEarly(own, at, raw))
+        eachOf(table, owner, (at) => release(table, at))
+      }
+      table.newestTexts.delete(own)
+      if (!(table.bornUs > timeOf(own))) table.bornUs = timeOf(own) + 1
+    }
+    series.forget(gone)
+    findHold(table)
   }
   const begin = ({ timeUs, qualities, count }: PointBatch): void => {
     for (let i = 0; i < count; i++) {
@@ -199,6 +230,7 @@ export const createWindowsStage = (parts: WindowsStageParts): Stage => {
     }
   }
   function* stepping({ points, entry, raw }: StageInput): Pieces<readonly Derived[]> {
+    makeRoom({ points, entry, raw })
     table.series.meet(points, entry)
     if (Number.isNaN(table.bornUs)) begin(points)
     feed.feed(points)
@@ -257,11 +289,7 @@ export const createWindowsStage = (parts: WindowsStageParts): Stage => {
           issue.settle(at, raw)
           return
         }
-        const settled = (flags & (standing.issued | standing.dirty)) === standing.issued
-        const newestUs = table.newestCells()[own * newestStride + newest.time] as number
-        const endUs = cells[at * slotStride + slot.end] as number
-        if (settled) setFlags(table, at, flags | standing.cut)
-        else issue.early(at, Math.min(endUs, newestUs), raw)
+        endEarly(own, at, raw)
       })
       findHold(table)
       return issue.take(changed)
