@@ -188,15 +188,17 @@ export const createWindowsStage = (parts: WindowsStageParts): Stage => {
   const classNames = compiled.classes.map(({ name }) => name)
   let quiet: Quiet = { times: new Float64Array(0), since: new Float64Array(0) }
   let steps = 0
+  const early = (own: number, at: number, raw: StageInput['raw']): void => {
+    const newestUs = table.newestCells()[own * newestStride + newest.time] as number
+    const endUs = table.slots.cells()[at * slotStride + slot.end] as number
+    issue.early(at, Math.min(endUs, newestUs), raw)
+  }
   /** Nothing more is asked of the raw lane for it: it is out, or leaves now, as it is. */
   const endEarly = (own: number, at: number, raw: StageInput['raw']): void => {
     const flags = flagsOf(table, at)
-    const owed = standing.issued | standing.dirty | standing.due
-    const settled = (flags & owed) === standing.issued
-    const newestUs = table.newestCells()[own * newestStride + newest.time] as number
-    const endUs = table.slots.cells()[at * slotStride + slot.end] as number
+    const settled = (flags & (standing.issued | standing.dirty)) === standing.issued
     if (settled) setFlags(table, at, flags | standing.cut)
-    else issue.early(at, Math.min(endUs, newestUs), raw)
+    else early(own, at, raw)
   }
   const entryOf = (own: number) => table.series.entries[own] as SeriesEntry
   const clear = (): void => {
@@ -214,7 +216,11 @@ export const createWindowsStage = (parts: WindowsStageParts): Stage => {
     for (const own of gone) {
       for (let k = 0; k < windowsPerClassMax; k++) {
         const owner = own * windowsPerClassMax + k
-        eachOf(table, owner, (at) => endEarly(own, at, raw))
+        eachOf(table, owner, (at) => {
+          endEarly(own, at, raw)
+          // What was out already, and due once more.
+          if ((flagsOf(table, at) & standing.due) !== 0) early(own, at, raw)
+        })
         eachOf(table, owner, (at) => release(table, at))
       }
       table.newestTexts.delete(own)
