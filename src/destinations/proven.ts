@@ -57,14 +57,14 @@ export const proofs: readonly Proof[] = [
     system: 'VictoriaMetrics',
     dialect: 'victoriametrics',
     version: '1.79.5',
-    tests: [contract('influx'), 'test/contract/influx-agent.test.ts'],
+    tests: [contract('victoria'), 'test/contract/influx-agent.test.ts'],
   },
   {
     type: 'influx',
     system: 'QuestDB',
     dialect: 'questdb',
     version: '9.3.4',
-    tests: [contract('influx'), 'test/contract/influx-agent.test.ts'],
+    tests: [contract('questdb'), 'test/contract/influx-agent.test.ts'],
   },
   { type: 'influx', system: 'GreptimeDB', dialect: 'greptimedb', version: null, tests: [] },
   {
