@@ -11,7 +11,12 @@ import type { Plugin } from 'esbuild'
 const resolveDir = join(import.meta.dirname, '..')
 
 /** Of undici: not its fetch, mocks, caches and second HTTP parser. */
-export const undiciParts = { Agent: 'agent', ProxyAgent: 'proxy-agent' } as const
+export const undiciParts = {
+  Agent: 'dispatcher/agent',
+  Pool: 'dispatcher/pool',
+  ProxyAgent: 'dispatcher/proxy-agent',
+  buildConnector: 'core/connect',
+} as const
 /** Of prom-client: not its cluster, its push gateway and its summaries, which load half of Node. */
 export const promClientParts = {
   Registry: 'registry',
@@ -38,7 +43,7 @@ export const withoutUnused: Plugin = {
     given.onLoad({ filter: /^undici$/, namespace: 'lazy' }, () => ({
       contents: [
         ...Object.entries(undiciParts).map(
-          ([name, file]) => `export { default as ${name} } from 'undici/lib/dispatcher/${file}.js'`,
+          ([name, file]) => `export { default as ${name} } from 'undici/lib/${file}.js'`,
         ),
         // As undici's entry point does, for the one way of asking that is used here.
         `import Dispatcher from 'undici/lib/dispatcher/dispatcher.js'`,
