@@ -93,7 +93,7 @@ const errorAt = (point: Sent, times: readonly number[], values: ReadonlyMap<numb
   return Math.abs(point.value - (v0 + (v1 - v0) * share))
 }
 
-test('with five SIGKILLs: the bound holds, every window is what its points make, raw comes on request', async () => {
+test('with six SIGKILLs: the bound holds, every window is what its points make, raw comes on request', async () => {
   for (let scan = 0; scan < 600; scan += 20) {
     const points = Array.from({ length: 20 }, (_, at) => nextScan(scan + at)).flat()
     sent.push(...points)
@@ -134,7 +134,7 @@ test('with five SIGKILLs: the bound holds, every window is what its points make,
 
   for (const name of series) {
     const shown = rows(
-      `select start, count, min, max, sum, last from windows where series = '${name}'`,
+      `select start, count, min, max, sum, mean, last from windows where series = '${name}'`,
     )
     const starts = shown.map(({ start }) => (Number(start) - startUs) / second)
     assert.deepEqual(
@@ -142,15 +142,19 @@ test('with five SIGKILLs: the bound holds, every window is what its points make,
       Array.from({ length: 60 }, (_, at) => at),
       name,
     )
-    for (const { start, count, min, max, last: newest } of shown) {
+    for (const { start, count, min, max, sum, mean, last: newest } of shown) {
       const own = sent.filter(
         (one) =>
           one.series === name && one.timeUs >= Number(start) && one.timeUs < Number(start) + second,
       )
       const values = own.map(({ value }) => value)
+      const added = values.reduce((all, value) => all + value, 0)
       assert.deepEqual(
-        [Number(count), Number(min), Number(max), Number(newest)],
-        [own.length, Math.min(...values), Math.max(...values), values.at(-1)],
+        [count, min, max, sum, mean, newest].map(Number),
+        [
+          ...[own.length, Math.min(...values), Math.max(...values)],
+          ...[added, added / own.length, values.at(-1)],
+        ],
         `${name} at ${start}`,
       )
     }

@@ -14,9 +14,10 @@ import { createRuleTable } from '../../src/pipeline/rule-table.ts'
 import { createRulesStage } from '../../src/pipeline/rules.ts'
 import { drive, entryOf, type Sample, type Turn } from './harness.ts'
 import { beyondBound } from './naive-rules.ts'
+import { runsOf } from './runs.ts'
 import { startUs } from './signals.ts'
 
-const runs = Number(process.env.HOLDFAST_REDUCE_RUNS ?? 1_000)
+const runs = runsOf(1_000)
 /** Of knots at 10, 20, 30 …; `beside[i]`: nothing was left out between knot i and the one before. */
 const remembered = (beside: readonly boolean[]) => {
   const table = createRuleTable()

@@ -210,6 +210,11 @@ for (const [file, mutants] of [
   ['test/reduce/windows.test.ts', windows],
   ['test/reduce/plan.test.ts', plans],
 ] as const) {
+  test(`as it is, a copy passes ${file}: what turns it red is the change`, async () => {
+    const same = "name: 'rules',"
+    const none = { name: 'none', file: 'pipeline/rules.ts', find: same, put: same }
+    assert.equal(await survives(none, ['test/reduce', 'test/unit', 'test/support'], [file]), true)
+  })
   for (const mutant of mutants) {
     test(`found: ${mutant.name}`, async () => {
       assert.equal(

@@ -55,6 +55,27 @@ const stretches = (
   })
 }
 
+/** Seconds by state; beyond 31 of them the rest is one, and long texts are cut, never in the midst of a character. */
+const statesOf = (areas: readonly { readonly value: Value; readonly us: number }[]): string => {
+  const states: Record<string, number> = Object.create(null)
+  for (const { value, us } of areas) {
+    const text = [...String(value)].reduce(
+      (cut, one) => (cut.length + one.length > 64 ? cut : cut + one),
+      '',
+    )
+    const name = text in states || Object.keys(states).length < 31 ? text : 'other'
+    if (us > 0) states[name] = (states[name] ?? 0) + us
+  }
+  return JSON.stringify(states)
+}
+/** By name, in seconds. */
+const statesIn = (text: Value | undefined, perSecond = 1): string =>
+  JSON.stringify(
+    Object.entries(JSON.parse(String(text ?? '{}')) as Record<string, number>)
+      .map(([state, time]) => [state, time / perSecond] as const)
+      .sort(([a], [b]) => (a < b ? -1 : 1)),
+  )
+
 const statisticsOf = (
   before: Sample | undefined,
   inside: readonly Sample[],
@@ -65,6 +86,8 @@ const statisticsOf = (
   const out = new Map<string, Value>([
     ['count', BigInt(inside.length)],
     ['good_count', BigInt(used.length)],
+    ['good_pct', (100 * used.length) / inside.length],
+    ['time_in_state', statesOf(stretches(before, inside, startUs, startUs + spec.everyUs))],
   ])
   const carried = before !== undefined && isUsed(before) ? [before] : []
   const chain = [...carried, ...used]
@@ -203,6 +226,11 @@ export const windowDiffers = (
   )
   for (const [name, wanted] of statistics) {
     const value = found.get(name)
+    if (name === 'time_in_state') {
+      const [is, should] = [statesIn(value), statesIn(wanted, 1e6)]
+      if (is !== should) return `time_in_state is ${is}, not ${should}`
+      continue
+    }
     const loose = ['twa', 'stddev', 'median', 'p95'].includes(name)
     const exact = typeof wanted === 'number' ? Number(value) === wanted : value === wanted
     // Squares leave the range of doubles long before values do.
@@ -237,4 +265,7 @@ export const allStatistics: readonly Statistic[] = [
   'median',
   'p95',
   'changes',
+  'good_pct',
+  'mean',
+  'time_in_state',
 ]

@@ -12,9 +12,10 @@ import {
 import { createRulesStage } from '../../src/pipeline/rules.ts'
 import { batchOf, drive, entryOf, type Given, givenOf, type Sample, type Turn } from './harness.ts'
 import { beyondBound } from './naive-rules.ts'
+import { runsOf } from './runs.ts'
 import { cut, signal, startUs } from './signals.ts'
 
-const runs = Number(process.env.HOLDFAST_REDUCE_RUNS ?? 1_500)
+const runs = runsOf(1_500)
 const one = entryOf('oven')
 const classOf = (reduce: Reduce): SeriesClass => ({ name: 'c', match: {}, reduce, windows: [] })
 const creator = (reduce: Reduce) => () =>

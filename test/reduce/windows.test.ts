@@ -15,9 +15,10 @@ import { createSpans } from '../../src/pipeline/window-spans.ts'
 import { createWindowsStage } from '../../src/pipeline/windows.ts'
 import { batchOf, drive, entryOf, type Given, givenOf, type Sample, type Turn } from './harness.ts'
 import { allStatistics, type NaiveWindow, naiveWindows, windowDiffers } from './naive-windows.ts'
+import { runsOf } from './runs.ts'
 import { cut, signal, startUs } from './signals.ts'
 
-const runs = Number(process.env.HOLDFAST_REDUCE_RUNS ?? 500)
+const runs = runsOf(500)
 const lane = 'rollup'
 const window = (
   everyUs: number,

@@ -152,7 +152,7 @@ const mix = (number: number, salt: number): number => {
   h = Math.imul(h ^ (h >>> 15), 0x85ebca77) >>> 0
   return (h ^ (h >>> 13)) >>> 0
 }
-const seriesCount = 7
+export const seriesCount = 7
 /**
  * The lane's times are those of its numbers, but for one point in every other block of each series that comes four
  * places late: `by` is 1 for a number's place in time, -1 for the number of a place.
