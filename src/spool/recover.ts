@@ -56,7 +56,11 @@ interface CursorRow {
   readonly crc: number
 }
 
-/** Columns come in the order of the table. */
+/** In the order of the table. By name: where a flipped bit has changed one, SQLite says so, and nobody reads nothing. */
+const laneColumns = `id, name, head, floor, hash, accepted, bytes, waiting, seal_number, commit_number, uptime_ms,
+  wall_us, crc`
+const cursorColumns = `lane, reader, backlog, live_start, live_up_to, delivered, lost, reduced, start,
+  accepted_before, crc`
 const intact = (row: LaneRow | CursorRow): boolean =>
   rowCrc(Object.values(row).slice(0, -1)) === row.crc
 
@@ -87,7 +91,7 @@ const laneOf = (
 ): LaneState => {
   const range = [row.id * seqSpan, (row.id + 1) * seqSpan]
   if (!intact(row)) throw new Failure('HF-S005', `the row of lane ${row.id} is damaged`)
-  const all = sql('SELECT * FROM cursors WHERE lane = ?').all(row.id) as CursorRow[]
+  const all = sql(`SELECT ${cursorColumns} FROM cursors WHERE lane = ?`).all(row.id) as CursorRow[]
   const cursors = all.filter(intact)
   for (const bad of all) {
     if (!cursors.includes(bad))
@@ -134,7 +138,7 @@ export const createLanes = (sql: Sql, lanes: readonly LaneOptions[]): void => {
 }
 
 export const loadLanes = (sql: Sql, options: readonly LaneOptions[]) => {
-  const rows = sql('SELECT * FROM lanes ORDER BY id').all() as LaneRow[]
+  const rows = sql(`SELECT ${laneColumns} FROM lanes ORDER BY id`).all() as LaneRow[]
   const stages = stageRows(sql)
   const newestKey = (table: 'journal' | 'waiting', id: number) =>
     sql(`SELECT max(key) FROM ${table} WHERE key >= ? AND key < ?`)

@@ -95,3 +95,24 @@ test('of a series damaged beyond that no segment is given out, those before it a
     ['another'],
   )
 })
+
+for (const [table, column] of [
+  ['cursors', 'delivered'],
+  ['cursors', 'start'],
+  ['lanes', 'accepted'],
+] as const) {
+  test(`a column of ${table} that a flipped bit has renamed (${column}) is damage, not a row without it`, () => {
+    const rig = createRig()
+    const spool = rig.open()
+    spool.openReader('raw', 'region', 'oldest')
+    store(spool, floats(rig.series, 1, 400))
+    const db = new Database(Buffer.from(spool.image()))
+    db.unsafeMode(true)
+    db.pragma('writable_schema = ON')
+    const renamed = `${column.slice(0, -1)}x `
+    db.prepare('UPDATE sqlite_schema SET sql = replace(sql, ?, ?) WHERE name = ?').run(
+      ...[`  ${column} `, `  ${renamed}`, table],
+    )
+    assert.throws(() => rig.look(db.serialize()), { code: 'HF-S005' })
+  })
+}
