@@ -56,7 +56,7 @@ interface CursorRow {
   readonly crc: number
 }
 
-/** In the order of the table. By name: where a flipped bit has changed one, SQLite says so, and nobody reads nothing. */
+/** In the order of the table, and by name: where a flipped bit has changed one, SQLite says so. */
 const laneColumns = `id, name, head, floor, hash, accepted, bytes, waiting, seal_number, commit_number, uptime_ms,
   wall_us, crc`
 const cursorColumns = `lane, reader, backlog, live_start, live_up_to, delivered, lost, reduced, start,
