@@ -24,7 +24,7 @@ export type Turn = 'more' | 'done' | 'full'
 
 /**
  * About 10 ms of decoding and stepping, and as much again where a stage goes on with what it began: so long an ack may
- * wait, and besides for the transaction of what was given out (`bench -- reduce` measures both).
+ * wait, and besides for the transaction of what was given out (`bench -- reduce`: `wear_…_hold_ms_max`).
  */
 const turnPointsMax = 60_000
 const turnBytesMax = 256 * 1024

@@ -194,6 +194,10 @@ const stateBytesOf = ({ plain, saving, decidedBytes }: Ledger): number =>
     return sum + Math.max(0, bytes - all / calls)
   }, 0)
 
+/** How long one call held the spool's thread at most. */
+const longestOf = ({ plain, saving }: Ledger): number =>
+  Math.max(0, ...[...plain.values()].map(({ msMax }) => msMax), ...saving.map(({ ms }) => ms))
+
 const settled = (): number => {
   for (let i = 0; i < 3; i++) globalThis.gc?.()
   const { heapUsed, arrayBuffers, external } = process.memoryUsage()
@@ -262,6 +266,7 @@ const run = async (stages: readonly Stage[], everySeconds: number) => {
     savesPerMinute: measured.saves / (seconds / 60),
     saveMb: measured.savedBytes / Math.max(1, measured.saves) / 2 ** 20,
     saveMs: Math.max(0, ...measured.saving.map(({ ms }) => ms)),
+    holdMs: longestOf(measured),
     firstMb: (before - firstBytes) / 2 ** 20,
     firstAckMs,
     fileMb: fileBytes / 2 ** 20,
@@ -308,6 +313,7 @@ export const bench = async (): Promise<Figures> => {
     figures[`${name}_ack_ms_p50`] = one.ackMsP50
     figures[`${name}_ack_ms_p99`] = one.ackMsP99
     figures[`${name}_ack_ms_max`] = one.ackMsMax
+    figures[`${name}_hold_ms_max`] = one.holdMs
     figures[`${name}_heap_mb`] = one.heapMb
     figures[`${name}_first_mb`] = one.firstMb
     figures[`${name}_first_ack_ms_max`] = one.firstAckMs
