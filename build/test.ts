@@ -71,7 +71,7 @@ const suites: Readonly<Record<string, Suite>> = {
       'full disks, failing fsync, killed brokers, a Patroni cluster that fails over, safe mode, doctor, bundle',
     seconds: 375,
     tools: [mosquitto, postgres, etcd, patroni],
-    concurrency: 1,
+    concurrency: 2,
   },
   promises: {
     about: 'every sentence of the promise, and both demos, end to end',

@@ -74,6 +74,10 @@ export const replay = async (context: CliContext, options: ReplayOptions): Promi
   const asked = options.series === undefined ? 'that range' : 'that range and those series'
   if (!held) context.say(`nothing of ${asked} is still held here`)
   else if (options.dryRun) context.say('nothing was sent: --dry-run')
+  else if (answer.parts.every(({ points }) => points === 0))
+    context.say(
+      `samples met none of those series; replay ${answer.id} looks at all: holdfast replay list says what it found`,
+    )
   else context.say(`replay ${answer.id} runs; end it with: holdfast replay cancel ${answer.id}`)
   return exitCodes.good
 }

@@ -59,7 +59,7 @@ export const readsFromUs = (table: WindowTable, at: number): number => {
   return table.windowOf(cells[row + slot.owner] as number).spans.startOf(startUs - 1)
 }
 const makeDirty = (table: WindowTable, at: number): void => {
-  const flags = flagsOf(table, at) | standing.dirty
+  const flags = flagsOf(table, at) | standing.dirty | standing.mixed
   setFlags(table, at, flags)
   table.holdFromUs = Math.min(table.holdFromUs, readsFromUs(table, at))
   if ((flags & standing.issued) !== 0) makeDue(table, at)

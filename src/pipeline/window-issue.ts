@@ -160,6 +160,7 @@ export const createWindowIssue = (
   const make = (at: number, gathered: Gathered): Float64Array | undefined => {
     if (gathered.kind === 'values') return gathered.values.sort()
     const { points, order } = gathered
+    if ((flagsOf(table, at) & standing.dirty) === 0) return valuesOf(points, order, 0)
     const [cells, words, row] = [slots.cells(), slots.words(), at * slotStride]
     const window = table.windowOf(cells[row + slot.owner] as number)
     const faces = facesOf(points)
@@ -193,15 +194,16 @@ export const createWindowIssue = (
     const row = at * slotStride
     const owner = cells[row + slot.owner] as number
     const startUs = cells[row + slot.start] as number
-    const dirty = (flagsOf(table, at) & standing.dirty) !== 0
+    const flags = flagsOf(table, at)
+    const dirty = (flags & standing.dirty) !== 0
     return {
       at,
       own: Math.floor(owner / windowsPerClassMax),
-      // A window in order knows what was in force before it.
+      // One that is up to date knows what was in force before it.
       fromUs: dirty ? table.windowOf(owner).spans.startOf(startUs - 1) : startUs,
       toUs: cells[row + slot.end] as number,
       estimate: (cells[row + slot.count] as number) * (dirty ? 2 : 1),
-      inOrder: !dirty,
+      inOrder: (flags & (standing.dirty | standing.mixed)) === 0,
     }
   }
   const byStart = (a: number, b: number): number => {

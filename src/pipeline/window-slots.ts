@@ -71,6 +71,8 @@ export const standing = {
   cut: 32,
   /** Made without points that may have been in it. */
   lacking: 64,
+  /** A point was out of order: the lane does not have them by time, nor each time once. */
+  mixed: 128,
 } as const
 
 /** States of one window told apart, by so many characters; the rest is `other`. */

@@ -168,7 +168,11 @@ test('with six SIGKILLs: the bound holds, every window is what its points make, 
     return cli(['replay', '--series', series, ...range, ...more])
   }
   assert.match(replay('walk.b', '--destination', 'nosuch').err, /HF-X404.*no destination "nosuch"/)
-  assert.match(replay('nosuch.*').err, /nothing of that range and those series/)
+  assert.match(replay('nosuch.*').err, /met none of those series/)
+  await site.when(
+    ({ selections }) => selections.at(-1)?.text.includes('none of these') === true,
+    30,
+  )
   const asked = replay('walk.b')
   assert.equal(asked.code, 0, asked.err)
   await site.when(({ selections }) => selections.at(-1)?.state === 'done', 30)

@@ -194,6 +194,14 @@ const knots: readonly Mutant[] = [
   },
 ]
 
+const pressed: readonly Mutant[] = [
+  {
+    name: 'a window that was put right once is read as if all had come in order',
+    file: 'pipeline/window-issue.ts',
+    find: '(standing.dirty | standing.mixed)',
+    put: 'standing.dirty',
+  },
+]
 const works: readonly Mutant[] = [
   {
     name: 'a stage is saved in the midst of a step',
@@ -209,6 +217,7 @@ for (const [file, mutants] of [
   ['test/reduce/rules.test.ts', rules],
   ['test/reduce/windows.test.ts', windows],
   ['test/reduce/plan.test.ts', plans],
+  ['test/reduce/windows-pressure.test.ts', pressed],
 ] as const) {
   test(`as it is, a copy passes ${file}: what turns it red is the change`, async () => {
     const same = "name: 'rules',"
