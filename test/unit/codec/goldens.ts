@@ -1,16 +1,16 @@
 /**
- * Makes the golden segments of format version 1 in test/golden/segment-v1: `node test/unit/codec/goldens.ts`.
- * Version 1 is frozen: files that exist are never written again, because released agents hold such bytes on disk.
+ * Makes the golden segments of format versions 1 and 2 in test/golden: `node test/unit/codec/goldens.ts`.
+ * Both are frozen: files that exist are never written again, because released agents hold such bytes on disk.
  */
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { createBatchBuilder } from '../../../src/batch.ts'
-import { sealSegment, segmentDigest } from '../../../src/codec/segment.ts'
+import { type SealHeader, sealSegment, segmentDigest } from '../../../src/codec/segment.ts'
 import type { PointBatch } from '../../../src/model.ts'
-import { compressors, grouped, header, tameBatch, wildBatch } from './random-points.ts'
+import { compressors, copyHeader, grouped, header, tameBatch, wildBatch } from './random-points.ts'
 
-const folder = join(import.meta.dirname, '../../golden/segment-v1')
+const golden = join(import.meta.dirname, '../../golden')
 
 const scan = (): PointBatch => {
   const builder = createBatchBuilder()
@@ -62,25 +62,29 @@ const make = (): Record<string, PointBatch> => {
   }
 }
 
-mkdirSync(folder, { recursive: true })
-for (const [name, batch] of Object.entries(make())) {
-  for (const compressor of compressors) {
-    const file = join(folder, `${name}.${compressor}`)
-    if (existsSync(`${file}.segment`)) continue
-    const bytes = sealSegment(header, batch, compressor)
-    writeFileSync(`${file}.segment`, bytes)
-    process.stdout.write(`${file} ${bytes.length} ${segmentDigest(bytes)}\n`)
+const write = (folder: string, as: SealHeader, batches: Record<string, PointBatch>): void => {
+  mkdirSync(folder, { recursive: true })
+  for (const [name, batch] of Object.entries(batches)) {
+    for (const compressor of compressors) {
+      const file = join(folder, `${name}.${compressor}`)
+      if (existsSync(`${file}.segment`)) continue
+      const bytes = sealSegment(as, batch, compressor)
+      writeFileSync(`${file}.segment`, bytes)
+      process.stdout.write(`${file} ${bytes.length} ${segmentDigest(bytes)}\n`)
+    }
+    const expected = join(folder, `${name}.json`)
+    if (existsSync(expected)) continue
+    const rows = grouped(batch).map(([series, timeUs, kind, quality, value]) =>
+      JSON.stringify([
+        series,
+        timeUs,
+        kind,
+        quality,
+        typeof value === 'bigint' ? value.toString(16) : { text: value },
+      ]),
+    )
+    writeFileSync(expected, `[\n${rows.join(',\n')}\n]\n`)
   }
-  const expected = join(folder, `${name}.json`)
-  if (existsSync(expected)) continue
-  const rows = grouped(batch).map(([series, timeUs, kind, quality, value]) =>
-    JSON.stringify([
-      series,
-      timeUs,
-      kind,
-      quality,
-      typeof value === 'bigint' ? value.toString(16) : { text: value },
-    ]),
-  )
-  writeFileSync(expected, `[\n${rows.join(',\n')}\n]\n`)
 }
+write(join(golden, 'segment-v1'), header, make())
+write(join(golden, 'segment-v2'), copyHeader, { plant: plant() })

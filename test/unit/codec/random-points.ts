@@ -18,6 +18,11 @@ export const header: SealHeader = {
   monotonicUs: 1234.5,
   clockState: 'trusted',
 }
+/** Of copies: the only difference of format version 2. */
+export const copyHeader: SealHeader = {
+  ...header,
+  copyOf: { epoch: 'fedcba9876543210fedcba9876543210', sealNumber: 2 ** 39 + 5 },
+}
 export const compressors: readonly Compressor[] = ['none', 'lz4', 'zstd']
 
 /** What must come back: (series, time, kind, quality, bits or text) a point. */
