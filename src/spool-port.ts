@@ -50,6 +50,11 @@ export interface ReaderStatus {
   readonly reduced: number
   readonly declaredLost: number
   readonly pending: number
+  /**
+   * Of a stage: accepted points that are none of its concern, from before it began or of series of no class. Left out
+   * when 0: accepted = delivered + reduced + declaredLost + pending + passedOver.
+   */
+  readonly passedOver?: number
   /** Of a stage that threw and rests until the next opening: why. */
   readonly failed?: string
   /** Of a stage: what it did by class, since its state began. */

@@ -108,6 +108,11 @@ export const laneStatus = both<LaneStatus>()(
           reduced: count,
           declaredLost: count,
           pending: count,
+          passedOver: count
+            .exactOptional()
+            .describe(
+              'Of rules and windows: points from before they began, or of series of no class',
+            ),
           failed: text.exactOptional().describe('Why rules or windows rest'),
           classes: z.array(stageTotals).readonly().optional().describe('Of rules and windows'),
         }),

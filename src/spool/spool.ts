@@ -132,7 +132,12 @@ export interface Spool {
 const factsOf = (state: SpoolState, lane: LaneState, reader: string) => {
   const found = state.stages.find((one) => one.lane === lane && one.reader === reader)
   if (found === undefined) return {}
-  return { classes: found.stage.totals(), ...(found.failed ? { failed: found.why } : {}) }
+  const { acceptedBefore } = lane.readers.get(reader)?.now ?? { acceptedBefore: 0 }
+  return {
+    classes: found.stage.totals(),
+    ...(acceptedBefore > 0 ? { passedOver: acceptedBefore } : {}),
+    ...(found.failed ? { failed: found.why } : {}),
+  }
 }
 const laneStatus = (state: SpoolState, lane: LaneState): LaneStatus => ({
   lane: lane.name,

@@ -95,7 +95,8 @@ const bookTroubles = (
   const raw = books.find(({ lane }) => lane === 'raw')
   const open = (raw?.readers ?? []).filter(
     (one) =>
-      raw?.accepted !== one.delivered + one.reduced + one.pending + one.declaredLost ||
+      raw?.accepted !==
+        one.delivered + one.reduced + one.pending + one.declaredLost + (one.passedOver ?? 0) ||
       one.pending > 0,
   )
   const given = books.reduce((sum, lane) => sum + (lane.derived ? lane.accepted : 0), 0)

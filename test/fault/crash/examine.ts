@@ -139,7 +139,7 @@ const examineReader = (
   reader: ReaderStatus,
   items: readonly LaneItem[],
 ) => {
-  const { cursor, pending, delivered, reduced, declaredLost, stage } = reader
+  const { cursor, pending, delivered, reduced, declaredLost, stage, passedOver = 0 } = reader
   const who = `${lane} ${reader.reader}`
   const nobody = { most: stage ? status.head : 0, least: 0 }
   const known = facts.readers.get(reader.reader) ?? nobody
@@ -166,7 +166,10 @@ const examineReader = (
   const missing = status.accepted - sum
   const balanced = declaredLost === 0 ? missing === outside : missing >= 0 && missing <= outside
   demand(
-    (stage ? balanced : missing === 0) && delivered >= 0 && declaredLost >= 0,
+    (stage ? balanced : missing === 0) &&
+      missing === passedOver &&
+      delivered >= 0 &&
+      declaredLost >= 0,
     `books: ${who} ${delivered} + ${declaredLost} + ${pending} of ${status.accepted}`,
   )
 }
