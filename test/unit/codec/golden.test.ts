@@ -27,11 +27,11 @@ for (const [version, sealed, least] of [
   test(`every golden segment of format version ${version} still reads, by both readers`, () => {
     const folder = join(golden, `segment-v${version}`)
     const names = readdirSync(folder)
-      .filter((file) => file.endsWith('.json'))
-      .map((file) => file.slice(0, -5))
+      .filter((file) => file.endsWith('.none.segment'))
+      .map((file) => file.slice(0, -'.none.segment'.length))
     assert.ok(names.length >= least, `only ${names.length} goldens`)
     for (const name of names) {
-      const expected = expectedOf(join(folder, `${name}.json`))
+      const expected = expectedOf(join(golden, 'segment-v1', `${name}.json`))
       for (const compressor of compressors) {
         const bytes = readFileSync(join(folder, `${name}.${compressor}.segment`))
         const { header: read, points } = openSegment(bytes)
