@@ -9,6 +9,8 @@ const drawn = (have: readonly Sample[], timeUs: number, how: Contract['interpola
   const to = after === -1 ? undefined : have[after]
   if (from === undefined) return undefined
   if (how === 'step' || from.timeUs === timeUs || to === undefined) return from.value
+  // Between a bool or text and the same one nothing else can be drawn.
+  if (!numeric(from) && from.value === to.value) return from.value
   const share = (timeUs - from.timeUs) / (to.timeUs - from.timeUs)
   const [a, b] = [Number(from.value), Number(to.value)]
   return a + (b - a) * share
