@@ -82,7 +82,11 @@ export const quantile = (sorted: Float64Array, share: number): number => {
   const at = (sorted.length - 1) * share
   const low = Math.floor(at)
   const [a, b] = [sorted[low] as number, sorted[Math.min(low + 1, sorted.length - 1)] as number]
-  return a === b ? a : a + (b - a) * (at - low)
+  const part = at - low
+  if (a === b || part === 0) return a
+  // Halves of the range of doubles are further apart than it reaches.
+  const apart = b - a
+  return Number.isFinite(apart) ? a + apart * part : a * (1 - part) + b * part
 }
 
 const numbersOf = (issue: Issue, statistic: Given): number => {

@@ -12,6 +12,7 @@ import {
 import { gatherMax, jobsOfOneTurn } from '../../src/pipeline/window-make.ts'
 import { gain } from '../../src/pipeline/window-slots.ts'
 import { createSpans } from '../../src/pipeline/window-spans.ts'
+import { quantile } from '../../src/pipeline/window-statistics.ts'
 import { createWindowsStage } from '../../src/pipeline/windows.ts'
 import { batchOf, drive, entryOf, type Given, givenOf, type Sample, type Turn } from './harness.ts'
 import { allStatistics, type NaiveWindow, naiveWindows, windowDiffers } from './naive-windows.ts'
@@ -106,6 +107,11 @@ const specs = [
   window(60e6, 0),
   window(3600e6, 120e6, { counter: { modulus: 1000 } }),
 ]
+
+test('a quantile of values further apart than doubles reach is what lies there', () => {
+  assert.equal(quantile(Float64Array.of(-1.7e308, -1.6e308, 1.7e308), 0.5), -1.6e308)
+  assert.equal(quantile(Float64Array.of(-1.7e308, 1.7e308), 0.5), 0)
+})
 
 test('windows equal a naive recomputation, in any order, restarted anywhere', () => {
   fc.assert(
