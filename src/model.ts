@@ -183,8 +183,8 @@ export interface Intake {
   readonly copyOf?: SealOrder
 }
 /**
- * Resolves once everything in the intake is durable (fsynced); that wait is the whole backpressure story. Rejects with
- * a `Failure` only when nothing of it was stored, or when the process ends (exit 74). Then its columns are gone.
+ * Resolves once all of the intake is durable (fsynced), and its columns are given back; that wait is the whole
+ * backpressure story. Rejects with a `Failure` only when nothing of it was stored, or when the process ends (exit 74).
  */
 export type Emit = (intake: Intake) => Promise<void>
 
