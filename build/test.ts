@@ -40,14 +40,14 @@ const prometheus = ['prometheus', 'prometheus', '/usr/bin/prometheus'] as const
 const suites: Readonly<Record<string, Suite>> = {
   unit: {
     about: 'types, style, every room alone',
-    seconds: 75,
+    seconds: 95,
     tools: [mosquitto],
     concurrency: 2,
   },
   contract: {
     about:
       'stores, destinations, alerts, shells: real PostgreSQL, PgBouncer, InfluxDB 1, VictoriaMetrics, Prometheus, zsh, fish; stand-ins for InfluxDB 2 and 3, GreptimeDB, TDengine',
-    seconds: 225,
+    seconds: 260,
     tools: [postgres, pgbouncer, influxd, victoria, prometheus, promtool, ...shells],
     concurrency: 2,
     also: ['standins'],
@@ -65,11 +65,11 @@ const suites: Readonly<Record<string, Suite>> = {
     tools: [],
     concurrency: 2,
   },
-  sim: { about: '2,000 simulated lives and the mutants', seconds: 250, tools: [], concurrency: 1 },
+  sim: { about: '2,000 simulated lives and the mutants', seconds: 325, tools: [], concurrency: 1 },
   fault: {
     about:
       'full disks, failing fsync, killed brokers, a Patroni cluster that fails over, safe mode, doctor, bundle',
-    seconds: 375,
+    seconds: 310,
     tools: [mosquitto, postgres, etcd, patroni],
     concurrency: 2,
   },
@@ -82,7 +82,7 @@ const suites: Readonly<Record<string, Suite>> = {
   systemd: {
     about:
       'the Debian package in a real systemd, booted by systemd-nspawn: its whole life, a technician, trouble (root)',
-    seconds: 240,
+    seconds: 200,
     tools: [],
     concurrency: 1,
     prepare: prepareMachines,
@@ -102,7 +102,10 @@ const release = process.argv.includes('--release')
 for (const name of names) {
   if (!(name in suites)) fail(`no suite "${name}"; there are: ${Object.keys(suites).join(' ')}`)
 }
-if (release) process.env.HOLDFAST_TEST_RELEASE = '1'
+if (release) {
+  process.env.HOLDFAST_TEST_RELEASE = '1'
+  process.env.HOLDFAST_TEST_SEED ??= 'random'
+}
 const chosen = Object.entries(suites).filter(([name]) => names.length === 0 || names.includes(name))
 
 const tools = new Map(
@@ -150,6 +153,7 @@ const runSuite = async (name: string, suite: Suite): Promise<void> => {
     files: files.map((file) => join(process.cwd(), file)),
     concurrency: suite.concurrency,
     timeout: 40 * 60_000,
+    execArgv: ['--import', join(process.cwd(), 'test/support/seed.ts')],
   })
   events.on('test:pass', ({ name: title, skip, details, file }) => {
     if (skip !== undefined && skip !== false)

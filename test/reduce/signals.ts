@@ -3,9 +3,6 @@ import fc from 'fast-check'
 import { because, quality, type Value } from '../../src/model.ts'
 import type { Sample, Turn } from './harness.ts'
 
-// A mutant is found or not found, the same each time.
-if (process.env.HOLDFAST_REDUCE_RUNS !== undefined) fc.configureGlobal({ seed: 20_261_121 })
-
 export const startUs = 1_760_000_000_000_000
 const stepUs = fc.oneof(
   { weight: 20, arbitrary: fc.constant(1_000_000) },

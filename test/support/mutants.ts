@@ -59,11 +59,20 @@ export const survives = async (
   files: readonly string[],
 ): Promise<boolean | number> =>
   await inMutatedCopy(mutant, tests, async (root) => {
-    const env = { ...process.env, HOLDFAST_REDUCE_RUNS: '200', NODE_TEST_CONTEXT: undefined }
+    const env = {
+      ...process.env,
+      HOLDFAST_REDUCE_RUNS: '200',
+      HOLDFAST_TEST_SEED: undefined,
+      NODE_TEST_CONTEXT: undefined,
+    }
+    const seed = join(projectRoot, 'test/support/seed.ts')
     return await new Promise<boolean>((resolve, reject) => {
       execFile(
         process.execPath,
-        ['--test', '--test-isolation=none', ...files.map((file) => join(root, file))],
+        [
+          ...['--import', seed, '--test', '--test-isolation=none'],
+          ...files.map((file) => join(root, file)),
+        ],
         { env, timeout: 120_000 },
         (error, out) => {
           if (error?.killed === true) reject(new Error(`${mutant.name}: no end`))

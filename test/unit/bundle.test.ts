@@ -112,6 +112,7 @@ test('once an agent has started it loads no file any more: an upgrade may take t
   const agent = start(process.execPath, ['--import', hook, program, 'run', '-c', config])
   await agent.says('agent_started')
   rmSync(join(folder, 'dist'), { recursive: true })
+  await agent.says('source_listening')
   const point = { method: 'POST', body: 'press value=1 1000' }
   assert.equal((await fetch(`http://127.0.0.1:${doorPort}/write`, point)).status, 204)
   // Everything has been tried by then, and failed for other reasons than a missing file.

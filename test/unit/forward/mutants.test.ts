@@ -1,9 +1,7 @@
 /** Negative controls: small wrong changes of breaker, limits and resend, each of which a test of this room must see. */
 import assert from 'node:assert/strict'
-import { execFile } from 'node:child_process'
-import { join } from 'node:path'
 import { test } from 'node:test'
-import { inMutatedCopy, type Mutant } from '../../support/mutants.ts'
+import { type Mutant, survives } from '../../support/mutants.ts'
 
 const forward = 'test/unit/forward/breaker.test.ts'
 const spool = 'test/unit/spool/refused.test.ts'
@@ -101,21 +99,9 @@ const mutants: readonly (Mutant & { readonly by: string })[] = [
   },
 ]
 
-const passes = (root: string, path: string): Promise<boolean> =>
-  new Promise((resolve, reject) => {
-    const env = { ...process.env, NODE_TEST_CONTEXT: undefined }
-    const args = ['--test', '--test-isolation=none', join(root, path)]
-    execFile(process.execPath, args, { env, timeout: 120_000 }, (error, out) => {
-      // Red for the right reason: tests ran, and one failed.
-      if (error !== null && !/ℹ fail [1-9]/.test(out)) reject(new Error(out.slice(-2_000)))
-      else if (/ℹ pass 0\n/.test(out)) reject(new Error('nothing passes'))
-      else resolve(error === null)
-    })
-  })
-
 for (const mutant of mutants)
   test(`found: ${mutant.name}`, async () => {
     const tests = ['test/unit/forward', 'test/unit/spool', 'test/sim', 'test/support']
-    const survived = await inMutatedCopy(mutant, tests, (root) => passes(root, mutant.by))
+    const survived = await survives(mutant, tests, [mutant.by])
     assert.equal(survived, false, typeof survived === 'number' ? `${survived} places` : 'survived')
   })
