@@ -123,10 +123,12 @@ export const addPoint = (
   else if (!Number.isNaN(value))
     addNumber(cells, row, faces.points.timeUs[i] as number, value, window.modulus)
   else endForce(cells, row, faces.points.timeUs[i] as number)
-  let mark = words[meta] as number
+  const marked = words[meta] as number
+  let mark = marked
   if (faces.points.qualities[i] !== quality.good) mark |= marks.doubt
   if (cells[row + slot.good] !== before) {
-    const [low, high] = [faces.bits[i * 2] as number, faces.bits[i * 2 + 1] as number]
+    const low = faces.bits[i * 2] as number
+    const high = faces.bits[i * 2 + 1] as number
     if (kind === kinds.float) mark |= marks.notInt
     if (before === 0) {
       mark = (mark & ~3) | kind
@@ -137,5 +139,5 @@ export const addPoint = (
     words[(row + slot.lastBits) * 2] = low
     words[(row + slot.lastBits) * 2 + 1] = high
   }
-  words[meta] = mark
+  if (mark !== marked) words[meta] = mark
 }

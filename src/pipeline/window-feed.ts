@@ -106,6 +106,10 @@ export const createWindowFeed = (table: WindowTable): WindowFeed => {
   /** By own number: the step that last held points of the series, and its newest time before that step. */
   let seen = new Float64Array(64)
   let before = new Float64Array(64)
+  /** Own numbers the step holds; by own number: place of the newest point, of which the table has the time alone, or -1. */
+  let held = new Int32Array(64)
+  let heldCount = 0
+  let newestAt = new Int32Array(64)
   let step = 0
   const room = (count: number): void => {
     if (count <= seen.length) return
@@ -114,6 +118,8 @@ export const createWindowFeed = (table: WindowTable): WindowFeed => {
     moreBefore.set(before)
     seen = moreSeen
     before = moreBefore
+    held = new Int32Array(count * 2)
+    newestAt = new Int32Array(count * 2)
   }
 
   /** The newest point of the series is in force when the window begins, if it lies in the span before. */
@@ -121,6 +127,7 @@ export const createWindowFeed = (table: WindowTable): WindowFeed => {
     const cells = slots.cells()
     const row = at * slotStride
     const startUs = cells[row + slot.start] as number
+    settle(own)
     const last = own * newestStride
     const time = table.newestCells()[last + newest.time] as number
     if (!(time >= window.spans.startOf(startUs - 1))) return
@@ -175,16 +182,20 @@ export const createWindowFeed = (table: WindowTable): WindowFeed => {
       if ((flags & standing.dirty) === 0) addPoint(slots, at, window, faces, i, value)
       else countOne(at)
     }
-    remember(own, i, value)
+    table.newestCells()[own * newestStride + newest.time] = time
+    newestAt[own] = i
   }
   const metaOf = (i: number): number =>
     (faces.points.kinds[i] as number) | ((faces.points.qualities[i] as number) << 2)
-  const remember = (own: number, i: number, value: number): void => {
+  /** Of many points of one step only the last needs to be written down whole. */
+  const settle = (own: number): void => {
+    const i = newestAt[own] as number
+    if (i < 0) return
+    newestAt[own] = -1
     const row = own * newestStride
     const cells = table.newestCells()
     const words = table.newestWords()
-    cells[row + newest.time] = faces.points.timeUs[i] as number
-    cells[row + newest.value] = value
+    cells[row + newest.value] = usedNumber(faces, i)
     words[(row + newest.bits) * 2] = faces.bits[i * 2] as number
     words[(row + newest.bits) * 2 + 1] = faces.bits[i * 2 + 1] as number
     words[(row + newest.meta) * 2] = metaOf(i)
@@ -215,8 +226,9 @@ export const createWindowFeed = (table: WindowTable): WindowFeed => {
     const time = faces.points.timeUs[i] as number
     const newestUs = table.newestCells()[own * newestStride + newest.time] as number
     if (time === newestUs) {
+      settle(own)
       if (isNewest(own, i)) return
-      remember(own, i, usedNumber(faces, i))
+      newestAt[own] = i
     }
     ofClass.forEach((window, k) => {
       const owner = own * windowsPerClassMax + k
@@ -256,6 +268,7 @@ export const createWindowFeed = (table: WindowTable): WindowFeed => {
     feed: (points) => {
       faces = facesOf(points)
       step++
+      heldCount = 0
       room(series.count())
       const owns = series.owns()
       const { count, timeUs, qualities, series: numbers } = points
@@ -272,11 +285,14 @@ export const createWindowFeed = (table: WindowTable): WindowFeed => {
         if (seen[own] !== step) {
           seen[own] = step
           before[own] = newestUs
+          held[heldCount++] = own
+          newestAt[own] = -1
         }
         const ofClass = windows[classNumber] as readonly CompiledWindow[]
         if ((timeUs[i] as number) <= newestUs) outOfOrder(own, i, ofClass)
         else inOrder(own, i, ofClass)
       }
+      for (let k = 0; k < heldCount; k++) settle(held[k] as number)
     },
   }
 }

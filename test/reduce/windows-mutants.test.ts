@@ -41,6 +41,24 @@ const windows: readonly Mutant[] = [
     put: '',
   },
   {
+    name: 'the newest point of a step is not written down at its end',
+    file: 'pipeline/window-feed.ts',
+    find: '      for (let k = 0; k < heldCount; k++) settle(held[k] as number)\n',
+    put: '',
+  },
+  {
+    name: 'what is in force at the start is the newest point of the step before',
+    file: 'pipeline/window-feed.ts',
+    find: '    settle(own)\n    const last',
+    put: '    const last',
+  },
+  {
+    name: 'which point came again is asked of the step before',
+    file: 'pipeline/window-feed.ts',
+    find: '      settle(own)\n      if (isNewest',
+    put: '      if (isNewest',
+  },
+  {
     name: 'a bad point is used',
     file: 'pipeline/window-add.ts',
     find: 'if (((points.qualities[i] as number) & 3) === quality.bad) return Number.NaN',

@@ -492,6 +492,12 @@ test('a window that lacks raw points says so: partial, uncertain, in every later
   assert.deepEqual(feed(at(121, 7)), ['60 sum=7', '60 partial=true', '60 rev=1'], 'never read')
 })
 
+test('of equal times the last stands, though it says again what stood a step before', () => {
+  const spec = window(60e6, 0, { statistics: ['last'] })
+  const turns = [step(at(0, 1), at(10, 5)), step(at(20, 7), at(20, 5)), ...flush]
+  assert.deepEqual(shown(run(classOf(spec), turns).given, 'last'), ['0 last=5'])
+})
+
 test('a point marked as far ahead moves no time: it is in no window, and what comes after it is not late', () => {
   const ahead = at(86_400 * 40, 1e9, quality.uncertain | because.ahead)
   const spec = window(60e6, 0, { statistics: ['sum', 'p95'] })

@@ -21,6 +21,9 @@ export interface Mutant {
   readonly put: string
 }
 
+/** Of `end-at-red.ts`: a test failed, and one had passed or did so afterwards. */
+const endedAtRed = 99
+
 const projectRoot = join(import.meta.dirname, '../..')
 
 /** Runs `work` in a copy of `src`, of these tests and what they share; answers how many places there are when not one. */
@@ -51,7 +54,7 @@ export const inMutatedCopy = async <T>(
 
 /**
  * Whether these test files pass in a copy with the change, which also has all that is under `tests`; how many places it
- * fits when not one.
+ * fits when not one. One test that is red beside one that is green is enough to know.
  */
 export const survives = async (
   mutant: Mutant,
@@ -64,23 +67,20 @@ export const survives = async (
       HOLDFAST_REDUCE_RUNS: '200',
       HOLDFAST_TEST_SEED: undefined,
       NODE_TEST_CONTEXT: undefined,
+      // Gone with the copy, whatever the tests had no time to remove.
+      TMPDIR: root,
     }
-    const seed = join(projectRoot, 'test/support/seed.ts')
+    const preload = (name: string) => ['--import', join(projectRoot, 'test/support', name)]
+    const options = [...preload('seed.ts'), ...preload('end-at-red.ts'), '--test']
+    const paths = files.map((file) => join(root, file))
+    const args = [...options, '--test-isolation=none', ...paths]
     return await new Promise<boolean>((resolve, reject) => {
-      execFile(
-        process.execPath,
-        [
-          ...['--import', seed, '--test', '--test-isolation=none'],
-          ...files.map((file) => join(root, file)),
-        ],
-        { env, timeout: 120_000 },
-        (error, out) => {
-          if (error?.killed === true) reject(new Error(`${mutant.name}: no end`))
-          // Red for the right reason: tests ran, and one failed.
-          else if (error !== null && !/ℹ fail [1-9]/.test(out)) reject(new Error(out.slice(-2000)))
-          else if (/ℹ pass 0\n/.test(out)) reject(new Error(`${mutant.name}: nothing passes`))
-          else resolve(error === null)
-        },
-      )
+      execFile(process.execPath, args, { env, timeout: 120_000 }, (error, out) => {
+        if (error?.killed === true) reject(new Error(`${mutant.name}: no end`))
+        // Red for the right reason: a test passed, and one failed.
+        else if (error !== null && error.code !== endedAtRed) reject(new Error(out.slice(-2_000)))
+        else if (/ℹ pass 0\n/.test(out)) reject(new Error(`${mutant.name}: nothing passes`))
+        else resolve(error === null)
+      })
     })
   })
