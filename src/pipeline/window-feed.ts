@@ -106,9 +106,10 @@ export const createWindowFeed = (table: WindowTable): WindowFeed => {
   /** By own number: the step that last held points of the series, and its newest time before that step. */
   let seen = new Float64Array(64)
   let before = new Float64Array(64)
-  /** Own numbers the step holds; by own number: place of the newest point, of which the table has the time alone, or -1. */
+  /** Own numbers that the step holds. */
   let held = new Int32Array(64)
   let heldCount = 0
+  /** By own number: place of the newest point where the table has its time alone, else -1. */
   let newestAt = new Int32Array(64)
   let step = 0
   const room = (count: number): void => {
