@@ -16,9 +16,13 @@ export interface StageTotals {
   readonly lateUnmended: number
 }
 export interface StageWarning {
-  /** A line drawn through late points may be off by more than the deviation; a window was given out without a point. */
-  readonly kind: 'late_unmended' | 'too_late'
+  /**
+   * A line drawn through late points may be off by more than the deviation; a window was given out without a point;
+   * windows take no more late points, for want of room.
+   */
+  readonly kind: 'late_unmended' | 'too_late' | 'no_room'
   readonly class: string
+  /** Or windows, where these are what it is about. */
   readonly points: number
   /** The newest of them. */
   readonly series: SeriesKey

@@ -2,6 +2,7 @@
 import type { ExplainAnswer, ExplainPoint, ExplainRule } from '../control/explained.ts'
 import { exitCodes } from '../errors.ts'
 import { printable } from '../observability/printable.ts'
+import { seriesText } from '../pipeline/globs.ts'
 import type { CliContext } from './context.ts'
 import { amountText, countText, spanText, table } from './format.ts'
 
@@ -40,7 +41,7 @@ const pointRow = (one: ExplainPoint): string[] => {
 }
 const headLines = (answer: ExplainAnswer): string[] => {
   const { series, tags, unit, lane, sources, classes, rule, windows, routes } = answer
-  const name = [series, ...Object.entries(tags).map(([tag, value]) => `${tag}=${value}`)].join(',')
+  const name = seriesText({ name: series, tags: Object.entries(tags) })
   const chosen = classes.find((one) => one.chosen)
   const from = sources.length === 0 ? '' : ` (${sources.join(', ')})`
   return [

@@ -4,7 +4,8 @@
  *
  * Invariant: of a glob it says that another one takes all that it takes only where that is so.
  */
-import { type ClassMatch, matchesGlob } from '../pipeline/classes.ts'
+import type { ClassMatch } from '../pipeline/classes.ts'
+import { matchesGlob } from '../pipeline/globs.ts'
 import type { LaneClasses } from './classes.ts'
 import type { DestinationConfig, LaneConfig } from './schema.ts'
 import type { Path, Trouble } from './source-text.ts'

@@ -69,7 +69,9 @@ const reduceSchema = z.discriminatedUnion('method', [
 const windowSchema = z.strictObject({
   every: duration().describe('Divides a day; 1d is a day of agent.time_zone'),
   statistics: z.array(z.enum(statistics)).min(1).describe('What each window says'),
-  lateness: duration().prefault('30s').describe('How long after its end a window takes points'),
+  lateness: duration()
+    .prefault('30s')
+    .describe('How long after its end a window takes points; at most 7d, and 10,080 times every'),
   lane: laneName.default('windows').describe('Lane its points go to'),
   counter: z
     .strictObject({

@@ -15,11 +15,12 @@ import { dirname, join } from 'node:path'
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import { Failure, isFailure, textOf } from '../errors.ts'
 import type { Log } from '../host.ts'
+import { meansSeries } from '../pipeline/globs.ts'
 import { schemaController } from '../schemaless.ts'
 import type { TapPoint } from '../spool-port.ts'
 import { type Given, type Route, routes } from './api.ts'
 import type { AgentView } from './view.ts'
-import { globMatches, tapJson } from './wire.ts'
+import { tapJson } from './wire.ts'
 
 export interface ControlSocket extends AsyncDisposable {
   readonly path: string
@@ -71,7 +72,7 @@ const startTap = (view: AgentView, pattern: string, out: ServerResponse, done: (
   const end = view.tap((points: readonly TapPoint[]) => {
     let lines = ''
     for (const point of points) {
-      if (!globMatches(pattern, point.name)) continue
+      if (!meansSeries(pattern, point)) continue
       if (out.writableLength + lines.length > tapBytesWaitingMax) skipped++
       else lines += `${JSON.stringify(tapJson(point))}\n`
     }

@@ -46,26 +46,3 @@ export const quarantineJson = ({ refused: _, ...row }: Row): QuarantineJson => (
   ...row,
   sample: Buffer.from(row.sample).toString('base64'),
 })
-
-/** `*` is any run of characters, `?` one; everything else is itself. Time is at most name × pattern. */
-export const globMatches = (pattern: string, text: string): boolean => {
-  let at = 0
-  let inPattern = 0
-  let star = -1
-  let resume = 0
-  while (at < text.length) {
-    const want = pattern[inPattern]
-    if (want === '*') {
-      star = inPattern++
-      resume = at
-    } else if (want === '?' || want === text[at]) {
-      inPattern++
-      at++
-    } else if (star >= 0) {
-      inPattern = star + 1
-      at = ++resume
-    } else return false
-  }
-  while (pattern[inPattern] === '*') inPattern++
-  return inPattern === pattern.length
-}

@@ -187,7 +187,10 @@ export const createExplain = (parts: ExplainParts): Explain => {
       const found = await look(parts, statuses, entry, lane, count)
       // The lane where its newest points are.
       const newest = ({ tail }: Looked) =>
-        Math.max(0, ...tail.segments.flatMap((held) => [...held.points.timeUs]))
+        tail.segments.reduce(
+          (most, { points }) => points.timeUs.reduce((one, time) => Math.max(one, time), most),
+          0,
+        )
       if (looked === undefined || newest(found) > newest(looked)) looked = found
     }
     if (looked === undefined)

@@ -62,10 +62,37 @@ export interface Tail {
   /** Nothing of the lane lies before it. */
   readonly whole: boolean
 }
+/** Beside those that are asked for: what rules and windows step again, one by one, in the agent's main thread. */
+const moreMax = 4_000
+/** The newest points; of a fast series a segment alone may hold more than a look may take. */
+const newestOf = (segments: readonly HeldSegment[], max: number): HeldSegment[] => {
+  let left = max
+  return segments
+    .toReversed()
+    .flatMap(({ seq, points }) => {
+      const count = Math.min(left, points.count)
+      left -= count
+      return count === 0 ? [] : [{ seq, points: lastOf(points, count) }]
+    })
+    .reverse()
+}
+const lastOf = (points: PointBatch, count: number): PointBatch => {
+  const { series, timeUs, kinds, qualities, bits, texts } = points
+  const [first, last] = [points.count - count, points.count]
+  return {
+    count,
+    series: series.slice(first, last),
+    timeUs: timeUs.slice(first, last),
+    kinds: kinds.slice(first, last),
+    qualities: qualities.slice(first, last),
+    bits: bits.slice(first, last),
+    texts,
+  }
+}
 const countOf = (segments: readonly HeldSegment[]) =>
   segments.reduce((sum, { points }) => sum + points.count, 0)
 
-/** Backwards from the head, until `enough` points are found or the budget is spent. */
+/** Backwards from the head, until `enough` points are found or the budget is spent; few more than that. */
 export const readTail = async (
   spool: HeldSpool,
   lane: LaneStatus,
@@ -102,7 +129,8 @@ export const readTail = async (
     span = Math.min(span * 2, 1_024)
     if (countOf(segments) >= enough) break
   }
-  return { segments, gaps, whole: upTo < 1 }
+  const newest = newestOf(segments, enough + moreMax)
+  return { segments: newest, gaps, whole: upTo < 1 && countOf(newest) === countOf(segments) }
 }
 
 export interface Knots {

@@ -2,9 +2,9 @@
  * Which series a person means: by its name, by globs, or by what is nearest to what was typed.
  * Invariant: series of window statistics are not among them; they are explained with the series they are made of.
  */
-import { globMatches } from '../control/wire.ts'
 import { Failure } from '../errors.ts'
 import { type SeriesEntry, type SeriesTable, windowTags } from '../model.ts'
+import { meansSeries, seriesText } from '../pipeline/globs.ts'
 import type { SpoolPort } from '../spool-port.ts'
 
 export const entriesPerCall = 5_000
@@ -16,9 +16,6 @@ export interface FinderParts {
   readonly spool: Pick<SpoolPort, 'dictionary' | 'epochs'>
   readonly series: Pick<SeriesTable, 'count' | 'entry'>
 }
-/** `name,tag=value`, as `tap` shows it. */
-const shown = ({ name, tags }: SeriesEntry): string =>
-  [name, ...tags.map(([tag, value]) => `${tag}=${value}`)].join(',')
 const isMade = ({ tags }: SeriesEntry) => tags.some(([tag]) => tag === windowTags.statistic)
 /** Edits between two names, as far as they matter. */
 const distanceOf = (a: string, b: string): number => {
@@ -52,15 +49,13 @@ export const createFinder = ({ spool, series }: FinderParts) => {
   }
   return async (asked: string): Promise<SeriesEntry> => {
     const entries = await all()
-    const fits = entries.filter(
-      (one) => globMatches(asked, one.name) || globMatches(asked, shown(one)),
-    )
-    const exact = fits.find((one) => shown(one) === asked)
+    const fits = entries.filter((one) => meansSeries(asked, one))
+    const exact = fits.find((one) => seriesText(one) === asked)
     const [only, other] = fits
     if (exact !== undefined) return exact
     if (only !== undefined && other === undefined) return only
     const list = (some: readonly SeriesEntry[]) => {
-      const names = some.slice(0, namesMax).map(shown)
+      const names = some.slice(0, namesMax).map(seriesText)
       return [...names, ...(some.length > namesMax ? [`… ${some.length} in all`] : [])].join('  ')
     }
     if (only !== undefined)

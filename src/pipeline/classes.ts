@@ -5,6 +5,7 @@
  * decides, so a restart decides alike; times are whole microseconds; what `problemsOf` passes, each stage takes.
  */
 import type { Contract, SeriesEntry } from '../model.ts'
+import { matchesGlob } from './globs.ts'
 
 /** Every part given must match; of a list one is enough. `*` stands for any run of characters, `?` for one. */
 export interface ClassMatch {
@@ -108,25 +109,8 @@ export const windowsPerClassMax = 8
 /** Medians and percentiles are exact: the window is read again from the raw lane, 36 M points at 10,000 a second. */
 export const quantileEveryUsMax = 3_600_000_000
 export const latenessUsMax = 7 * dayUs
-
-/** Whether `text` is what the glob says; time grows with the product of the lengths at worst. */
-export const matchesGlob = (glob: string, text: string): boolean => {
-  let [g, t, star, from] = [0, 0, -1, 0]
-  while (t < text.length) {
-    if (glob[g] === '*') {
-      star = g++
-      from = t
-    } else if (g < glob.length && (glob[g] === '?' || glob[g] === text[t])) {
-      g++
-      t++
-    } else if (star >= 0) {
-      g = star + 1
-      t = ++from
-    } else return false
-  }
-  while (glob[g] === '*') g++
-  return g === glob.length
-}
+/** Windows of a series that wait for late points: minutes of 7 days. What all of them take is bounded elsewhere. */
+export const windowsWaitingMax = 10_080
 
 /** One part of a match: what it asks for, what the series has of it. */
 export interface MatchPart {
@@ -267,6 +251,12 @@ const windowProblems = (spec: WindowSpec, at: number): ClassProblem[] => {
       'latenessUs',
       'must be at most 7 days',
       'Later points stay in the raw lane and are counted.',
+    )
+  } else if (latenessUs > everyUs * windowsWaitingMax) {
+    add(
+      'latenessUs',
+      `must be at most ${windowsWaitingMax} times \`every\`: so many windows of each series would wait for late points`,
+      'Larger windows can wait longer, minutes for 7 days.',
     )
   }
   const unknown = spec.statistics.filter((one) => !statistics.includes(one))

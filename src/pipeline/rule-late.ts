@@ -14,6 +14,17 @@ export interface MendJob extends KnotRange {
   readonly timeUs: number
 }
 
+/** Between the same two knots many may have come late. */
+interface Span extends KnotRange {
+  /** Where all of them have one time, that. */
+  onlyUs: number
+}
+const addSpan = (spans: Span[], { fromUs, toUs, timeUs }: MendJob): void => {
+  const known = spans.find((one) => one.fromUs === fromUs && one.toUs === toUs)
+  if (known === undefined) spans.push({ fromUs, toUs, onlyUs: timeUs })
+  else if (known.onlyUs !== timeUs) known.onlyUs = Number.NaN
+}
+
 /**
  * Calls `send` with every raw point inside a job's range, but for those at its own time, and at the end `read` with
  * each job that had one, and whether raw points of it may be gone.
@@ -30,12 +41,14 @@ export function* mend(
     .sort((a, b) => a.fromUs - b.fromUs)
   for (let first = 0; first < sorted.length; ) {
     let { fromUs, toUs } = sorted[first] as MendJob
-    const group = new Map<number, MendJob[]>()
+    const group = new Map<number, Span[]>()
     let next = first
     for (; next < sorted.length && (sorted[next] as MendJob).fromUs <= toUs; next++) {
       const job = sorted[next] as MendJob
       toUs = Math.max(toUs, job.toUs)
-      group.set(job.own, [...(group.get(job.own) ?? []), job])
+      const spans = group.get(job.own) ?? []
+      group.set(job.own, spans)
+      addSpan(spans, job)
     }
     for (const batch of series.met(raw)(fromUs + 1, toUs)) {
       const owns = series.owns()
@@ -45,7 +58,7 @@ export function* mend(
         const time = batch.timeUs[i] as number
         const inside = group
           .get(own)
-          ?.some((job) => time > job.fromUs && time < job.toUs && time !== job.timeUs)
+          ?.some((span) => time > span.fromUs && time < span.toUs && time !== span.onlyUs)
         if (inside) send(own, batch, i)
       }
       yield batch.count

@@ -15,6 +15,7 @@ export const reasonText = (one: SeriesClass, { reason, distance }: Decision): st
   const [deviation, away] = [figure(deviationOf(one)), figure(distance)]
   const minGap = 'minGapUs' in reduce ? spanText(reduce.minGapUs ?? 0) : ''
   const heartbeat = 'heartbeatUs' in reduce ? spanText(reduce.heartbeatUs ?? 0) : ''
+  const everyPoint = !('intervalUs' in reduce && reduce.intervalUs)
   const interval = 'intervalUs' in reduce ? spanText(reduce.intervalUs ?? 0) : ''
   const texts: Readonly<Record<RuleReason, string>> = {
     first: 'the first point, for this rule',
@@ -25,7 +26,9 @@ export const reasonText = (one: SeriesClass, { reason, distance }: Decision): st
     special: 'NaN, infinity, or an int beyond 2^53: always sent',
     beyond: `${away} from the last point sent, more than the deviation of ${deviation}`,
     differs: 'another value than the last point sent',
-    interval: `the last point sent is ${interval} old or older`,
+    interval: everyPoint
+      ? 'the rule sends every point'
+      : `the last point sent is ${interval} old or older`,
     cell: `the first point of its ${interval}`,
     corner: `a corner: no straight line past it stays within ${deviation} of every point`,
     heartbeat: `heartbeat: nothing was sent for ${heartbeat}`,

@@ -26,7 +26,7 @@ import {
   windowTags,
 } from '../model.ts'
 import type { RangeEstimate, SpoolPort } from '../spool-port.ts'
-import { matchesGlob } from './classes.ts'
+import { meansSeries } from './globs.ts'
 
 /** The lane copies go to; a configuration that wants them names it among its lanes. */
 export const replayLane = 'replay'
@@ -35,7 +35,7 @@ type Range = readonly [first: Seq, last: Seq]
 export interface SelectionRequest {
   /** Lane it reads. */
   readonly lane: string
-  /** Globs over names of series; one is enough. */
+  /** Globs over names of series, or over `name,tag=value`; one is enough. */
   readonly series: readonly string[]
   readonly fromUs: number
   /** Not included. */
@@ -97,7 +97,7 @@ const createChosen = (parts: SelectionsParts, globs: readonly string[]) => {
       for (const { name, tags, unit } of entries) {
         // Statistic series have the name of their own series, and a lane of their own.
         const made = tags.some(([tag]) => tag === windowTags.statistic)
-        const chosen = !made && globs.some((glob) => matchesGlob(glob, name))
+        const chosen = !made && globs.some((glob) => meansSeries(glob, { name, tags }))
         numbers.push(chosen ? parts.series.ref(name, tags, unit) : -1)
       }
     }

@@ -6,7 +6,7 @@
  * window that ended more than `latenessUs` before the series' time takes nothing (`tooLate`). Which time that is, is
  * asked once a step, before its first point: a window given out at the end of a step has all points up to there.
  */
-import { kinds, type PointBatch } from '../model.ts'
+import { kinds, type Pieces, type PointBatch } from '../model.ts'
 import { windowsPerClassMax } from './classes.ts'
 import { isAhead } from './quality.ts'
 import { addPoint, createTexts, type Faces, facesOf, usedNumber, usedState } from './window-add.ts'
@@ -97,8 +97,13 @@ const open = (
 }
 
 export interface WindowFeed {
-  readonly feed: (points: PointBatch) => void
+  readonly feed: (points: PointBatch) => Pieces<void>
 }
+
+/** About 10 ms of looking for the windows of late points, which are found by going back from the newest one. */
+const lookedMax = 500_000
+/** What as much costs, in points. */
+const lookedPoints = 20_000
 
 export const createWindowFeed = (table: WindowTable): WindowFeed => {
   const { series, slots, windows } = table
@@ -265,33 +270,42 @@ export const createWindowFeed = (table: WindowTable): WindowFeed => {
     makeDirty(table, at)
     if ((slots.cells()[at * slotStride + slot.end] as number) <= newestUs) makeDue(table, at)
   }
+  /** From point `first` on, until enough windows were looked at: the first point that is left. */
+  const some = (points: PointBatch, first: number): number => {
+    const owns = series.owns()
+    const { count, timeUs, qualities, series: numbers } = points
+    const newestCells = table.newestCells()
+    const { pointsIn } = table
+    table.looked = 0
+    let i = first
+    for (; i < count && table.looked < lookedMax; i++) {
+      const own = owns[numbers[i] as number] as number
+      if (own < 0) continue
+      // What lies in a time nobody has seen must not make all that comes now late.
+      if (isAhead(qualities[i] as number)) continue
+      const classNumber = series.classes[own] as number
+      pointsIn[classNumber] = (pointsIn[classNumber] as number) + 1
+      const newestUs = newestCells[own * newestStride + newest.time] as number
+      if (seen[own] !== step) {
+        seen[own] = step
+        before[own] = newestUs
+        held[heldCount++] = own
+        newestAt[own] = -1
+      }
+      const ofClass = windows[classNumber] as readonly CompiledWindow[]
+      if ((timeUs[i] as number) <= newestUs) outOfOrder(own, i, ofClass)
+      else inOrder(own, i, ofClass)
+    }
+    return i
+  }
   return {
-    feed: (points) => {
+    feed: function* (points) {
       faces = facesOf(points)
       step++
       heldCount = 0
       room(series.count())
-      const owns = series.owns()
-      const { count, timeUs, qualities, series: numbers } = points
-      const newestCells = table.newestCells()
-      const { pointsIn } = table
-      for (let i = 0; i < count; i++) {
-        const own = owns[numbers[i] as number] as number
-        if (own < 0) continue
-        // What lies in a time nobody has seen must not make all that comes now late.
-        if (isAhead(qualities[i] as number)) continue
-        const classNumber = series.classes[own] as number
-        pointsIn[classNumber] = (pointsIn[classNumber] as number) + 1
-        const newestUs = newestCells[own * newestStride + newest.time] as number
-        if (seen[own] !== step) {
-          seen[own] = step
-          before[own] = newestUs
-          held[heldCount++] = own
-          newestAt[own] = -1
-        }
-        const ofClass = windows[classNumber] as readonly CompiledWindow[]
-        if ((timeUs[i] as number) <= newestUs) outOfOrder(own, i, ofClass)
-        else inOrder(own, i, ofClass)
+      for (let next = some(points, 0); next < points.count; next = some(points, next)) {
+        yield lookedPoints
       }
       for (let k = 0; k < heldCount; k++) settle(held[k] as number)
     },

@@ -1,7 +1,7 @@
 /**
  * Windows out: those that are due, made again first where they must be, each as one point a statistic.
  *
- * Invariants: a turn makes at most `gatherMax` points again (and always one window), what is left stays due; the order
+ * Invariants: a turn makes at most `makeLimits` again (and always one window), what is left stays due; the order
  * is that of starts and owners, so it is the same after a restart; a window that can no longer change is freed once
  * it is out.
  */
@@ -19,18 +19,29 @@ import { windowsPerClassMax } from './classes.ts'
 import { atOnce } from './pieces.ts'
 import { addPoint, createTexts, facesOf, usedNumber, usedState } from './window-add.ts'
 import { flagsOf, isOver, release, setFlags } from './window-feed.ts'
-import { type Gathered, jobsOfOneTurn, type MakeJob, makeAgain } from './window-make.ts'
+import {
+  type Gathered,
+  jobsOfOneTurn,
+  type MakeJob,
+  makeAgain,
+  makeLimits,
+  type TakeMade,
+} from './window-make.ts'
 import { resetSlot, slot, slotStride, standing } from './window-slots.ts'
 import { type Given, type Issue, putStatistic, statisticEntry } from './window-statistics.ts'
-import { newest, newestStride, type WindowTable } from './window-table.ts'
+import { type CompiledWindow, newest, newestStride, type WindowTable } from './window-table.ts'
 
+export interface EarlyWindow {
+  readonly at: number
+  readonly untilUs: number
+}
 export interface WindowIssue {
   /** Gives out what is due; windows that must be made again wait while the input's numbers are not known. */
   readonly run: (raw: StageInput['raw']) => Pieces<void>
-  /** Gives a window out before its end, up to `untilUs`. */
-  readonly early: (at: number, untilUs: number, raw: StageInput['raw']) => void
-  /** Makes a window again now, whether or not it is due: it asks for nothing before its start any more. */
-  readonly settle: (at: number, raw: StageInput['raw']) => void
+  /** Gives windows out before their end, up to `untilUs`. */
+  readonly early: (windows: readonly EarlyWindow[], raw: StageInput['raw']) => void
+  /** Makes windows again now, whether or not they are due: they ask for nothing before their start any more. */
+  readonly settle: (windows: readonly number[], raw: StageInput['raw']) => void
   /** What was given out since; with an empty batch at least where `changed`. */
   readonly take: (changed: boolean) => Derived[]
   readonly clear: () => void
@@ -88,6 +99,7 @@ const createNumbers = (): Numbers => {
 export const createWindowIssue = (
   table: WindowTable,
   idOf: (key: SeriesKey) => bigint,
+  limits = makeLimits,
 ): WindowIssue => {
   const { slots, series } = table
   const outs = new Map<string, BatchBuilder>()
@@ -134,60 +146,99 @@ export const createWindowIssue = (
     const final = (flagsOf(table, at) & standing.final) !== 0
     if (whole && (final || isOver(table, at, newestUs))) release(table, at)
   }
-  const valuesOf = (points: PointBatch, order: Uint32Array, from: number): Float64Array => {
+  const valuesOf = (points: PointBatch, order: Uint32Array): Float64Array => {
     const faces = facesOf(points)
-    const values = new Float64Array(order.length - from)
+    const values = new Float64Array(order.length)
     let used = 0
-    for (let next = from; next < order.length; next++) {
-      const value = usedNumber(faces, order[next] as number)
+    for (const i of order) {
+      const value = usedNumber(faces, i)
       if (!Number.isNaN(value)) values[used++] = value
     }
-    return values.subarray(0, used).sort()
+    return values.subarray(0, used)
   }
   /** Notes that points may be gone which it was never given, or which it has just been made again without. */
-  const noteLacking = (at: number, raw: StageInput['raw'], again: boolean): void => {
+  const noteLacking = (
+    at: number,
+    raw: StageInput['raw'],
+    again: boolean,
+    carried = false,
+  ): void => {
     const cells = slots.cells()
     const row = at * slotStride
     const [startUs, endUs] = [cells[row + slot.start] as number, cells[row + slot.end] as number]
     const { spans } = table.windowOf(cells[row + slot.owner] as number)
     const beforeUs = spans.startOf(startUs - 1)
-    const carried = !Number.isNaN(cells[row + slot.carryTime])
     const lacks = again && raw.lacks?.(carried ? startUs : beforeUs, endUs) === true
     if (lacks || raw.missed?.(beforeUs, endUs) === true)
       setFlags(table, at, flagsOf(table, at) | standing.lacking)
   }
-  /** The row from its points where it is dirty, and its values in order where the window asks for quantiles. */
-  const make = (at: number, gathered: Gathered): Float64Array | undefined => {
-    if (gathered.kind === 'values') return gathered.values.sort()
-    const { points, order } = gathered
-    if ((flagsOf(table, at) & standing.dirty) === 0) return valuesOf(points, order, 0)
-    const [cells, words, row] = [slots.cells(), slots.words(), at * slotStride]
-    const window = table.windowOf(cells[row + slot.owner] as number)
-    const faces = facesOf(points)
-    const startUs = cells[row + slot.start] as number
-    let next = 0
-    while (next < order.length && (points.timeUs[order[next] as number] as number) < startUs) next++
-    const carry = order[next - 1]
+  /** A row to be made from its points, as if none had come yet; what is in force at its start stays if it is newer. */
+  const beginAgain = (at: number, window: CompiledWindow, before: PointBatch): void => {
+    const [cells, row] = [slots.cells(), at * slotStride]
     let state = slots.texts.get(at)?.carry
-    if (
-      carry !== undefined &&
-      !((points.timeUs[carry] as number) < (cells[row + slot.carryTime] as number))
-    ) {
-      cells[row + slot.carryTime] = points.timeUs[carry] as number
-      cells[row + slot.carryValue] = usedNumber(faces, carry)
-      state =
-        window.states || points.kinds[carry] === kinds.string ? usedState(faces, carry) : undefined
+    const time = before.timeUs[0] ?? Number.NEGATIVE_INFINITY
+    if (before.count > 0 && !(time < (cells[row + slot.carryTime] as number))) {
+      const faces = facesOf(before)
+      cells[row + slot.carryTime] = time
+      cells[row + slot.carryValue] = usedNumber(faces, 0)
+      const text = before.kinds[0] === kinds.string
+      state = window.states || text ? usedState(faces, 0) : undefined
     }
     slots.texts.delete(at)
-    if (state !== undefined || window.states) {
-      slots.texts.set(at, createTexts(state))
+    if (state !== undefined || window.states) slots.texts.set(at, createTexts(state))
+    resetSlot(cells, slots.words(), at)
+  }
+  /** The row from its points where it is dirty, and its values in order where the window asks for quantiles. */
+  const createRemake = (at: number) => {
+    const window = table.windowOf(slots.cells()[at * slotStride + slot.owner] as number)
+    const dirty = (flagsOf(table, at) & standing.dirty) !== 0
+    const parts: Float64Array[] = []
+    let begun = false
+    return {
+      /** What was known to be in force at its start need not have been read. */
+      carried: !Number.isNaN(slots.cells()[at * slotStride + slot.carryTime]),
+      add: (gathered: Gathered): void => {
+        if (gathered.kind === 'values') {
+          parts.push(gathered.values)
+          return
+        }
+        const { before, points, order } = gathered
+        if (dirty) {
+          if (!begun) beginAgain(at, window, before)
+          begun = true
+          const faces = facesOf(points)
+          for (const i of order) addPoint(slots, at, window, faces, i, usedNumber(faces, i))
+        }
+        if (window.quantiles) parts.push(valuesOf(points, order))
+      },
+      values: (): Float64Array | undefined => {
+        if (!window.quantiles) return undefined
+        const all = new Float64Array(parts.reduce((sum, { length }) => sum + length, 0))
+        parts.reduce((from, one) => {
+          all.set(one, from)
+          return from + one.length
+        }, 0)
+        return all.sort()
+      },
     }
-    resetSlot(cells, words, at)
-    for (let one = next; one < order.length; one++) {
-      const i = order[one] as number
-      addPoint(slots, at, window, faces, i, usedNumber(faces, i))
+  }
+  /** Makes them again; `made` hears of each with its values. */
+  const remake = (
+    jobs: readonly MakeJob[],
+    raw: StageInput['raw'],
+    made: (at: number, values: Float64Array | undefined) => void,
+  ): Pieces<void> => {
+    let one: ReturnType<typeof createRemake> | undefined
+    const take: TakeMade = ({ at }, gathered, isLast) => {
+      one ??= createRemake(at)
+      one.add(gathered)
+      if (!isLast) return
+      noteLacking(at, raw, true, one.carried)
+      const values = one.values()
+      one = undefined
+      made(at, values)
     }
-    return window.quantiles ? valuesOf(points, order, next) : undefined
+    return makeAgain({ raw, series, limits, take }, jobs)
   }
   const jobOf = (at: number): MakeJob => {
     const cells = slots.cells()
@@ -199,10 +250,12 @@ export const createWindowIssue = (
     return {
       at,
       own: Math.floor(owner / windowsPerClassMax),
+      owner,
       // One that is up to date knows what was in force before it.
       fromUs: dirty ? table.windowOf(owner).spans.startOf(startUs - 1) : startUs,
+      startUs,
       toUs: cells[row + slot.end] as number,
-      estimate: (cells[row + slot.count] as number) * (dirty ? 2 : 1),
+      estimate: cells[row + slot.count] as number,
       inOrder: (flags & (standing.dirty | standing.mixed)) === 0,
     }
   }
@@ -229,39 +282,45 @@ export const createWindowIssue = (
       issue(at, endOf(at), undefined)
     }
     const jobs = making.map(jobOf)
-    const taken = series.known() ? jobsOfOneTurn(jobs) : 0
+    const taken = series.known() ? jobsOfOneTurn(jobs, limits) : 0
     table.due = making.slice(taken)
-    yield* makeAgain(jobs.slice(0, taken), raw, series, ({ at }, gathered) => {
-      // Before it is made: what was known to be in force at its start need not be read.
-      noteLacking(at, raw, true)
-      const values = make(at, gathered)
-      issue(at, endOf(at), values)
-    })
+    yield* remake(jobs.slice(0, taken), raw, (at, values) => issue(at, endOf(at), values))
+  }
+  /** All of them now, whatever that takes; the lane is read once for as many as one turn takes. */
+  const makeAll = (
+    windows: readonly number[],
+    raw: StageInput['raw'],
+    made: (at: number, values: Float64Array | undefined) => void,
+  ): void => {
+    const jobs = windows.toSorted(byStart).map(jobOf)
+    for (let next = 0; next < jobs.length; ) {
+      const some = jobs.slice(next, next + jobsOfOneTurn(jobs.slice(next), limits))
+      atOnce(remake(some, raw, made))
+      next += some.length
+    }
   }
   return {
     run,
-    early: (at, untilUs, raw) => {
-      let values: Float64Array | undefined
-      if (!mustMake(at)) noteLacking(at, raw, false)
-      else if (series.known()) {
-        const made = makeAgain([jobOf(at)], raw, series, (_, gathered) => {
-          noteLacking(at, raw, true)
-          values = make(at, gathered)
-        })
-        atOnce(made)
+    early: (windows, raw) => {
+      const untilOf = new Map(windows.map(({ at, untilUs }) => [at, untilUs]))
+      table.due = table.due.filter((at) => !untilOf.has(at))
+      const give = (at: number, values: Float64Array | undefined) => {
+        setFlags(table, at, flagsOf(table, at) | standing.cut)
+        issue(at, untilOf.get(at) as number, values)
       }
-      table.due = table.due.filter((one) => one !== at)
-      setFlags(table, at, flagsOf(table, at) | standing.cut)
-      issue(at, untilUs, values)
+      const making: number[] = []
+      for (const { at } of windows) {
+        if (mustMake(at)) making.push(at)
+        else {
+          noteLacking(at, raw, false)
+          give(at, undefined)
+        }
+      }
+      if (series.known()) makeAll(making, raw, give)
+      else for (const at of making) give(at, undefined)
     },
-    settle: (at, raw) => {
-      const made = makeAgain([jobOf(at)], raw, series, (_, gathered) => {
-        noteLacking(at, raw, true)
-        make(at, gathered)
-      })
-      atOnce(made)
-      setFlags(table, at, flagsOf(table, at) & ~standing.dirty)
-    },
+    settle: (windows, raw) =>
+      makeAll(windows, raw, (at) => setFlags(table, at, flagsOf(table, at) & ~standing.dirty)),
     take: (changed) => {
       const derived: Derived[] = []
       for (const [lane, out] of outs) {

@@ -58,9 +58,13 @@ export interface WindowTable {
   readonly find: (owner: number, startUs: number) => number
   readonly link: (owner: number, at: number) => void
   readonly unlink: (at: number) => void
-  readonly warnings: StageWarnings
+  /** Windows looked at by `find` and `link`, for whoever counts. */
+  looked: number
+  readonly warnings: StageWarnings['take']
   /** Point of that time is too late for its window. */
   readonly refuse: (own: number, window: CompiledWindow, timeUs: number) => void
+  /** A window that ends then takes no more late points, for want of room. */
+  readonly noRoom: (owner: number, endUs: number) => void
   /** Rows to give out. */
   due: number[]
   /**
@@ -122,7 +126,8 @@ export const createWindowTable = (
   const olderOf = (at: number) => slots.cells()[at * slotStride + slot.older] as number
   const startOf = (at: number) => slots.cells()[at * slotStride + slot.start] as number
   const pointsIn = windows.map(() => 0)
-  const warnings = createStageWarnings('too_late', compiled.classes, series.entries)
+  const tooLate = createStageWarnings('too_late', compiled.classes, series.entries)
+  const noRoom = createStageWarnings('no_room', compiled.classes, series.entries)
   const self: WindowTable = {
     windows,
     pointsIn,
@@ -140,16 +145,16 @@ export const createWindowTable = (
     },
     find: (owner, startUs) => {
       let at = heads[owner] as number
-      while (at >= 0 && startOf(at) > startUs) at = olderOf(at)
+      for (; at >= 0 && startOf(at) > startUs; at = olderOf(at)) self.looked++
       return at >= 0 && startOf(at) === startUs ? at : -1
     },
     link: (owner, at) => {
       const cells = slots.cells()
       let newer = -1
       let next = heads[owner] as number
-      while (next >= 0 && startOf(next) > startOf(at)) {
+      for (; next >= 0 && startOf(next) > startOf(at); next = olderOf(next)) {
         newer = next
-        next = olderOf(next)
+        self.looked++
       }
       cells[at * slotStride + slot.older] = next
       if (newer < 0) heads[owner] = at
@@ -166,10 +171,15 @@ export const createWindowTable = (
         cells[newer * slotStride + slot.older] = next
       }
     },
-    warnings,
+    looked: 0,
+    warnings: () => [...tooLate.take(), ...noRoom.take()],
     refuse: (own, window, timeUs) => {
       window.tooLate++
-      warnings.note(series.classes[own] as number, own, timeUs)
+      tooLate.note(series.classes[own] as number, own, timeUs)
+    },
+    noRoom: (owner, endUs) => {
+      const own = Math.floor(owner / windowsPerClassMax)
+      noRoom.note(series.classes[own] as number, own, endUs)
     },
     due: [],
     bornUs: Number.NaN,

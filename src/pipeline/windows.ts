@@ -7,7 +7,7 @@
  *
  * Invariants: deterministic: rows follow from the steps, and from ticks that gave something out (be it an empty batch,
  * which says "save me"); a window equals what its distinct points, the last accepted standing, make in time order, with
- * the last point of the span before as the value in force at its start; a turn reads at most `gatherMax` points again.
+ * the last point of the span before as the value in force at its start; a turn makes at most `makeLimits` again.
  */
 import { emptyBatch } from '../batch.ts'
 import type {
@@ -34,7 +34,9 @@ import {
   setFlags,
   sweep,
 } from './window-feed.ts'
-import { createWindowIssue } from './window-issue.ts'
+import { createWindowIssue, type EarlyWindow } from './window-issue.ts'
+import type { MakeLimits } from './window-make.ts'
+import { each, eachOf, makeWay } from './window-room.ts'
 import { slot, slotStride, standing } from './window-slots.ts'
 import { loadWindows, saveWindows } from './window-state.ts'
 import { createWindowTable, newest, newestStride, type WindowTable } from './window-table.ts'
@@ -49,22 +51,10 @@ export interface WindowsStageParts {
   readonly goesOn?: (entry: SeriesEntry, spec: WindowSpec) => boolean
   /** Series remembered at most. */
   readonly seriesMax?: number
-}
-
-/** Every open window of an owner, newest first; `visit` may free it. */
-const eachOf = (table: WindowTable, owner: number, visit: (at: number) => void): void => {
-  for (let at = table.heads()[owner] as number; at >= 0; ) {
-    const older = table.slots.cells()[at * slotStride + slot.older] as number
-    visit(at)
-    at = older
-  }
-}
-const each = (table: WindowTable, visit: (at: number, own: number) => void): void => {
-  for (let own = 0; own < table.series.count(); own++) {
-    for (let k = 0; k < windowsPerClassMax; k++) {
-      eachOf(table, own * windowsPerClassMax + k, (at) => visit(at, own))
-    }
-  }
+  /** Windows kept open at most, but for those that are still owed. */
+  readonly windowsMax?: number
+  /** Of what is made from the raw lane at once. */
+  readonly limits?: MakeLimits
 }
 
 /** By own number: the newest time the last ticks saw, and since when. Decides ticks alone, so it is not saved. */
@@ -183,23 +173,18 @@ export const createWindowsStage = (parts: WindowsStageParts): Stage => {
   const { classes: compiled, timeZone, idOf, goesOn = () => false } = parts
   const table = createWindowTable(compiled, timeZone, parts.seriesMax)
   const feed = createWindowFeed(table)
-  const issue = createWindowIssue(table, idOf)
+  const issue = createWindowIssue(table, idOf, parts.limits)
   const decisions = createDecisions()
   const classNames = compiled.classes.map(({ name }) => name)
   let quiet: Quiet = { times: new Float64Array(0), since: new Float64Array(0) }
   let steps = 0
-  const early = (own: number, at: number, raw: StageInput['raw']): void => {
+  const earlyOf = (own: number, at: number): EarlyWindow => {
     const newestUs = table.newestCells()[own * newestStride + newest.time] as number
     const endUs = table.slots.cells()[at * slotStride + slot.end] as number
-    issue.early(at, Math.min(endUs, newestUs), raw)
+    return { at, untilUs: Math.min(endUs, newestUs) }
   }
-  /** Nothing more is asked of the raw lane for it: it is out, or leaves now, as it is. */
-  const endEarly = (own: number, at: number, raw: StageInput['raw']): void => {
-    const flags = flagsOf(table, at)
-    const settled = (flags & (standing.issued | standing.dirty)) === standing.issued
-    if (settled) setFlags(table, at, flags | standing.cut)
-    else early(own, at, raw)
-  }
+  const isSettled = (at: number): boolean =>
+    (flagsOf(table, at) & (standing.issued | standing.dirty)) === standing.issued
   const entryOf = (own: number) => table.series.entries[own] as SeriesEntry
   const clear = (): void => {
     table.clear()
@@ -213,16 +198,19 @@ export const createWindowsStage = (parts: WindowsStageParts): Stage => {
     const gone = series.toForget(points, entry, timeOf)
     if (gone.size === 0) return
     series.meet(emptyBatch, entry)
+    const eachGone = (visit: (at: number, own: number) => void) => {
+      for (const own of gone)
+        for (let k = 0; k < windowsPerClassMax; k++)
+          eachOf(table, own * windowsPerClassMax + k, (at) => visit(at, own))
+    }
+    const leaving: EarlyWindow[] = []
+    eachGone((at, own) => {
+      const isDue = (flagsOf(table, at) & standing.due) !== 0
+      if (isDue || !isSettled(at)) leaving.push(earlyOf(own, at))
+    })
+    issue.early(leaving, raw)
+    eachGone((at) => release(table, at))
     for (const own of gone) {
-      for (let k = 0; k < windowsPerClassMax; k++) {
-        const owner = own * windowsPerClassMax + k
-        eachOf(table, owner, (at) => {
-          endEarly(own, at, raw)
-          // What was out already, and due once more.
-          if ((flagsOf(table, at) & standing.due) !== 0) early(own, at, raw)
-        })
-        eachOf(table, owner, (at) => release(table, at))
-      }
       table.newestTexts.delete(own)
       if (!(table.bornUs > timeOf(own))) table.bornUs = timeOf(own) + 1
     }
@@ -239,8 +227,9 @@ export const createWindowsStage = (parts: WindowsStageParts): Stage => {
     makeRoom({ points, entry, raw })
     table.series.meet(points, entry)
     if (Number.isNaN(table.bornUs)) begin(points)
-    feed.feed(points)
+    yield* feed.feed(points)
     yield* issue.run(raw)
+    makeWay(table, parts.windowsMax)
     if (++steps % holdSteps === 0) findHold(table)
     return issue.take(false)
   }
@@ -281,6 +270,8 @@ export const createWindowsStage = (parts: WindowsStageParts): Stage => {
     holdFromUs: () => table.holdFromUs,
     letGo: (beforeUs, raw) => {
       let changed = false
+      const leaving: EarlyWindow[] = []
+      const staying: number[] = []
       each(table, (at, own) => {
         const cells = table.slots.cells()
         const flags = flagsOf(table, at)
@@ -290,18 +281,19 @@ export const createWindowsStage = (parts: WindowsStageParts): Stage => {
         // What it must be made from cannot be read yet.
         if ((flags & standing.dirty) !== 0 && !table.series.known()) return
         changed = true
-        if ((cells[at * slotStride + slot.start] as number) >= beforeUs) {
-          // It asks only for what was in force at its start.
-          issue.settle(at, raw)
-          return
-        }
-        endEarly(own, at, raw)
+        // It asks only for what was in force at its start.
+        if ((cells[at * slotStride + slot.start] as number) >= beforeUs) staying.push(at)
+        // Nothing more is asked of the raw lane for it: it is out, or leaves now, as it is.
+        else if (isSettled(at)) setFlags(table, at, flags | standing.cut)
+        else leaving.push(earlyOf(own, at))
       })
+      issue.settle(staying, raw)
+      issue.early(leaving, raw)
       findHold(table)
       return issue.take(changed)
     },
     takes: (entry) => (compiled.classes[compiled.classOf(entry)]?.windows.length ?? 0) > 0,
     totals: () => totalsOf(table, compiled),
-    warnings: table.warnings.take,
+    warnings: table.warnings,
   }
 }

@@ -51,6 +51,11 @@ export const goOn = (state: SpoolState, one: StageState, share: Share) => {
 export const settle = (state: SpoolState, one: StageState) =>
   goOn(state, one, { points: Number.POSITIVE_INFINITY })
 
+const warnings = {
+  late_unmended: { event: 'late_points_unmended', of: 'points' },
+  too_late: { event: 'points_too_late', of: 'points' },
+  no_room: { event: 'windows_closed_early', of: 'windows' },
+} as const
 /** Logged at most this often, of each kind. */
 const warnMs = 60_000
 const warn = (state: SpoolState, one: StageState) => {
@@ -66,8 +71,9 @@ const warn = (state: SpoolState, one: StageState) => {
       continue
     }
     warned.set(key, { atMs: nowMs, unsaid: 0 })
-    const facts = { stage: one.reader, class: ofClass, points: count, series: series.name, timeUs }
-    state.host.log.warn(kind === 'too_late' ? 'points_too_late' : 'late_points_unmended', facts)
+    const { event, of } = warnings[kind]
+    const facts = { stage: one.reader, class: ofClass, [of]: count, series: series.name, timeUs }
+    state.host.log.warn(event, facts)
   }
 }
 

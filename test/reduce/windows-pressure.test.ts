@@ -9,6 +9,7 @@ import { emptyBatch } from '../../src/batch.ts'
 import { seriesIdOf } from '../../src/codec/series-id.ts'
 import type { StageInput } from '../../src/model.ts'
 import { compileClasses, type WindowSpec } from '../../src/pipeline/classes.ts'
+import { makeLimits } from '../../src/pipeline/window-make.ts'
 import { createWindowsStage } from '../../src/pipeline/windows.ts'
 import { batchOf, entryOf, type Given, givenOf, type Sample } from './harness.ts'
 import { allStatistics, naiveWindows, windowDiffers } from './naive-windows.ts'
@@ -25,6 +26,8 @@ const create = (spec: WindowSpec) =>
     ]),
     timeZone: 'UTC',
     idOf: (key) => seriesIdOf('a', key),
+    // Some of them a few points at a time.
+    ...(spec.latenessUs === 5e6 ? { limits: { ...makeLimits, part: 2 } } : {}),
   })
 const timesOf = (segment: readonly Sample[]) => segment.map(({ timeUs }) => timeUs)
 

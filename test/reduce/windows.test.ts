@@ -9,7 +9,7 @@ import {
   type SeriesClass,
   type WindowSpec,
 } from '../../src/pipeline/classes.ts'
-import { gatherMax, jobsOfOneTurn } from '../../src/pipeline/window-make.ts'
+import { jobsOfOneTurn, type MakeLimits, makeLimits } from '../../src/pipeline/window-make.ts'
 import { gain } from '../../src/pipeline/window-slots.ts'
 import { createSpans } from '../../src/pipeline/window-spans.ts'
 import { quantile } from '../../src/pipeline/window-statistics.ts'
@@ -39,12 +39,13 @@ const classOf = (...windows: WindowSpec[]): SeriesClass => ({
   windows,
 })
 const creator =
-  (one: SeriesClass, timeZone = 'UTC') =>
+  (one: SeriesClass, timeZone = 'UTC', limits: MakeLimits = makeLimits) =>
   () =>
     createWindowsStage({
       classes: compileClasses([one]),
       timeZone,
       idOf: (key) => seriesIdOf('a', key),
+      limits,
     })
 
 const tagOf = (given: Given, name: string) => given.entry.tags.find(([tag]) => tag === name)?.[1]
@@ -123,6 +124,20 @@ test('windows equal a naive recomputation, in any order, restarted anywhere', ()
       checkAll(given, turns, specs)
     }),
     { numRuns: runs, endOnFailure: true },
+  )
+})
+
+test('and so they do where each is made a few points at a time', () => {
+  const least = { ...makeLimits, part: 2 }
+  fc.assert(
+    fc.property(signal(0), signal(1), sizes, fc.nat(4), (a, b, cuts, often) => {
+      const between = (at: number): Turn[] => (at % 5 < often ? [{ kind: 'restart' }] : [])
+      const turns = cut(mixed(a, b), cuts, between)
+      const create = creator(classOf(...specs), 'UTC', least)
+      const { given } = drive(create, entries, [...turns, ...flush])
+      checkAll(given, turns, specs)
+    }),
+    { numRuns: Math.min(runs, 100), endOnFailure: true },
   )
 })
 
@@ -461,14 +476,15 @@ test('a state that is none, and one of other windows', () => {
 
 test('jobs of one turn: as many as there is room for, and always one', () => {
   const job = (estimate: number, inOrder = false) => ({
-    ...{ at: 0, own: 0, fromUs: 0, toUs: 1 },
+    ...{ at: 0, own: 0, owner: 0, fromUs: 0, startUs: 0, toUs: 1 },
     ...{ estimate, inOrder },
   })
+  const { points: max } = makeLimits
   assert.equal(jobsOfOneTurn([]), 0)
-  assert.equal(jobsOfOneTurn([job(gatherMax * 9), job(1)]), 1)
+  assert.equal(jobsOfOneTurn([job(max * 9), job(1)]), 1)
   assert.equal(jobsOfOneTurn([job(1), job(2), job(3)]), 3)
-  assert.equal(jobsOfOneTurn([job(gatherMax / 2), job(gatherMax / 2), job(1)]), 2)
-  assert.equal(jobsOfOneTurn([job(gatherMax, true), job(gatherMax, true), job(1)]), 3)
+  assert.equal(jobsOfOneTurn([job(max / 2), job(max / 2), job(1)]), 2)
+  assert.equal(jobsOfOneTurn([job(max, true), job(max, true), job(1)]), 3)
 })
 
 test('a window that lacks raw points says so: partial, uncertain, in every later issue too', () => {

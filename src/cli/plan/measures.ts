@@ -256,7 +256,9 @@ export const createMeasures = (config: Config, series: SeriesTable, from: string
       deviation:
         deviation === undefined || deviation === Number.POSITIVE_INFINITY ? null : deviation,
       greatestError:
-        measured.length === 0 ? null : Math.max(...measured.map((each) => each.greatest())),
+        measured.length === 0
+          ? null
+          : measured.reduce((most, each) => Math.max(most, each.greatest()), 0),
       unmeasured: measured.reduce((all, each) => all + each.unmeasured(), 0),
       unmended: totals.reduce((all, each) => all + each.lateUnmended, 0),
       tooLate: totals.reduce((all, each) => all + each.tooLate, 0),

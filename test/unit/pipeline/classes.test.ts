@@ -1,13 +1,11 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import fc from 'fast-check'
 import type { SeriesEntry } from '../../../src/model.ts'
 import {
   compileClasses,
   contractOf,
   dayUs,
   deviationOf,
-  matchesGlob,
   problemsOf,
   type SeriesClass,
 } from '../../../src/pipeline/classes.ts'
@@ -24,17 +22,6 @@ const all: SeriesClass = {
   windows: [],
 }
 const paths = (one: SeriesClass) => problemsOf(one).map(({ path }) => path.join('.'))
-
-test('a glob matches as the regular expression it stands for', () => {
-  const text = fc.string({ unit: fc.constantFrom('a', 'b', '.', '/') })
-  const glob = fc.string({ unit: fc.constantFrom('a', 'b', '.', '*', '?') })
-  fc.assert(
-    fc.property(glob, text, (pattern, name) => {
-      const source = pattern.replaceAll('.', '\\.').replaceAll('?', '.').replace(/\*+/g, '.*')
-      assert.equal(matchesGlob(pattern, name), new RegExp(`^${source}$`).test(name))
-    }),
-  )
-})
 
 test('the first class whose name, unit and tags all match takes the series', () => {
   const { classOf } = compileClasses([

@@ -80,6 +80,22 @@ test('the chosen points of the range, bit for bit, in a lane that adds nothing t
   await one.port[Symbol.asyncDispose]()
 })
 
+test('a series is chosen as explain and tap call it, with its tags', async () => {
+  const rig = createRig({ lanes })
+  const one = open(rig)
+  const builder = createBatchBuilder()
+  for (const line of ['1', '2', '3'])
+    builder.add(rig.series.ref('press/t', [['line', line]]), second, 1, 0)
+  store(one.spool, builder.take(), 'raw', true)
+  const copies = async (...series: string[]) =>
+    (await one.selections.estimate({ lane: 'raw', series, fromUs: 0, toUs: 9 * second })).points
+  assert.deepEqual(
+    [await copies('press/t,line=2'), await copies('press/t'), await copies('*2')],
+    [1, 3, 0],
+  )
+  await one.port[Symbol.asyncDispose]()
+})
+
 test('crashed at any moment it goes on: no point missing, none twice', async () => {
   for (let after = 1; after <= 12; after++) {
     const rig = createRig({ lanes })
