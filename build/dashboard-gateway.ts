@@ -1,4 +1,5 @@
 /** The Grafana dashboard that looks at one agent: is it well, what comes in, the spool, what goes out, the machine. */
+import { eventLoopLookMs } from '../src/observability/metrics.ts'
 import { dashboard, graph, stat, states, variable, verdictWords } from './dashboard-layout.ts'
 
 const one = '{instance="$instance"}'
@@ -149,7 +150,9 @@ export const gateway = dashboard(
           [`rate(process_cpu_seconds_total${one}[$__rate_interval])`, 'cores'],
         ]),
         graph('Memory', 'bytes', [[`process_resident_memory_bytes${one}`, 'resident']]),
-        graph('Event loop late by', 's', [[`nodejs_eventloop_lag_p99_seconds${one}`, '99 %']]),
+        graph('Event loop late by', 's', [
+          [`nodejs_eventloop_lag_p99_seconds${one} - ${eventLoopLookMs / 1_000}`, '99 %'],
+        ]),
         graph('Clock: far side minus ours', 's', [
           [`holdfast_clock_offset_seconds${one}`, 'offset'],
         ]),

@@ -48,7 +48,6 @@ export const keptBytesMax = 4 * MiB
 export const spoolBytesMin = 4 * MiB
 /** Inserts stop this far short of `max_page_count`; only gaps and cursors may use the rest. */
 export const spoolReserveBytes = 1 * MiB
-export const spoolBytesDefault = 1024 * MiB
 export const commitWindowMsDefault = 100
 export const maxDelayMsDefault = 1_000
 export const keepSentMsDefault = 24 * 3_600_000

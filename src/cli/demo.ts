@@ -40,7 +40,6 @@ const scenes = {
   plain: { secondsDefault: 30, secondsMin: 10 },
   cellular: { secondsDefault: 45, secondsMin: 24 },
 } as const
-export const sceneNames = Object.keys(scenes) as readonly (keyof typeof scenes)[]
 
 const runPart = async (part: string): Promise<number> => {
   const { kind, ...options } = JSON.parse(part)

@@ -59,6 +59,6 @@ export const plan = async (
   if (context.flags.json) context.json({ destination: name, type, warnings, plan: text })
   else context.out(text)
   for (const one of warnings) context.say(`-- ${one}`)
-  context.say('-- to be run by the owner of the database; safe to run again')
+  context.say('-- for whoever owns the far side; safe to run again')
   return exitCodes.good
 }

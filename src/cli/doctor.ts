@@ -90,11 +90,10 @@ export const examine = async (
     if (!context.signal.aborted) told(...findings)
   }
   const apart = lookApart(context, name, tell)
-  const path = context.configPath()
   const readable = await apart.over('config')
   const environment = credentialsOf(context.environment, name)
   const loaded = readable
-    ? loadConfig(path, { environment, catalog, surroundings: false })
+    ? loadConfig(context.configPath(), { environment, catalog, surroundings: false })
     : undefined
   const config = loaded?.ok ? loaded.config : undefined
   for (const secret of config?.secrets ?? []) context.redactor.add(secret)

@@ -289,7 +289,8 @@ export const init = async (context: CliContext, options: InitOptions): Promise<n
   } else if (packaged) {
     context.say(`next:  install -m 640 -g ${unitUser} ca.pem agent.pem agent-key.pem ${folder}/`)
     context.say(`       sudo -u ${unitUser} holdfast check`)
-  } else context.say('next:  put the certificates named there in place, then: holdfast check')
+  } else
+    context.say(`next:  put the certificates named there in place, then: holdfast check -c ${file}`)
   context.say(`       ${packaged ? 'systemctl restart holdfast' : `holdfast run -c ${file}`}`)
   return exitCodes.good
 }

@@ -9,6 +9,7 @@ import { createSystemHost, type Host, systemClock } from '../host.ts'
 import { createLog, type LogLevel, logKindOf } from '../observability/log.ts'
 import { createMeter } from '../observability/metrics.ts'
 import { version } from '../release.ts'
+import { createTokenNow } from '../renewed.ts'
 import { inheritedWriter, journalDescriptor } from '../service-manager.ts'
 import { beginLife, type Lives } from '../spool/lives.ts'
 import { type CliContext, exitCodeOfProblems, showProblems } from './context.ts'
@@ -77,7 +78,8 @@ export const run = async (context: CliContext): Promise<number> => {
   const openDoor = (ready: AgentView) => {
     const { metrics } = config.agent
     if (metrics === undefined) return
-    door = openMetricsDoor({ listen: metrics.listen, token: metrics.token, view: ready })
+    const token = createTokenNow(host.clock, metrics.token, config.renewedToken)
+    door = openMetricsDoor({ listen: metrics.listen, token, view: ready })
     door.catch((error: unknown) => host.log.error('metrics_door_closed', { error }))
   }
   // An exception that nobody caught ends here too; a signal does not.

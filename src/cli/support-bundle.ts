@@ -18,6 +18,7 @@ import { isSecretName, type Redactor } from '../observability/redact.ts'
 import { version } from '../release.ts'
 import { addKeyLines, configText, masked, secretsIn } from './bundle/mask.ts'
 import { type CliContext, credentialsOf, isoText, stateDirOf } from './context.ts'
+import { configNamed } from './doctor/apart.ts'
 import type { Finding } from './doctor/finding.ts'
 import { hear, said } from './doctor/said.ts'
 import { examine } from './doctor.ts'
@@ -192,7 +193,6 @@ export const gather = async (context: CliContext, unit: string): Promise<Part[]>
   const { redactor, environment } = context
   for (const [name, value] of Object.entries(environment))
     if (isSecretName(name) && value) redactor.add(value)
-  const path = context.configPath()
   const findings: Finding[] = []
   const { configReadable, diskAnswers } = await examine(
     context,
@@ -200,6 +200,7 @@ export const gather = async (context: CliContext, unit: string): Promise<Part[]>
     (...found) => void findings.push(...found),
   )
   const stuck = 'not looked at: its disk is stuck\n'
+  const path = configReadable ? context.configPath() : (configNamed(context) ?? 'the configuration')
   const { stateDir, config } = configReadable
     ? await ofConfig(context, unit)
     : { stateDir: null, config: stuck }

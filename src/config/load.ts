@@ -33,9 +33,16 @@ import {
   laterKeys,
   type SourceConfig,
   sourceCommonSchema,
+  tokenLengthMin,
   topSchema,
 } from './schema.ts'
-import { type Environment, isSecretPath, resolveSecrets } from './secrets.ts'
+import {
+  type Environment,
+  isSecretPath,
+  type RereadOptions,
+  resolveSecrets,
+  secretAgain,
+} from './secrets.ts'
 import {
   configBytesMax,
   inFileOrder,
@@ -47,13 +54,10 @@ import {
 } from './source-text.ts'
 import { type Checked, validate } from './validate.ts'
 
-export interface LoadOptions {
-  readonly environment: Environment
+export interface LoadOptions extends RereadOptions {
   readonly catalog: Catalog
   /** Also look at files, folders and the disk; on unless told otherwise. */
   readonly surroundings?: boolean
-  /** Hears of every secret that is read later on. */
-  readonly onSecret?: (secret: string) => void
 }
 export type LoadResult<T> =
   | { readonly ok: true; readonly config: T; readonly warnings: readonly ConfigProblem[] }
@@ -307,6 +311,12 @@ export const loadConfig = (path: string, options: LoadOptions): LoadResult<Confi
           ...top.value.agent,
           state_dir: top.value.agent.state_dir ?? defaultStateDir(environment),
         },
+        renewedToken: secretAgain(
+          opened.text.value,
+          ['agent', 'metrics', 'token'],
+          options,
+          tokenLengthMin,
+        ),
         lanes: parts.lanes,
         classes,
         spool: top.value.spool,

@@ -13,8 +13,8 @@ import { checkCertificates } from './certificates.ts'
 import { checkFiles, isLoopback } from './checks.ts'
 import { defaultStateDir, type LoadResult, openSource } from './load.ts'
 import { absolutePaths } from './paths.ts'
-import { listenSchema, logSchema } from './schema.ts'
-import { type Environment, isSecretPath, resolveSecrets } from './secrets.ts'
+import { listenSchema, logSchema, tokenLengthMin } from './schema.ts'
+import { isSecretPath, type RereadOptions, resolveSecrets, secretAgain } from './secrets.ts'
 import { parseSource, problemsOf, type SourceText, type Trouble } from './source-text.ts'
 import { validate } from './validate.ts'
 
@@ -48,7 +48,7 @@ export const regionalSchema = z.strictObject({
       listen: listenSchema.describe('ADDRESS:PORT'),
       token: z
         .string()
-        .min(16)
+        .min(tokenLengthMin)
         .optional()
         .describe('What a scraper must bring; needed beyond loopback'),
     })
@@ -82,6 +82,8 @@ export interface RegionalConfig extends Omit<Given, 'state_dir' | 'database'> {
         readonly renewed: () => string | undefined
       })
     | null
+  /** What `metrics.token` refers to, read again; undefined where that cannot be read. */
+  readonly renewedToken: () => string | undefined
   readonly secrets: readonly string[]
 }
 export interface RegionalFlags {
@@ -92,12 +94,9 @@ export interface RegionalFlags {
   readonly database?: string
   readonly stateDir?: string
 }
-export interface RegionalLoadOptions {
-  readonly environment: Environment
+export interface RegionalLoadOptions extends RereadOptions {
   readonly flags: RegionalFlags
   readonly surroundings?: boolean
-  /** Hears of every secret that is read later on. */
-  readonly onSecret?: (secret: string) => void
 }
 
 type Raw = Record<string, unknown>
@@ -165,15 +164,6 @@ const checkMetrics = ({ metrics }: RegionalConfig): Trouble[] =>
         },
       ]
 
-const passwordAgain =
-  ({ value: given }: SourceText, { environment, onSecret }: RegionalLoadOptions) =>
-  (): string | undefined => {
-    const { password } = isMap(given) && isMap(given.database) ? given.database : {}
-    const { value, secrets, troubles } = resolveSecrets({ password }, environment)
-    if (troubles.length > 0) return undefined
-    for (const secret of secrets) onSecret?.(secret)
-    return (value as { readonly password?: string }).password
-  }
 /** `path` null: flags alone. */
 export const loadRegionalConfig = (
   path: string | null,
@@ -201,9 +191,10 @@ export const loadRegionalConfig = (
       ? {
           ...database,
           urls: Array.isArray(database.url) ? database.url : [database.url],
-          renewed: passwordAgain(opened.text, options),
+          renewed: secretAgain(opened.text.value, ['database', 'password'], options),
         }
       : null,
+    renewedToken: secretAgain(opened.text.value, ['metrics', 'token'], options, tokenLengthMin),
     secrets: [...opened.secrets, ...given.secrets, ...passwordsIn(database?.url)],
   }
   troubles.push(...checkDatabase(config), ...checkIdentity(config), ...checkMetrics(config))

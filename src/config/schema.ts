@@ -75,6 +75,8 @@ export const logSchema = z
       .describe('Least that is said: warn recovers by itself, error needs a person'),
   })
   .prefault({})
+/** Of a token that scrapers bring. */
+export const tokenLengthMin = 16
 export const agentSchema = z.strictObject({
   name: nameSchema.describe('Name of this gateway: part of every series, and of its certificate'),
   state_dir: z
@@ -88,7 +90,7 @@ export const agentSchema = z.strictObject({
       listen: listenSchema.describe('Serve /metrics and /healthz here'),
       token: z
         .string()
-        .min(16)
+        .min(tokenLengthMin)
         .optional()
         .describe('What a scraper must bring; needed beyond loopback'),
     })
@@ -211,6 +213,8 @@ export interface Config {
   /** SHA-256 of the file's bytes, hex. */
   readonly digest: string
   readonly agent: Omit<z.output<typeof agentSchema>, 'state_dir'> & { readonly state_dir: string }
+  /** The token of `agent.metrics` read again; undefined where that cannot be read. */
+  readonly renewedToken: () => string | undefined
   readonly lanes: readonly LaneConfig[]
   readonly classes: readonly LaneClasses[]
   readonly spool: z.output<typeof spoolSchema>

@@ -74,6 +74,11 @@ const lookUp = (text: string, environment: Environment): string => {
   )
 }
 
+export interface RereadOptions {
+  readonly environment: Environment
+  /** Hears of every secret that is read later on. */
+  readonly onSecret?: (secret: string) => void
+}
 export const resolveSecrets = (root: unknown, environment: Environment): Resolved => {
   const secrets: string[] = []
   const literal: Path[] = []
@@ -141,3 +146,24 @@ export const resolveSecrets = (root: unknown, environment: Environment): Resolve
   }
   return { value: walk(root, []), secrets, literal, inUrl, troubles }
 }
+
+/** One secret of a file as it was read, to be asked for again: undefined where that cannot be read, or is too short. */
+export const secretAgain =
+  (
+    root: unknown,
+    path: readonly string[],
+    { environment, onSecret }: RereadOptions,
+    lengthMin = 1,
+  ): (() => string | undefined) =>
+  () => {
+    const name = path.at(-1) as string
+    const found = path.reduce<unknown>(
+      (value, step) => (value as Readonly<Record<string, unknown>> | undefined | null)?.[step],
+      root,
+    )
+    const { value, secrets, troubles } = resolveSecrets({ [name]: found }, environment)
+    const text = (value as Readonly<Record<string, unknown>>)[name]
+    if (troubles.length > 0 || typeof text !== 'string' || text.length < lengthMin) return undefined
+    for (const secret of secrets) onSecret?.(secret)
+    return text
+  }

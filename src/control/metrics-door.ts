@@ -1,13 +1,11 @@
 /**
  * `/metrics` and `/healthz` over plain HTTP, for Prometheus and load balancers; looks only.
- * Invariant: without a token it listens on loopback only (the configuration is refused otherwise);
- * a token is compared
- * in constant time.
+ * Invariant: without a token it listens on loopback only (the configuration is refused otherwise).
  */
-import { createHash, timingSafeEqual } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import { Failure, textOf } from '../errors.ts'
+import { bearerOf, createTokenCheck, type TokenNow } from '../renewed.ts'
 import type { AgentView } from './view.ts'
 
 export interface MetricsDoor extends AsyncDisposable {
@@ -15,21 +13,20 @@ export interface MetricsDoor extends AsyncDisposable {
 }
 export interface MetricsDoorOptions {
   readonly listen: string
-  readonly token?: string | undefined
+  readonly token: TokenNow
   readonly view: Pick<AgentView, 'metrics' | 'status'>
 }
 const connectionsMax = 32
 
-const digest = (text: string) => createHash('sha256').update(text).digest()
 const answer = async (
-  { token, view }: MetricsDoorOptions,
+  { view }: MetricsDoorOptions,
+  isToken: ReturnType<typeof createTokenCheck>,
   request: IncomingMessage,
   reply: ServerResponse,
 ): Promise<void> => {
   const send = (status: number, text: string, type = 'text/plain; charset=utf-8') =>
     reply.writeHead(status, { 'content-type': type }).end(text)
-  const given = /^Bearer (.+)$/.exec(request.headers.authorization ?? '')?.[1] ?? ''
-  if (token !== undefined && !timingSafeEqual(digest(given), digest(token)))
+  if (!isToken([bearerOf(request.headers.authorization)]))
     return void send(401, 'a token is needed: Authorization: Bearer …\n')
   if (request.method !== 'GET') return void send(405, 'GET only\n')
   const { pathname } = new URL(request.url ?? '/', 'http://x')
@@ -47,8 +44,9 @@ const answer = async (
 
 export const openMetricsDoor = async (options: MetricsDoorOptions): Promise<MetricsDoor> => {
   const [, address = '', port = '0'] = /^(.*):(\d+)$/.exec(options.listen) ?? []
+  const isToken = createTokenCheck(options.token)
   const server = createServer((request, reply) => {
-    answer(options, request, reply).catch((error: unknown) => {
+    answer(options, isToken, request, reply).catch((error: unknown) => {
       if (reply.headersSent) reply.destroy()
       else reply.writeHead(503).end(`${textOf(error)}\n`)
     })

@@ -98,10 +98,3 @@ export const headsAlong = (
   }
   return heads
 }
-
-/** Enough said for a row to be written: nothing changed means no write at all. */
-export const isDirty = (books: AgentBooks): boolean =>
-  books.dirty ||
-  books.forgotten.length > 0 ||
-  [...books.epochs.values()].some((row) => row.dirty) ||
-  [...books.heads.values()].some((head) => head.dirty || head.aboveDirty)

@@ -43,6 +43,8 @@ const certificate = 'the certificate of the database server'
 const textFor = (error: unknown, code: string): string => {
   // Several addresses of one name that all fail come as one error without a text of its own.
   const text = textOf(error instanceof AggregateError ? error.errors[0] : error)
+  if (text === 'Connection terminated due to connection timeout')
+    return 'no connection in time: is the link up, and is it PostgreSQL that listens there?'
   if (code === 'CERT_HAS_EXPIRED') return `${certificate} has expired`
   if (code === 'ERR_TLS_CERT_ALTNAME_INVALID') return `${certificate} is for another name: ${text}`
   if (/^(UNABLE_TO_|SELF_SIGNED|DEPTH_ZERO|CERT_(SIGNATURE|UNTRUSTED|REJECTED))/.test(code))
@@ -65,8 +67,12 @@ export const troubleOf = (error: unknown): StoreTrouble => {
     const said = /SASL/.test(text) ? `${text}: wrong user or password?` : text
     return { kind: 'blocked', code: 'HF-D020', text: said, hint }
   }
-  return { kind: 'later', text }
+  if (!isOutOfTime(error)) return { kind: 'later', text }
+  return { kind: 'later', text: `the database was not done in time: ${text}`, stalled: true }
 }
+/** The server's patience with a statement is over, or the client's (`query_timeout`), which has words alone. */
+const isOutOfTime = (error: unknown): boolean =>
+  codeOf(error) === '57014' || (error instanceof Error && error.message === 'Query read timeout')
 
 /**
  * The server itself answered, in good order: the connection is fit for a ROLLBACK and for more. Only its answers have a

@@ -94,7 +94,13 @@ export type StoreTrouble =
   /** A known id with another key, a dictionary that differs, a seq answered with another digest. */
   | { readonly kind: 'fork'; readonly text: string }
   /** Transient: no host reachable, serialization, too many connections. */
-  | { readonly kind: 'later'; readonly text: string; readonly afterMs?: number }
+  | {
+      readonly kind: 'later'
+      readonly text: string
+      readonly afterMs?: number
+      /** It began, and was not done in time: there may be too much in it. */
+      readonly stalled?: true
+    }
   /** A person must help: credentials, missing schema, read-only role, disk full. */
   | {
       readonly kind: 'blocked'

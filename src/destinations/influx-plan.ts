@@ -92,7 +92,10 @@ export const influxPlan = (
       'start it with -dedup.minScrapeInterval=1ms and a long -retentionPeriod',
     ),
     questdb: questdbPlan(table, agentTag),
-    greptimedb: `CREATE DATABASE IF NOT EXISTS "${database}";\n`,
+    greptimedb:
+      place.database === undefined
+        ? comment('nothing to make: without "database" points go to its own, public')
+        : `CREATE DATABASE IF NOT EXISTS "${database}";\n`,
     tdengine: `CREATE DATABASE IF NOT EXISTS ${database} PRECISION 'us';\n`,
   }
   return plans[dialect]

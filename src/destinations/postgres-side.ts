@@ -35,7 +35,11 @@ const saidOf = (trouble: StoreTrouble): Trouble => {
         setback: setbackOf({ code: trouble.kind, text: trouble.text }, undefined),
       }
     case 'later':
-      return { kind: 'setback', setback: later(trouble.text, trouble.afterMs) }
+      return {
+        kind: 'setback',
+        setback: later(trouble.text, trouble.afterMs),
+        stalled: trouble.stalled === true,
+      }
     case 'blocked':
       return { kind: 'setback', setback: trouble }
   }

@@ -123,7 +123,8 @@ export const readReply = ({ status, headers, body }: RelayReply, nowUs: number):
   const { code } = error
   if (code === 'need-series' || code === 'need-hello' || code === 'bad-frame')
     return { kind: 'demand', code, error }
-  return { kind: 'setback', setback: setbackOf(error, afterMs) }
+  const stalled = error.stalled === true
+  return { kind: 'setback', setback: setbackOf(error, afterMs), stalled }
 }
 
 /** A 200 that does not read: somebody else's JSON. */

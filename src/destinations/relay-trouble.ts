@@ -75,8 +75,10 @@ const serverCertificate = (code: string, error: unknown, at: string): Trouble | 
     )
   return undefined
 }
+/** OpenSSL's own words stand between numbers and file names: `…:error:0A00010B:SSL routines:f:wrong version number:…` */
+const reasonOf = (text: string): string => /:SSL routines:[^:]*:([^:]+):/.exec(text)?.[1] ?? text
 const handshake = (codes: readonly string[], error: unknown, at: string): Trouble | undefined => {
-  const text = textOf(deepestOf(error))
+  const text = reasonOf(textOf(deepestOf(error)))
   const alert = codes.find((code) => code.startsWith('ERR_SSL_'))
   if (alert === undefined && !codes.includes('EPROTO')) return undefined
   if (/CERTIFICATE|UNKNOWN_CA|ACCESS_DENIED/.test(alert ?? ''))

@@ -97,6 +97,8 @@ export interface RelayError {
   /** too-big. */
   readonly bytesMax?: number | undefined
   readonly afterMs?: number | undefined
+  /** unavailable: the database was not done in time, fewer frames may be. */
+  readonly stalled?: boolean | undefined
 }
 
 const { seq, lane, hex32 } = fields
@@ -230,6 +232,7 @@ export const errorAnswer = messageOf<{ readonly error: RelayError }>(
       seq: seq.optional(),
       bytesMax: seq.optional(),
       afterMs: seq.optional(),
+      stalled: z.boolean().optional(),
     }),
   }),
 )

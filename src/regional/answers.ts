@@ -58,8 +58,10 @@ export const refusalOf = (trouble: StoreTrouble): Refusal => {
     case 'fork':
       return { status: 409, error: { code: 'fork', text: trouble.text } }
     case 'later': {
-      const after = trouble.afterMs === undefined ? {} : { afterMs: Math.ceil(trouble.afterMs) }
-      return { status: 503, error: { code: 'unavailable', text: trouble.text, ...after } }
+      const { text, afterMs, stalled } = trouble
+      const after = afterMs === undefined ? {} : { afterMs: Math.ceil(afterMs) }
+      const less = stalled === undefined ? {} : { stalled }
+      return { status: 503, error: { code: 'unavailable', text, ...after, ...less } }
     }
     case 'blocked': {
       const text = `${trouble.code}: ${trouble.text}`

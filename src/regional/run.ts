@@ -11,6 +11,7 @@ import type { PostgresTls } from '../database/postgres-hosts.ts'
 import type { RegionStore } from '../database/store.ts'
 import { exitCodes, Failure } from '../errors.ts'
 import type { Host } from '../host.ts'
+import { createTokenNow } from '../renewed.ts'
 import type { ServiceManager } from '../service-manager.ts'
 import { openTlsFiles } from '../tls.ts'
 import { createRegional } from './handle.ts'
@@ -34,6 +35,8 @@ export interface RegionalSettings {
     readonly pool_max: number
   } | null
   readonly metrics?: { readonly listen: string; readonly token?: string | undefined } | undefined
+  /** The token of `metrics` read again, where it stands elsewhere. */
+  readonly renewedToken?: () => string | undefined
   readonly limits: { readonly requests: number; readonly bytes: number }
 }
 export interface RunRegionalOptions {
@@ -144,14 +147,15 @@ export const runRegional = async (
     host,
     limits: { requestsMax: settings.limits.requests, bytesMax: settings.limits.bytes },
   })
-  const { metrics, audiences } = settings
+  const { metrics, audiences, renewedToken } = settings
+  const token = createTokenNow(host.clock, metrics?.token, () => renewedToken?.())
   await using server = await openRegionalServer({
     regional,
     host,
     listen: addressOf(settings.listen),
     tls,
     ...(settings.identity === 'signature' ? { proxy: { agents: tls, audiences } } : {}),
-    ...(metrics ? { monitor: { ...addressOf(metrics.listen), token: metrics.token } } : {}),
+    ...(metrics ? { monitor: { ...addressOf(metrics.listen), token } } : {}),
     metrics: meter,
     health: async () => {
       const answer = await store.identity()

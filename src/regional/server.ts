@@ -8,7 +8,6 @@
  * are at work be answered.
  */
 
-import { createHash, timingSafeEqual } from 'node:crypto'
 import { once } from 'node:events'
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -17,6 +16,7 @@ import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest }
 import { Failure, textOf } from '../errors.ts'
 import type { Host } from '../host.ts'
 import { relayHeaders } from '../protocol/relay.ts'
+import { bearerOf, createTokenCheck, type TokenNow } from '../renewed.ts'
 import { schemaController } from '../schemaless.ts'
 import { type TlsFiles, tlsVersionMin } from '../tls.ts'
 import type { Regional, RelayResponse } from './handle.ts'
@@ -37,7 +37,7 @@ export interface RegionalServerOptions {
   readonly monitor?: {
     readonly address: string
     readonly port: number
-    readonly token?: string | undefined
+    readonly token: TokenNow
   }
   readonly metrics: {
     readonly text: () => Promise<string>
@@ -99,12 +99,10 @@ const createReception = (bytesMax: number, bodyBytesMax: number) => {
   }
 }
 
-/** Compares digests, so that time says nothing of how much of the token was right. */
-const requireToken = (app: FastifyInstance, token: string) => {
-  const digest = (text: string) => createHash('sha256').update(text).digest()
-  const wanted = digest(`Bearer ${token}`)
-  app.addHook('onRequest', async (request, reply) => {
-    if (timingSafeEqual(digest(request.headers.authorization ?? ''), wanted)) return
+const requireToken = (app: FastifyInstance, token: TokenNow) => {
+  const isToken = createTokenCheck(token)
+  app.addHook('onRequest', async ({ headers }, reply) => {
+    if (isToken([bearerOf(headers.authorization)])) return
     await reply.code(401).header('www-authenticate', 'Bearer').send({ status: 'unauthorized' })
   })
 }
@@ -254,8 +252,7 @@ export const openRegionalServer = async (
   let monitorPort: number | null = null
   if (options.monitor !== undefined) {
     monitor = Fastify({ logger: false, forceCloseConnections: true, schemaController })
-    const { token } = options.monitor
-    if (token !== undefined) requireToken(monitor, token)
+    requireToken(monitor, options.monitor.token)
     addMonitoring(monitor, options)
     monitorPort = await listen(monitor, options.monitor).catch(async (error: unknown) => {
       await stop(app, host.clock)

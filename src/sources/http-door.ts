@@ -17,6 +17,7 @@ import type { Emit } from '../model.ts'
 import { createMapper } from '../pipeline/map.ts'
 import { type TimeUnit, timeUnits } from '../pipeline/timestamp.ts'
 import { createLineParser, linePrecisions } from '../protocol/line.ts'
+import { createTokenNow } from '../renewed.ts'
 import { schemaController } from '../schemaless.ts'
 import type { HttpConfig } from './http.ts'
 import { type BodyReader, type BodyTrouble, createBodyReader, createBudget } from './http-body.ts'
@@ -48,22 +49,8 @@ const versionHeader = 'X-Influxdb-Version'
 /** Clients choose their dialect by it; what it names is a dialect, not a program. */
 const dialect = '1.8.10'
 
-/** A token that is replaced is over for whoever holds it: the file is looked at beside what comes in, now and then. */
-const tokenLookMs = 2_000
-/** Whoever sends wrong ones makes no more work than this. */
-const doubtLookMs = 100
-const tokenOf = ({ host, renewed }: SourceDeps, { token: given }: HttpConfig) => {
-  let token = given
-  let lookedMs = host.clock.monotonicMs()
-  return (doubted: boolean): string | undefined => {
-    const nowMs = host.clock.monotonicMs()
-    const sinceMs = nowMs - lookedMs
-    if (given === undefined || sinceMs < (doubted ? doubtLookMs : tokenLookMs)) return token
-    lookedMs = nowMs
-    token = (renewed?.() as HttpConfig | undefined)?.token ?? token
-    return token
-  }
-}
+const tokenOf = ({ host, renewed }: SourceDeps, { token }: HttpConfig) =>
+  createTokenNow(host.clock, token, () => (renewed?.() as HttpConfig | undefined)?.token)
 
 export const openDoor = (parts: DoorParts): FastifyInstance => {
   const { deps, config, address } = parts

@@ -4,8 +4,8 @@
  * Invariants: without a token only this machine can reach the door, and no web page a browser on it has open (the
  * Host must be one of ours, an Origin is refused); a token is compared in constant time and never logged.
  */
-import { createHash, timingSafeEqual } from 'node:crypto'
 import { isIP } from 'node:net'
+import { createTokenCheck, type TokenNow } from '../renewed.ts'
 
 export interface ListenAddress {
   readonly host: string
@@ -40,7 +40,7 @@ export type Verdict =
 export interface GuardParts {
   readonly address: ListenAddress
   /** Asked at each request that writes; once more, `doubted`, where it came with another. */
-  readonly token: (doubted: boolean) => string | undefined
+  readonly token: TokenNow
   /** Names besides the loopback's own that a Host header may hold. */
   readonly hosts: readonly string[]
 }
@@ -55,11 +55,7 @@ const welcome: Verdict = { kind: 'welcome' }
 
 export const createGuard = ({ address, token, hosts }: GuardParts): Guard => {
   const allowed = new Set(['localhost', '127.0.0.1', '[::1]', address.host, ...hosts])
-  let known: { readonly token: string; readonly digest: Buffer } | undefined
-  const expectedOf = (text: string) => {
-    if (known?.token !== text) known = { token: text, digest: digestOf(text) }
-    return known.digest
-  }
+  const isToken = createTokenCheck(token)
   return {
     enter: ({ host, origin }) => {
       if (origin !== undefined) return { kind: 'forbidden', text: 'no door for web pages' }
@@ -67,20 +63,13 @@ export const createGuard = ({ address, token, hosts }: GuardParts): Guard => {
       if (!isLoopback(address.host) || allowed.has(nameOf(host ?? ''))) return welcome
       return { kind: 'forbidden', text: 'the Host header names another machine' }
     },
-    write: (asking) => {
-      const given = tokensOf(asking).map(digestOf)
-      for (const doubted of [false, true]) {
-        const now = token(doubted)
-        if (now === undefined) return welcome
-        const expected = expectedOf(now)
-        if (given.some((one) => timingSafeEqual(one, expected))) return welcome
-      }
-      return { kind: 'unauthorized', text: 'a token is needed, and this is not it' }
-    },
+    write: (asking) =>
+      isToken(tokensOf(asking))
+        ? welcome
+        : { kind: 'unauthorized', text: 'a token is needed, and this is not it' },
   }
 }
 
-const digestOf = (token: string): Buffer => createHash('sha256').update(token).digest()
 const nameOf = (host: string): string => host.toLowerCase().replace(/:\d{1,5}$/, '')
 
 /**

@@ -314,9 +314,3 @@ export const lookInto = (path: string): SpoolLook => {
     },
   }
 }
-
-/** Of the reader furthest behind: everything up to it has been delivered. No reader: nothing has. */
-export const sentThrough = (lane: LaneLook): Seq =>
-  lane.readers.length === 0 || !lane.intact
-    ? 0
-    : Math.min(...lane.readers.map(({ backlog }) => backlog))

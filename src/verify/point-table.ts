@@ -16,15 +16,6 @@ export interface ExactPoint {
   readonly text: string | null
   readonly quality: number
 }
-export interface TableEntry {
-  /** Points with this key that were acked, and attempted without an answer. */
-  acked: number
-  unsure: number
-  /** Index of the newest value (`values`), each with the index of the one before. */
-  newest: number
-  seen: boolean
-  writes: number
-}
 
 export const bitsOf = (point: ExactPoint): bigint =>
   point.kind === kinds.string

@@ -200,6 +200,36 @@ test('postgres: more than one transaction may hold is cut, and a single segment 
   assert.equal(await rig.arrived(), 200)
 })
 
+test('postgres: what is not done in time comes with less at once', async () => {
+  const agent = `gw-${++agents}`
+  const log = createTestLog(agent)
+  const config = { url: address(postgres.port), statement_timeout: '1s' }
+  await using destination = open(log, agent, config)
+  const texts: string[] = []
+  /** A busy machine needs more than a second now and then. */
+  const settled = async <T extends Outcome | Standing>(ask: () => Promise<T>): Promise<T> => {
+    for (;;) {
+      const said = await ask()
+      if (said.kind !== 'later') return said
+      texts.push(said.text)
+    }
+  }
+  assert.equal((await settled(() => destination.standing(log.standing(0), signal))).kind, 'known')
+  const items = [log.add(points(0)), log.add(points(100))]
+  const holder = await openSuperuser(postgres)
+  try {
+    await holder.query('begin; lock table points in access exclusive mode')
+    const cut = await settled(() => destination.send(log.batch(items), signal))
+    assert.equal(cut.kind, 'smaller')
+  } finally {
+    await holder.end()
+  }
+  assert.match(texts.at(-1) ?? '', /^the database was not done in time: .*statement timeout/)
+  for (const item of items)
+    assert.deepEqual(await settled(() => destination.send(log.batch([item]), signal)), stored)
+  assert.equal(postgres.sql(`select sum(points) from ledger where agent = '${agent}'`), '10')
+})
+
 test('postgres: a server that goes away in the middle is later, and is found again', async () => {
   const own = await startPostgres({ certificates })
   own.sql(planSql({ role: own.user }))

@@ -1,11 +1,11 @@
-/** Secrets of sources that are replaced in their files under a running agent: an MQTT password, the HTTP door's token. */
+/** Secrets that are replaced in their files under a running agent: an MQTT password, tokens of the HTTP door and of metrics. */
 import assert from 'node:assert/strict'
 import { pbkdf2Sync, randomBytes } from 'node:crypto'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import mqtt from 'mqtt'
-import { killAll } from '../support/processes.ts'
+import { freePort, killAll } from '../support/processes.ts'
 import { ownFile, ownFolder, startMosquitto } from '../support/servers.ts'
 import { acceptedIn, createSite } from '../support/site.ts'
 import { temporaryFolder } from '../support/temp.ts'
@@ -28,7 +28,7 @@ const becomes = async <T>(wanted: T, ask: () => Promise<T> | T): Promise<void> =
   }
 }
 
-test('a password of MQTT and a token of the door are taken from their files without a restart, and the old ones are over', async () => {
+test('a password of MQTT and tokens of the door and of metrics are taken from their files without a restart, and the old ones are over', async () => {
   const passwords = join(ownFolder('passwd'), 'passwd')
   ownFile(passwords, hashed('first-password'))
   const broker = await startMosquitto({ settings: [`password_file ${passwords}`] })
@@ -37,8 +37,11 @@ test('a password of MQTT and a token of the door are taken from their files with
   const kept = (name: string) => `\u0024{file:${fileOf(name)}}`
   writeFileSync(fileOf('password'), 'first-password\n')
   writeFileSync(fileOf('token'), 'first-token-of-the-door\n')
+  writeFileSync(fileOf('metrics'), 'first-token-of-metrics\n')
+  const metricsAt = `127.0.0.1:${await freePort()}`
   const site = await createSite({
     door: { token: kept('token') },
+    metrics: { listen: metricsAt, token: kept('metrics') },
     sources: [
       {
         ...{
@@ -66,6 +69,10 @@ test('a password of MQTT and a token of the door are taken from their files with
     await client.endAsync(true)
     await site.when((seen) => acceptedIn(seen) > before, 30, 100)
   }
+  const scrape = async (token: string): Promise<number> => {
+    const headers = { authorization: `Bearer ${token}` }
+    return (await fetch(`http://${metricsAt}/metrics`, { headers })).status
+  }
   /** Anew: what is published before nobody keeps. */
   const connections = () => agent.output().split('"event":"connected"').length - 1
 
@@ -79,6 +86,14 @@ test('a password of MQTT and a token of the door are taken from their files with
   writeFileSync(fileOf('token'), 'second-token-of-the-door\n')
   await becomes(204, () => post('second-token-of-the-door'))
   assert.equal(await post('first-token-of-the-door'), 401)
+  assert.deepEqual(
+    [await scrape('first-token-of-metrics'), await scrape('second-token-of-metrics')],
+    [200, 401],
+  )
+  writeFileSync(fileOf('metrics'), 'second-token-of-metrics\n')
+  await becomes(200, () => scrape('second-token-of-metrics'))
+  assert.equal(await scrape('first-token-of-metrics'), 401)
+
   writeFileSync(fileOf('token'), '\n')
   await pause(2_500)
   assert.equal(

@@ -1,12 +1,14 @@
 /*
  * Loaded with LD_PRELOAD: makes flushes and writes of chosen files fail or take long.
  * HF_SHIM_MATCH: part of the path concerned. HF_SHIM_CONTROL: a file read before each call, its words obeyed:
- * "fsync-eio", "write-enospc", "fsync-ms=N", "fsync-rare-ms=N" (every fiftieth flush), "fsync-hang" (until it is gone).
+ * "fsync-eio", "write-enospc", "fsync-ms=N", "fsync-rare-ms=N" (every fiftieth flush), "fsync-hang" (until it is gone),
+ * "look-hang" (statx of such a path, as Node asks for it, likewise).
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -69,4 +71,20 @@ ssize_t pwrite(int fd, const void *bytes, size_t size, off_t at) {
 }
 ssize_t pwrite64(int fd, const void *bytes, size_t size, off64_t at) {
   return write_fails(fd) ? -1 : NEXT(pwrite64)(fd, bytes, size, at);
+}
+/* Node has no other way to statx. */
+long syscall(long number, ...) {
+  static __typeof__(&syscall) next = NULL;
+  if (next == NULL) next = NEXT(syscall);
+  long given[6];
+  va_list rest;
+  va_start(rest, number);
+  for (int at = 0; at < 6; at++) given[at] = va_arg(rest, long);
+  va_end(rest);
+  const char *match = getenv("HF_SHIM_MATCH"), *path = (const char *)given[1];
+  if (number == SYS_statx && match != NULL && path != NULL && strstr(path, match) != NULL) {
+    char words[256];
+    for (control(words, sizeof words); strstr(words, "look-hang") != NULL; control(words, sizeof words)) usleep(50000);
+  }
+  return next(number, given[0], given[1], given[2], given[3], given[4], given[5]);
 }

@@ -38,6 +38,8 @@ export interface SiteOptions {
   }
   /** More keys of the HTTP door. */
   readonly door?: object
+  /** Where the agent serves its metrics. */
+  readonly metrics?: object
   /** Sources beside the HTTP door. */
   readonly sources?: readonly object[]
   readonly spool?: Readonly<Record<string, unknown>>
@@ -134,7 +136,10 @@ const writeConfigs = async (
   writeFileSync(
     config,
     stringify({
-      agent: { name, state_dir: stateDir },
+      agent: {
+        ...{ name, state_dir: stateDir },
+        ...(options.metrics ? { metrics: options.metrics } : {}),
+      },
       sources: [
         { name: 'door', type: 'http', listen: `127.0.0.1:${doorPort}`, ...options.door },
         ...(options.sources ?? []),

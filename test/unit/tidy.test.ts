@@ -131,6 +131,27 @@ test('style: kebab-case names, a first comment on what the file owns, no enums, 
   assert.deepEqual(wrong, [])
 })
 
+/** Exported, and then nobody's: not even its own file's. */
+const deadIn = (texts: ReadonlyMap<string, string>): string[] => {
+  const seen = new Map<string, number>()
+  for (const text of texts.values())
+    for (const [word] of text.matchAll(/[A-Za-z_]\w*/g)) seen.set(word, (seen.get(word) ?? 0) + 1)
+  return [...texts].flatMap(([file, text]) =>
+    [...text.matchAll(/^export (?:async )?(?:const|function|interface|type) (\w+)/gm)]
+      .filter(([, name = '']) => file.startsWith('src/') && seen.get(name) === 1)
+      .map(([, name]) => `${file}: ${name}`),
+  )
+}
+test('what is exported is used', () => {
+  const files = globSync('{src,build,test,platforms}/**/*.ts', { cwd: root })
+  assert.deepEqual(deadIn(new Map(files.map((file) => [file, textOf(file)]))), [])
+  const planted = new Map([
+    ['src/a.ts', 'export const used = 1\nexport const dead = used'],
+    ['test/b.ts', 'export const alone = 1'],
+  ])
+  assert.deepEqual(deadIn(planted), ['src/a.ts: dead'])
+})
+
 test('every dependency is pinned exactly', () => {
   const pack = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as Record<
     string,

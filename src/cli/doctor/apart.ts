@@ -53,6 +53,10 @@ const parsed = (line: string): Said | undefined => {
   }
 }
 
+/** As it was named; who looks for one that was not asks the disk of the working folder. */
+export const configNamed = ({ flags, environment }: CliContext): string | undefined =>
+  flags.config ?? environment.HOLDFAST_CONFIG
+
 interface Kept {
   /** Resolves when this step is over; false: it is stuck, or never began. */
   readonly over: (step: ApartStep) => Promise<boolean>
@@ -60,23 +64,27 @@ interface Kept {
 }
 /** One process, until it ends, is stuck, or is no longer wanted; the step it did not end, if any. */
 const keep = (
-  { environment, flags, configPath, signal }: CliContext,
+  context: CliContext,
   unit: string,
   steps: readonly ApartStep[],
   hear: (said: Said) => void,
 ): Promise<ApartStep | undefined> =>
   new Promise((settle) => {
+    const { environment, flags, signal } = context
+    const named = configNamed(context)
     const self = [...process.execArgv, process.argv[1] ?? '']
+    const config = named === undefined ? [] : ['-c', named]
     const words = ['doctor', '--json', '--unit', unit, '--apart', steps.join()]
     const given = flags.socket === undefined ? [] : ['--socket', flags.socket]
-    const child = spawn(process.execPath, [...self, '-c', configPath(), ...given, ...words], {
+    const child = spawn(process.execPath, [...self, ...config, ...given, ...words], {
       stdio: ['ignore', 'pipe', 'ignore'],
       env: environment as NodeJS.ProcessEnv,
       // A terminal that closes must not end it between its file and the end of that.
       detached: true,
     })
     const left = new Set(steps)
-    let looking: Looking = { check: 'disk', what: 'starting a look at', path: configPath() }
+    const path = named ?? 'the configuration'
+    let looking: Looking = { check: 'disk', what: 'starting a look at', path }
     let over = false
     const end = () => {
       over = true
@@ -111,11 +119,11 @@ const keep = (
       end()
     })
     child.once('close', (code) => {
-      const { check, what, path } = looking
       if (over) return
+      const { check, what, path: at } = looking
       if (left.size > 0)
         hear({
-          finding: unknown(check, `${what} ${path} ended with ${code}: a bug, please report it`),
+          finding: unknown(check, `${what} ${at} ended with ${code}: a bug, please report it`),
         })
       end()
     })
@@ -185,8 +193,10 @@ const byStep: Readonly<Record<ApartStep, (looks: Looks) => void | Promise<void>>
 
 /** Prints what it is about to do and what it finds, a line of JSON each. */
 export const runApart = async (context: CliContext, unit: string, steps: string): Promise<void> => {
-  const path = context.configPath()
   const say = (said: Said) => context.json(said)
+  if (configNamed(context) === undefined)
+    say({ looking: { check: 'config', what: 'looking for holdfast.yaml in', path: resolve('.') } })
+  const path = context.configPath()
   say({ looking: { check: 'config', what: 'reading', path } })
   const environment = credentialsOf(context.environment, unit)
   const loaded = loadConfig(path, { environment, catalog, surroundings: false })

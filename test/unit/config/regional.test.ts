@@ -120,3 +120,19 @@ test('the password of the database is read again from its file, and from nothing
   rmSync(file)
   assert.equal(database?.renewed(), undefined)
 })
+
+test('the token of the metrics too, unless what is there now is none', () => {
+  const file = join(folder, 'metrics-token')
+  const write = (text: string) => writeFileSync(file, `${text}\n`)
+  write('first-token-of-metrics')
+  const { renewedToken } = good(
+    `${tls}metrics: {listen: "127.0.0.1:9", token: "\${file:${file}}"}\n`,
+  )
+  write('second-token-of-metrics')
+  assert.equal(renewedToken(), 'second-token-of-metrics')
+  for (const none of ['', 'too short']) {
+    write(none)
+    assert.equal(renewedToken(), undefined)
+  }
+  assert.equal(good(tls).renewedToken(), undefined)
+})

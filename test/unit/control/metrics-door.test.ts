@@ -3,12 +3,13 @@ import { test } from 'node:test'
 import { openMetricsDoor } from '../../../src/control/metrics-door.ts'
 import type { AgentView } from '../../../src/control/view.ts'
 import { isFailure } from '../../../src/errors.ts'
+import { createTokenNow, type TokenNow } from '../../../src/renewed.ts'
 import { createView, status } from './view.ts'
 
-const opened = async (token?: string, answer: Partial<AgentView> = {}) => {
+const opened = async (token?: string | TokenNow, answer: Partial<AgentView> = {}) => {
   const door = await openMetricsDoor({
     listen: '127.0.0.1:0',
-    token,
+    token: typeof token === 'function' ? token : () => token,
     view: createView(answer).view,
   })
   const ask = async (path: string, authorization?: string, method = 'GET') => {
@@ -52,10 +53,41 @@ test('with a token, only with the token', async () => {
   assert.equal((await door.ask('/healthz', 'Bearer a-long-enough-token')).status, 200)
 })
 
+test('a token that is replaced is taken; the old one is over once it is looked for', async () => {
+  let [nowMs, read, reads] = [0, 'the-first-long-token' as string | undefined, 0]
+  const clock = { monotonicMs: () => nowMs }
+  const token = createTokenNow(clock, read, () => {
+    reads++
+    return read
+  })
+  await using door = await opened(token)
+  const ask = async (one: string) => (await door.ask('/healthz', `Bearer ${one}`)).status
+  assert.equal(await ask('the-first-long-token'), 200)
+  read = 'the-second-long-token'
+  assert.equal(await ask('the-second-long-token'), 401, 'looked at a moment ago')
+  nowMs += 100
+  assert.equal(await ask('the-second-long-token'), 200)
+  assert.equal(await ask('the-first-long-token'), 401)
+  nowMs += 100
+  read = undefined
+  assert.equal(await ask('the-second-long-token'), 200, 'what cannot be read leaves the earlier')
+  read = 'the-third-long-token'
+  nowMs += 2_000
+  assert.equal(await ask('the-second-long-token'), 401, 'over within two seconds')
+  assert.ok(reads <= 4, `${reads}`)
+  await using open = await opened(createTokenNow(clock, undefined, () => read))
+  nowMs += 10_000
+  assert.equal((await open.ask('/healthz')).status, 200, 'none is needed')
+})
+
 test('an address that is taken is a sentence', async () => {
   await using door = await opened()
   await assert.rejects(
-    openMetricsDoor({ listen: `127.0.0.1:${door.port}`, view: createView().view }),
+    openMetricsDoor({
+      listen: `127.0.0.1:${door.port}`,
+      token: () => undefined,
+      view: createView().view,
+    }),
     (error) => isFailure(error, 'HF-X013'),
   )
 })

@@ -35,6 +35,26 @@ test('what passes by itself is later', () => {
   assert.equal(troubleOf(new Error('Connection terminated unexpectedly')).kind, 'later')
 })
 
+test('what was not done in time says so, what never began does not', () => {
+  const stalled = (one: Error) => {
+    const said = troubleOf(one)
+    assert.ok(said.kind === 'later')
+    assert.equal(said.stalled === true, /^the database was not done in time: /.test(said.text))
+    return said.stalled === true
+  }
+  assert.ok(stalled(error('57014', 'canceling statement due to statement timeout')))
+  assert.ok(stalled(new Error('Query read timeout')))
+  for (const code of ['55P03', '57P01', '53300', 'ETIMEDOUT', 'ECONNREFUSED'])
+    assert.ok(!stalled(error(code)), code)
+  assert.ok(!stalled(new Error('timeout exceeded when trying to connect')))
+})
+
+test('who listens there and is no PostgreSQL is asked about', () => {
+  const said = troubleOf(new Error('Connection terminated due to connection timeout'))
+  assert.ok(said.kind === 'later')
+  assert.match(said.text, /is it PostgreSQL that listens there/)
+})
+
 test('what needs a person is blocked, with a code and a hint', () => {
   const expected = {
     '28P01': 'HF-D020',

@@ -5,6 +5,7 @@ import type { AddressInfo } from 'node:net'
 import { test } from 'node:test'
 import { gunzipSync } from 'node:zlib'
 import { influxDestination } from '../../../src/destinations/influx.ts'
+import { influxPlan } from '../../../src/destinations/influx-plan.ts'
 import { createSystemHost } from '../../../src/host.ts'
 import { createTestLog } from '../../contract/destination-log.ts'
 
@@ -101,4 +102,8 @@ test('tdengine: taosAdapter, rows of one table', async () => {
     authorization: `Basic ${btoa('u:p')}`,
     text: 'readings,series=m.v,agent=gw-7,plant=north value=1.5 7\n',
   })
+})
+test('greptimedb: the plan makes the database that is written to, and no other', () => {
+  assert.match(influxPlan('greptimedb', { database: 'works' }), /^CREATE DATABASE .*"works";$/m)
+  assert.doesNotMatch(influxPlan('greptimedb', {}), /CREATE/)
 })

@@ -159,3 +159,41 @@ test('no more than `connections` at once, in order; who gives up while waiting i
   )
   assert.deepEqual([most, seqs], [2, [1, 2, 4]])
 })
+
+test('a database that is not done in time gets less at once, and more again', async () => {
+  let pointsMax = 12
+  const sizes: number[] = []
+  const { log, destination, rows } = setUp((store) => ({
+    commit: async (agentName, epoch, frames, aborted) => {
+      const size = frames.reduce(
+        (sum, frame) => sum + (frame.type === 'segment' ? frame.points.count : 0),
+        0,
+      )
+      sizes.push(size)
+      return size > pointsMax
+        ? { kind: 'later', text: 'not done in time', stalled: true }
+        : await store.commit(agentName, epoch, frames, aborted)
+    },
+  }))
+  await destination.standing(log.standing(0), signal)
+  const items = Array.from({ length: 16 }, (_, at) => log.add(points(at * 10)))
+  /** As the forwarder does: what is smaller is cut, what is later comes again. */
+  const sendAll = async (): Promise<void> => {
+    let many = items.length
+    for (let at = 0, tries = 0; at < items.length; tries++) {
+      assert.ok(tries < 60, 'it never got through')
+      const said = await destination.send(log.batch(items.slice(at, at + many)), signal)
+      if (said.kind === 'smaller') many = Math.max(1, many >> 1)
+      else if (said.kind === 'stored') at += many
+      else assert.equal(said.kind, 'later')
+    }
+  }
+  await sendAll()
+  assert.equal(rows(), 80)
+  assert.equal(Math.max(...sizes.slice(-4)), 10, 'no smaller than needed')
+  pointsMax = 1_000
+  for (let times = 0; times < 6; times++) await sendAll()
+  sizes.length = 0
+  await sendAll()
+  assert.deepEqual(sizes, [80])
+})

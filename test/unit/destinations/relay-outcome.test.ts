@@ -55,6 +55,12 @@ test('every word of the region has its meaning', () => {
   for (const code of ['need-series', 'need-hello', 'bad-frame'])
     assert.equal(said(code, {}, 409).kind, 'demand')
   for (const code of errorCodes) assert.ok(said(code).kind)
+  const stalled = (more: object) => {
+    const error = { code: 'unavailable', text: 'why', ...more }
+    const reading = readReply(reply(503, json, { error }), nowUs)
+    return reading.kind === 'setback' && reading.stalled === true
+  }
+  assert.deepEqual([stalled({ stalled: true }), stalled({})], [true, false])
 })
 
 test('whoever else answers is believed nothing', () => {
@@ -110,6 +116,10 @@ test('broken connections: which side is wrong, and what to do', () => {
   assert.equal(blockedBy('ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED'), 'HF-N013')
   assert.equal(blockedBy('ERR_SSL_TLSV1_ALERT_PROTOCOL_VERSION'), 'HF-N015')
   assert.equal(blockedBy('ERR_SSL_WRONG_VERSION_NUMBER'), 'HF-N015')
+  const raw =
+    '40CD0550597F0000:error:0A00010B:SSL routines:tls_validate_record_header:wrong version number:../a.c:77:\n'
+  const spoken = troubleOf(broken('ERR_SSL_WRONG_VERSION_NUMBER', raw), context)
+  assert.equal('text' in spoken && spoken.text, 'no TLS 1.3 with region:8443: wrong version number')
   // A wrong clock here mends itself.
   assert.equal(blockedBy('CERT_NOT_YET_VALID'), 'later')
   for (const code of [

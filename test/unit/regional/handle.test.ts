@@ -71,6 +71,9 @@ test('what the store answers, every kind of it, has its status', async () => {
   assert.equal(await statusOf({ kind: 'fenced', text: '' }), '403 fenced')
   assert.equal(await statusOf({ kind: 'later', text: '' }), '503 unavailable')
   assert.equal(await statusOf({ kind: 'later', text: '', afterMs: 1500 }), '503 unavailable 2')
+  const slow = { commit: async () => ({ kind: 'later', text: '', stalled: true }) }
+  const region = createRegional({ store: slow as unknown as RegionStore, host })
+  assert.equal((await errorOf(region, request)).stalled, true)
   assert.equal(await statusOf({ kind: 'blocked', code: 'X', text: '', hint: '' }), '503 blocked')
 })
 

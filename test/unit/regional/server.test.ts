@@ -231,7 +231,7 @@ test('a port that is taken is said with a code', async () => {
 test('health and metrics: behind the certificate, and on an address of their own', async () => {
   let good = true
   await using running = await open({
-    monitor: { address: '127.0.0.1', port: 0, token: 'a-long-enough-token' },
+    monitor: { address: '127.0.0.1', port: 0, token: () => 'a-long-enough-token' },
     health: async () => ({ good, text: 'says why' }),
   })
   const { port } = running
