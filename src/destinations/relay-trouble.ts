@@ -75,7 +75,7 @@ const serverCertificate = (code: string, error: unknown, at: string): Trouble | 
     )
   return undefined
 }
-/** OpenSSL's own words stand between numbers and file names: `…:error:0A00010B:SSL routines:f:wrong version number:…` */
+/** OpenSSL's own words stand between numbers and names: `…:0A00010B:SSL routines:f:wrong version number:…` */
 const reasonOf = (text: string): string => /:SSL routines:[^:]*:([^:]+):/.exec(text)?.[1] ?? text
 const handshake = (codes: readonly string[], error: unknown, at: string): Trouble | undefined => {
   const text = reasonOf(textOf(deepestOf(error)))
