@@ -7,8 +7,8 @@ import { dirname, join } from 'node:path'
 import { deniedBy, isDenied } from '../errors.ts'
 import { systemClock } from '../host.ts'
 import { checkCertificates } from './certificates.ts'
+import { unknownLane } from './lanes.ts'
 import { isPathField } from './paths.ts'
-import { didYouMean } from './problems.ts'
 import type { Config, DestinationConfig, LaneConfig, SourceConfig } from './schema.ts'
 import { dotted, type Path, type Trouble } from './source-text.ts'
 
@@ -45,20 +45,6 @@ const duplicates = (root: Raw, key: 'sources' | 'destinations'): Trouble[] => {
           },
         ]
   })
-}
-const unknownLane = (name: unknown, lanes: readonly string[], path: Path): Trouble[] => {
-  if (typeof name !== 'string' || lanes.includes(name)) return []
-  const meant = didYouMean(name, lanes)
-  return [
-    {
-      code: 'HF-C010',
-      text: `there is no lane "${name}"`,
-      ...(meant ? { remark: `did you mean "${meant}"?` } : {}),
-      hint: `lanes: ${lanes.join(', ')}; add one under the top-level key "lanes"`,
-      path,
-      on: 'value',
-    },
-  ]
 }
 const laneReferences = (root: Raw, lanes: readonly string[]): Trouble[] => [
   ...entries(root, 'sources').flatMap(({ lane = 'raw' }, index) =>

@@ -16,6 +16,7 @@ import {
 } from '../pipeline/classes.ts'
 import { replayLane } from '../pipeline/selections.ts'
 import { duration } from '../units.ts'
+import { unknownLane } from './lanes.ts'
 import type { DestinationConfig, SourceConfig } from './schema.ts'
 import type { Path, Trouble } from './source-text.ts'
 
@@ -204,13 +205,20 @@ const keyOf: Readonly<Record<string, string>> = {
   minGapUs: 'min_gap',
   heartbeatUs: 'heartbeat',
   maxHoldUs: 'max_hold',
-  gap: 'gap_after',
+  gapAfterUs: 'gap_after',
+  gapTimes: 'gap_times',
 }
 const pathOf = (name: string, problem: ClassProblem): Path => [
   'classes',
   name,
   ...problem.path.map((step) => keyOf[String(step)] ?? step),
 ]
+
+/** A text that needs one begins with the key's name. */
+const textOf = ({ path, text }: ClassProblem): string => {
+  const key = String(path.at(-1))
+  return text.startsWith('must ') ? `${keyOf[key] ?? key} ${text}` : text
+}
 
 interface Around {
   readonly lanes: readonly string[]
@@ -254,9 +262,10 @@ const classTroublesOf = (
   const add = (code: string, text: string, hint: string, ...path: readonly (string | number)[]) =>
     found.push({ code, text, hint, path: ['classes', name, ...path], on: 'value' })
   const known = (lane: string, ...path: readonly (string | number)[]) => {
-    if (around.lanes.includes(lane)) return
-    const hint = `lanes: ${around.lanes.join(', ')}; add one under the top-level key "lanes"`
-    add('HF-C010', `there is no lane "${lane}"`, hint, ...path)
+    found.push(...unknownLane(lane, around.lanes, ['classes', name, ...path]))
+    if (lane !== replayLane) return
+    const text = `lane "${lane}" is for copies on request, of points that classes have read already`
+    add('HF-C026', text, 'name another lane', ...path)
   }
   known(given.from, 'from')
   if (given.reduce.method !== 'none') known(given.reduce.lane, 'reduce', 'lane')
@@ -308,7 +317,7 @@ const classTroublesOf = (
   for (const problem of problemsOf(classOf(name, given)))
     found.push({
       code: 'HF-C025',
-      text: problem.text,
+      text: textOf(problem),
       hint: problem.hint,
       path: pathOf(name, problem),
       on: 'value',

@@ -21,6 +21,7 @@ import {
   laneClassesOf,
   lanesByDefault,
 } from './classes.ts'
+import { lanesOfClasses } from './lanes.ts'
 import { absolutePaths } from './paths.ts'
 import { type ConfigProblem, didYouMean } from './problems.ts'
 import {
@@ -297,7 +298,11 @@ export const loadConfig = (path: string, options: LoadOptions): LoadResult<Confi
         hint: 'remove it; nothing of it would have any effect',
         path: [key],
       })
-  const ofClasses = new Set([...classes.map(({ lane }) => lane), ...derivedLanes(classes)])
+  const ofClasses = new Set([
+    ...classes.map(({ lane }) => lane),
+    ...derivedLanes(classes),
+    ...(top.ok ? [] : lanesOfClasses(map.classes)),
+  ])
   troubles.push(...checkMeaning(map, { ...parts, ofClasses }))
   const lanes = parts.lanes.map(({ name }) => name)
   troubles.push(...classTroubles(given, { ...parts, lanes }))

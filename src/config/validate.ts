@@ -35,6 +35,10 @@ const aliases: Readonly<Record<string, string>> = {
   address: 'listen',
   endpoint: 'url',
   max_size: 'size_max',
+  avg: 'mean',
+  average: 'mean',
+  std: 'stddev',
+  p50: 'median',
   retention: 'keep_sent',
 }
 
@@ -153,7 +157,9 @@ const wrongType = (
   if (given === undefined && path.length > 0) {
     const place = dotted([...context.base, ...path.slice(0, -1)])
     const text = `missing key "${nameOf(path)}"${place ? ` in ${place}` : ''} (${expected})`
-    return { code: 'HF-C004', text, path }
+    const allowed = allowedValues(context.schema, path)
+    const hint = allowed.length > 1 ? { hint: `one of ${allowed.join(', ')}` } : {}
+    return { code: 'HF-C004', text, ...hint, path }
   }
   const what = context.base.length + path.length === 0 ? 'the file' : nameOf(path)
   const got =

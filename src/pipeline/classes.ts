@@ -231,8 +231,11 @@ const reduceProblems = ({ reduce, range }: SeriesClass): ClassProblem[] => {
     add('maxHoldUs', 'must be a time above 0', positive)
   }
   const gap = reduce.gap ?? { times: 10 }
-  if ('afterUs' in gap ? !(gap.afterUs > 0) : !(gap.times > 1 && gap.times <= 1e6)) {
-    add('gap', 'must be a time above 0, or more than once the usual distance', positive)
+  if ('afterUs' in gap) {
+    if (!(gap.afterUs > 0)) add('gapAfterUs', 'must be a time above 0', positive)
+  } else if (!(gap.times > 1 && gap.times <= 1e6)) {
+    const hint = 'So many times the usual distance of its points, such as 10.'
+    add('gapTimes', 'must be above 1, and at most 1000000', hint)
   }
   return found
 }
@@ -242,7 +245,8 @@ const windowProblems = (spec: WindowSpec, at: number): ClassProblem[] => {
   const add = (key: string, text: string, hint: string) =>
     found.push({ path: ['windows', at, key], text, hint })
   const { everyUs, latenessUs, counter } = spec
-  if (!isSpan(everyUs, windowEveryUsMin) || dayUs % everyUs !== 0) {
+  const divides = isSpan(everyUs, windowEveryUsMin) && dayUs % everyUs === 0
+  if (!divides) {
     const hint = 'Such as 1s, 10s, 1m, 15m, 1h, 8h, 1d.'
     add('everyUs', 'a window must last at least 1 s and divide a day', hint)
   }
@@ -252,10 +256,10 @@ const windowProblems = (spec: WindowSpec, at: number): ClassProblem[] => {
       'must be at most 7 days',
       'Later points stay in the raw lane and are counted.',
     )
-  } else if (latenessUs > everyUs * windowsWaitingMax) {
+  } else if (divides && latenessUs > everyUs * windowsWaitingMax) {
     add(
       'latenessUs',
-      `must be at most ${windowsWaitingMax} times \`every\`: so many windows of each series would wait for late points`,
+      `must be at most ${windowsWaitingMax} times \`every\`: so many windows of each series wait for late points`,
       'Larger windows can wait longer, minutes for 7 days.',
     )
   }
@@ -265,7 +269,8 @@ const windowProblems = (spec: WindowSpec, at: number): ClassProblem[] => {
   }
   const quantile = spec.statistics.find((one) => one === 'median' || one === 'p95')
   if (quantile !== undefined && everyUs > quantileEveryUsMax) {
-    add('statistics', `${quantile} of more than an hour`, 'Ask for it in a window of 1h or less.')
+    const text = `${quantile} cannot be of more than an hour`
+    add('statistics', text, 'Ask for it in a window of 1h or less.')
   }
   if (spec.statistics.length === 0) add('statistics', 'name at least one', `Such as: mean max.`)
   if (counter !== undefined && counter.modulus !== null && !(counter.modulus > 0)) {

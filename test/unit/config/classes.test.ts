@@ -108,6 +108,26 @@ const refused: readonly (readonly [string, string, string, RegExp])[] = [
     /written by classes/,
   ],
   [
+    'windows of copies',
+    'a: {from: replay, windows: [{every: 1m, statistics: [mean]}]}',
+    'HF-C026',
+    /copies on request/,
+  ],
+  ['a rule that writes copies', 'a: {reduce: {method: every, lane: replay}}', 'HF-C026', /copies/],
+  [
+    'a lane all but named',
+    'a: {reduce: {method: every, lane: redused}}',
+    'HF-C010',
+    /did you mean/,
+  ],
+  ['no method', 'a: {reduce: {deviation: 1}}', 'HF-C004', /one of none, every, sample/],
+  [
+    'a statistic by another name',
+    'a: {windows: [{every: 1m, statistics: [avg]}]}',
+    'HF-C006',
+    /did you mean .+mean/,
+  ],
+  [
     'a source in a lane of classes',
     'a: {reduce: {method: every, lane: press}}',
     'HF-C026',
@@ -132,6 +152,14 @@ test('refused: routes that overlap, raw and thinned to one destination', () => {
   assert.ok(result.problems.some(({ code }) => code === 'HF-C027'))
   const kept = base.replace('reduced: {}', 'reduced: {when_full: drop_oldest}')
   assert.ok(load(`${kept}${classes}${region(', lanes: [raw]')}`).ok)
+})
+
+test('a class that is not understood is no reason to miss takers of its lanes', () => {
+  for (const wrong of ['{a: {reduce: {deviation: 1}}}', '[]', '{a: {windows: {every: 1m}}}']) {
+    const result = load(`${base}classes: ${wrong}\n${region(', lanes: [press]')}`)
+    assert.ok(!result.ok)
+    assert.ok(!result.problems.some(({ code }) => code === 'HF-C041'), JSON.stringify(result))
+  }
 })
 
 const warned = (classes: string, lanes = '') => {
@@ -197,6 +225,30 @@ const placed: readonly (readonly [string, string, string, RegExp])[] = [
     'classes:\n  a:\n    windows: [{every: 1m, statistics: [max, meen]}]\n',
     'meen',
     /mean/,
+  ],
+  [
+    'a gap that every point would be',
+    'classes:\n  a:\n    reduce: {method: every, gap_times: 0.5}\n',
+    '0.5',
+    /gap_times must be above 1.*such as 10/s,
+  ],
+  [
+    'a heartbeat without a time',
+    'classes:\n  a:\n    reduce: {method: every, heartbeat: 0s}\n',
+    '0s',
+    /heartbeat must be a time above 0/,
+  ],
+  [
+    'more windows than may wait for late points',
+    'classes:\n  a:\n    windows:\n      - {every: 1s, statistics: [mean], lateness: 1d}\n',
+    '1d',
+    /lateness must be at most 10080 times `every`/,
+  ],
+  [
+    'a window of no time, which is said once',
+    'classes:\n  a:\n    windows:\n      - {every: 0s, statistics: [mean]}\n',
+    '0s',
+    /divide a day/,
   ],
   [
     'routes that overlap',
