@@ -81,7 +81,7 @@ const suites: Readonly<Record<string, Suite>> = {
   },
   systemd: {
     about:
-      'the Debian package in a real systemd, booted by systemd-nspawn: its whole life, a technician, trouble (root)',
+      'the Debian package in a real systemd, booted by systemd-nspawn: its whole life, a technician, trouble (root). A release boots the arm64 one too, emulated',
     seconds: 200,
     tools: [],
     concurrency: 1,

@@ -7,14 +7,14 @@ import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { cached, unpack } from './debian.ts'
 
-const contents = {
+export const contents = {
   /** What the package depends on, and what boots. */
   systemd: ['systemd', 'systemd-sysv', 'dbus', 'init-system-helpers', 'libstdc++6'],
   lintian: ['lintian'],
 } as const
 const leftOut = ['doc', 'locale', 'man'].map((one) => `path-exclude=/usr/share/${one}/*`)
 
-const codename = (): string => {
+export const codename = (): string => {
   const text = readFileSync('/etc/os-release', 'utf8')
   const [, name] = /^VERSION_CODENAME=(\S+)/m.exec(text) ?? []
   if (name === undefined) throw new Error('no Debian: /etc/os-release has no VERSION_CODENAME')

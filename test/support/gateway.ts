@@ -4,15 +4,7 @@
  */
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import {
-  cpSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs'
+import { readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { stringify } from 'yaml'
 import { packageDeb } from '../../build/package-deb.ts'
@@ -26,7 +18,7 @@ import { createSystemHost } from '../../src/host.ts'
 import { check, type JournalPoint, type Verdict } from '../../src/verify/checker.ts'
 import { readEvidence } from '../../src/verify/evidence.ts'
 import { createCertificates } from './certificates.ts'
-import { bootMachine, type Machine } from './machine.ts'
+import { bootMachine, type Inside, type Machine } from './machine.ts'
 import { type Published, readPublished } from './machine-publisher.ts'
 import { temporaryFolder } from './temp.ts'
 
@@ -70,7 +62,7 @@ export const bootWithPackage = async (): Promise<Machine> => {
 const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms))
 /** What systemd says of a unit. */
 export const show = async (
-  machine: Machine,
+  machine: Inside,
   unit: string,
   ...names: readonly string[]
 ): Promise<Record<string, string>> => {
@@ -96,18 +88,19 @@ export const until = async <T>(
 }
 
 /** What the journal has, its messages alone unless told otherwise. */
-export const journalOf = (machine: Machine, ...more: readonly string[]): Promise<string> =>
+export const journalOf = (machine: Inside, ...more: readonly string[]): Promise<string> =>
   machine.run('journalctl', '--no-pager', '-o', 'cat', ...more)
-export const restartsOf = async (machine: Machine): Promise<number> =>
+export const restartsOf = async (machine: Inside): Promise<number> =>
   Number((await show(machine, unit, 'NRestarts')).NRestarts)
 /** Waits until the unit is active and has been started more than `restarts` times by systemd itself. */
-export const restarted = (machine: Machine, restarts: number): Promise<true> =>
+export const restarted = (machine: Inside, restarts: number, seconds?: number): Promise<true> =>
   until(
     async () => {
       const seen = await show(machine, unit, 'ActiveState', 'NRestarts')
       return seen.ActiveState === 'active' && Number(seen.NRestarts) > restarts ? true : undefined
     },
     () => journalOf(machine, '-u', unit, '-n', '30'),
+    seconds,
   )
 
 export const status = (machine: Machine): Promise<AgentStatus> =>
@@ -144,13 +137,14 @@ export interface Secrets {
   readonly token: string
   readonly password: string
 }
-/** The agent's unit with keys as credentials, one of them encrypted, and a watchdog for people in a hurry. */
+/** The agent's unit with keys as credentials, one of them encrypted. */
 const dropIn = `[Service]
 LoadCredentialEncrypted=door-token:/etc/credstore.encrypted/door-token
 LoadCredential=plant-password:/root/plant-password
 LoadCredential=agent-key:/root/agent-key.pem
-WatchdogSec=4
 `
+/** A watchdog for people in a hurry. */
+const hurried = 'WatchdogSec=4\n'
 /* biome-ignore-start lint/suspicious/noTemplateCurlyInString: this is what the user writes */
 const agentConfig = {
   agent: { name: agentName },
@@ -182,11 +176,15 @@ const agentConfig = {
 }
 /* biome-ignore-end lint/suspicious/noTemplateCurlyInString: as above */
 
-export const putAgentConfig = (machine: Machine): void =>
+export const putAgentConfig = (machine: Inside): void =>
   machine.put(`${etc}/holdfast.yaml`, stringify(agentConfig))
 
 /** Configures and starts both units of an installed package; resolves when both say that they are ready. */
-export const configure = async (machine: Machine, secrets: Secrets): Promise<void> => {
+export const configure = async (
+  machine: Inside,
+  secrets: Secrets,
+  { watchdogAsShipped = false } = {},
+): Promise<void> => {
   const certificates = await createCertificates()
   const key = await certificates.agent(agentName)
   const pem = (path: string) => readFileSync(path)
@@ -196,7 +194,10 @@ export const configure = async (machine: Machine, secrets: Secrets): Promise<voi
   machine.put('/root/agent-key.pem', pem(key.key), 0o600)
   machine.put('/root/door-token', secrets.token, 0o600)
   machine.put('/root/plant-password', secrets.password, 0o600)
-  machine.put('/etc/systemd/system/holdfast.service.d/keys.conf', dropIn)
+  machine.put(
+    '/etc/systemd/system/holdfast.service.d/keys.conf',
+    `${dropIn}${watchdogAsShipped ? '' : hurried}`,
+  )
   machine.put(`${etc}/server.pem`, pem(certificates.server.cert))
   machine.put(`${etc}/server-key.pem`, pem(certificates.server.key), 0o600)
   machine.put(
@@ -209,8 +210,7 @@ export const configure = async (machine: Machine, secrets: Secrets): Promise<voi
   // Every row that the region ever writes leaves a trace for the checker.
   const folder = temporaryFolder('region')
   await withStore(folder, (back) => back.installAudit())
-  mkdirSync(machine.outside(regionState))
-  cpSync(folder, machine.outside(regionState), { recursive: true })
+  machine.copyIn(folder, regionState)
   await machine.sh(`
     chown -R holdfast: ${regionState}
     chown holdfast: ${etc}/server-key.pem
@@ -245,11 +245,11 @@ export const publish = async (
 
 /** The checker's word over everything published, against the region's own database; the regional unit must be stopped. */
 export const verdictOf = async (
-  machine: Machine,
+  machine: Inside,
   journal: readonly JournalPoint[],
 ): Promise<Verdict> => {
   const folder = temporaryFolder('region')
-  cpSync(machine.outside(regionState), folder, { recursive: true })
+  await machine.copyOut(regionState, folder)
   try {
     return await withStore(folder, async (back, delivered) =>
       check({
@@ -271,6 +271,13 @@ export const nothingLost = async (
   journal: readonly JournalPoint[],
 ): Promise<Verdict> => {
   await drained(machine)
+  return allArrived(machine, journal)
+}
+/** The same of an agent that has drained. */
+export const allArrived = async (
+  machine: Inside,
+  journal: readonly JournalPoint[],
+): Promise<Verdict> => {
   await machine.run('systemctl', 'stop', 'holdfast-regional')
   const verdict = await verdictOf(machine, journal)
   assert.deepEqual(verdict.reasons, [])

@@ -1,6 +1,7 @@
 /**
- * `machine-publisher.ts DOOR TOKEN FILE NAME`: publishes series of this name to a door until SIGTERM, steadily, and then writes what it knows of
- * every point to FILE, and when each ack came. It runs beside a machine, in its network (`machine.ts`).
+ * `machine-publisher.ts DOOR TOKEN FILE NAME [PAUSE_MS]`: publishes series of this name to a door until SIGTERM,
+ * steadily, and then writes what it knows of every point to FILE, and when each ack came. It runs beside a machine, in
+ * its network (`machine.ts`), or in it (`arm64-machine.ts`).
  */
 import { writeFileSync } from 'node:fs'
 import type { JournalPoint } from '../../src/verify/checker.ts'
@@ -12,12 +13,17 @@ export interface Published {
   readonly ackedAtMs: readonly number[]
 }
 const pointsARequest = 200
-const pauseMs = 10
 
 export const readPublished = (text: string): Published =>
   JSON.parse(text, (key, value) => (key === 'bits' ? BigInt(value) : value)) as Published
 
-const main = async (door: string, token: string, file: string, name: string): Promise<void> => {
+const main = async (
+  door: string,
+  token: string,
+  file: string,
+  name: string,
+  pauseMs: number,
+): Promise<void> => {
   const publisher = createHttpPublisher(() => door, { token, name })
   const ackedAtMs: number[] = []
   let over = false
@@ -36,5 +42,6 @@ const main = async (door: string, token: string, file: string, name: string): Pr
   writeFileSync(file, text)
 }
 
-const [, , door, token, file, name] = process.argv
-if (import.meta.main && door && token && file && name) await main(door, token, file, name)
+const [, , door, token, file, name, pause = '10'] = process.argv
+if (import.meta.main && door && token && file && name)
+  await main(door, token, file, name, Number(pause))

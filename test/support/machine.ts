@@ -6,7 +6,15 @@
  * is swept by the next one. Several may run at once.
  */
 import { execFile, execFileSync } from 'node:child_process'
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs'
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { unpack } from './debian.ts'
 import { debianRoot } from './debian-root.ts'
@@ -17,21 +25,28 @@ export interface Ran {
   /** stdout and stderr as they came. */
   readonly text: string
 }
-export interface Machine {
+/** What a test can do in a machine of any kind. */
+export interface Inside {
   /** Runs to its end inside; rejects, with what it said, unless it ends with 0. */
   readonly run: (command: string, ...args: readonly string[]) => Promise<string>
   /** The same, whatever its end. */
   readonly attempt: (command: string, ...args: readonly string[]) => Promise<Ran>
   /** A script of `sh -eu`. */
   readonly sh: (script: string) => Promise<string>
+  readonly put: (path: string, content: string | Buffer, mode?: number) => void
+  /** A folder of the host into one of the machine, which need not be there. */
+  readonly copyIn: (from: string, to: string) => void
+  /** A folder of the machine into one of the host. */
+  readonly copyOut: (from: string, to: string) => Promise<void>
+  readonly powerOff: () => Promise<void>
+}
+export interface Machine extends Inside {
   /** A program of the host in the machine's network. */
   readonly startBeside: (command: string, args: readonly string[]) => Running
   /** The first process of a unit, as the host counts. */
   readonly hostPid: (unit: string) => number
   /** How the host names a file of the machine. */
   readonly outside: (path: string) => string
-  readonly put: (path: string, text: string | Buffer, mode?: number) => void
-  readonly powerOff: () => Promise<void>
 }
 
 const groups = '/sys/fs/cgroup'
@@ -162,6 +177,8 @@ export const bootMachine = async (
       execFileSync('mkdir', ['-p', outside(path.slice(0, path.lastIndexOf('/')))])
       writeFileSync(outside(path), text, { mode })
     },
+    copyIn: (from, to) => cpSync(from, outside(to), { recursive: true }),
+    copyOut: async (from, to) => cpSync(outside(from), to, { recursive: true }),
     powerOff: async () => {
       await attempt('systemctl', 'poweroff')
       await Promise.race([nspawn.ended, pause(15_000)])
