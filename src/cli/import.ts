@@ -163,7 +163,12 @@ export const importVerb = async (
   ...paths: string[]
 ): Promise<number> => {
   const given = await find(paths.flat(), options.withoutIndex === true)
-  if (given.length === 0) throw new Failure('HF-X021', 'there is no points file there')
+  if (given.length === 0)
+    throw new Failure(
+      'HF-X021',
+      `there is no finished points file in ${paths.flat().join(', ')}`,
+      'They end in .ndjson or .lp, and .gz or .zst. A .part becomes one when its agent stops, or in time (file_age).',
+    )
   const client = await context.client()
   const sums: Sum[] = []
   for (const one of given) {

@@ -225,7 +225,7 @@ const choose = async (context: CliContext, options: InitOptions, ready: boolean)
   const region =
     options.region ?? (await context.ask('Where does the regional node listen?', standard))
   if (!URL.canParse(region) || !region.startsWith('https://'))
-    throw new Failure('HF-X002', `"${region}" is no address`, `write ${standard}`)
+    throw new Failure('HF-X002', `"${region}" is no https address`, `write https://HOST:${port}`)
   const asked = options.developmentCa === undefined && !ready
   const wanted = asked
     ? await context.ask('Make a development CA with certificates for both sides?', 'no')

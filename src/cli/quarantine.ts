@@ -28,6 +28,14 @@ const firstLine = (row: QuarantineJson): string => {
   const why = row.why === '' ? row.reason : row.why
   return `${row.id}  ${timeText(row.atUs)}  ${printable(from)}  ${what}  ${why}: ${printable(row.text)}`
 }
+const idOf = (given: string): string => {
+  if (/^\d{1,15}$/.test(given)) return given
+  throw new Failure(
+    'HF-X002',
+    `"${given}" is no ID`,
+    'holdfast quarantine lists them, each by its ID',
+  )
+}
 const all = async (context: CliContext, limit: number): Promise<readonly QuarantineJson[]> => {
   const client = await context.client()
   const path = `/v1/quarantine?limit=${limit}`
@@ -52,10 +60,11 @@ export const quarantine = async (
   return exitCodes.good
 }
 
-export const show = async (context: CliContext, _options: object, id = ''): Promise<number> => {
+export const show = async (context: CliContext, _options: object, given = ''): Promise<number> => {
+  const id = idOf(given)
   const client = await context.client()
   const row = await client.get<QuarantineJson & { readonly refused: readonly TapJson[] }>(
-    `/v1/quarantine/${encodeURIComponent(id)}`,
+    `/v1/quarantine/${id}`,
   )
   if (context.flags.json) {
     context.json(row)
@@ -82,7 +91,7 @@ export const resend = async (
   given: string | readonly string[] = [],
 ): Promise<number> => {
   const { destination } = options
-  const ids = [given].flat()
+  const ids = [given].flat().map(idOf)
   if ((ids.length === 0) === (destination === undefined))
     throw new Failure(
       'HF-X002',
@@ -94,9 +103,7 @@ export const resend = async (
   const client = await context.client(resendMsMax)
   const answers: (ResendAnswer & { readonly id: number })[] = []
   for (const id of destination === undefined ? ids : mine.reverse()) {
-    const answer = await client.post<ResendAnswer>(
-      `/v1/quarantine/${encodeURIComponent(id)}/resend`,
-    )
+    const answer = await client.post<ResendAnswer>(`/v1/quarantine/${id}/resend`)
     answers.push({ id: Number(id), ...answer })
     if (context.flags.json) continue
     const { delivered, refused, text, hint } = answer
@@ -112,10 +119,11 @@ export const resend = async (
 export const discard = async (
   context: CliContext,
   options: { readonly yes?: boolean },
-  id = '',
+  given = '',
 ): Promise<number> => {
+  const id = idOf(given)
   const client = await context.client()
-  const path = `/v1/quarantine/${encodeURIComponent(id)}`
+  const path = `/v1/quarantine/${id}`
   const { points, destination } = await client.get<QuarantineJson>(path)
   const what =
     points === 0

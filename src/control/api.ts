@@ -107,7 +107,9 @@ const route = (draft: RouteDraft): Route => ({
   answer: 'json',
   ...draft,
 })
-const notFound = (what: string) => new Failure('HF-X404', `there is no ${what}`)
+const notFound = (what: string, hint = '') => new Failure('HF-X404', `there is no ${what}`, hint)
+const noRow = (id: unknown) =>
+  notFound(`row ${id} in the quarantine`, 'holdfast quarantine lists them, each by its ID')
 
 export const routes: readonly Route[] = [
   route({
@@ -154,7 +156,7 @@ export const routes: readonly Route[] = [
       if (points !== null)
         return { ...quarantineJson(points), refused: points.refused.map(tapJson) }
       const row = (await view.quarantined(2 * quarantineRowsMax)).find((one) => one.id === id)
-      if (row === undefined) throw notFound(`row ${id} in the quarantine`)
+      if (row === undefined) throw noRow(id)
       return { ...quarantineJson(row), refused: [] }
     },
   }),
@@ -167,7 +169,11 @@ export const routes: readonly Route[] = [
     params: quarantineParams,
     work: async (view, { params }) => {
       const answer = await view.resend(Number(params.id))
-      if (answer === null) throw notFound(`refused points ${params.id} of a configured destination`)
+      if (answer === null)
+        throw notFound(
+          `row ${params.id} of refused points in the quarantine`,
+          'holdfast quarantine lists them; those of a destination that is no longer configured can only be discarded',
+        )
       return answer
     },
   }),
@@ -178,8 +184,7 @@ export const routes: readonly Route[] = [
     schema: z.object({ discarded: z.literal(true) }),
     params: quarantineParams,
     work: async (view, { params }) => {
-      if (!(await view.discard(Number(params.id))))
-        throw notFound(`row ${params.id} in the quarantine`)
+      if (!(await view.discard(Number(params.id)))) throw noRow(params.id)
       return { discarded: true }
     },
   }),
@@ -274,7 +279,8 @@ export const routes: readonly Route[] = [
     schema: z.object({ cancelled: z.literal(true) }),
     body: z.strictObject({ id: text }),
     work: async (view, { body }) => {
-      if (!(await view.cancelReplay(String(body.id)))) throw notFound(`replay ${body.id}`)
+      if (!(await view.cancelReplay(String(body.id))))
+        throw notFound(`replay ${body.id}`, 'holdfast replay list says which run')
       return { cancelled: true }
     },
   }),

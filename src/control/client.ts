@@ -29,7 +29,7 @@ const unreachable = (socket: string, error: NodeJS.ErrnoException): Failure => {
   return new Failure(
     'HF-X005',
     `no agent answers on ${socket} (${error.code ?? error.message})`,
-    'is it running? start it with: holdfast run, or name its socket with --socket',
+    'is it running? systemctl status holdfast; by hand: holdfast run; or name its socket with --socket',
   )
 }
 

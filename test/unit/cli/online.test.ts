@@ -230,6 +230,20 @@ test('quarantine show: each refused point, the reason, the remedy; a sample in f
   assert.equal((await it.ask('quarantine', 'show', '8')).code, exitCodes.failed)
 })
 
+test('quarantine: what is no ID, or not there, is said with where to look', async () => {
+  const it = await agent()
+  for (const verb of ['show', 'resend', 'discard']) {
+    const { code, err } = await it.ask('quarantine', verb, 'abc')
+    assert.equal(code, exitCodes.usage)
+    assert.match(err, /"abc" is no ID\n {2}= holdfast quarantine lists them/)
+  }
+  assert.deepEqual(it.acts, [])
+  assert.match(
+    (await it.ask('quarantine', 'show', '8')).err,
+    /no row 8 .*\n {2}= holdfast quarantine/,
+  )
+})
+
 test('quarantine resend: what was delivered, what stays and why; exit 1 when anything stays', async () => {
   const it = await agent()
   const good = await it.ask('quarantine', 'resend', '9')
