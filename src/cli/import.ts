@@ -13,7 +13,7 @@ import { readBlock } from '../codec/points-file.ts'
 import type { ControlClient } from '../control/client.ts'
 import type { ImportAnswer } from '../control/view.ts'
 import { type IndexLine, readIndex } from '../destinations/file-index.ts'
-import { exitCodes, Failure } from '../errors.ts'
+import { exitCodes, Failure, isFailure, textOf } from '../errors.ts'
 import type { CliContext } from './context.ts'
 import { amountText, countText } from './format.ts'
 
@@ -78,13 +78,32 @@ const find = async (paths: readonly string[], withoutIndex: boolean): Promise<re
   )
 }
 
+/** A file that was carried about may be damaged, and its medium may fail: no bug of ours. */
+const troubleWith = (path: string, error: unknown): unknown => {
+  if (isFailure(error, 'HF-K020'))
+    return new Failure('HF-K020', `${path}: ${error.message}`, error.hint)
+  const { code = '', syscall } = error as NodeJS.ErrnoException
+  if (/^(Z|ZSTD)_/.test(code))
+    return new Failure(
+      'HF-K020',
+      `${path} cannot be unpacked: ${textOf(error)}`,
+      'Copy it again. What stands before that was taken.',
+    )
+  return syscall === undefined
+    ? error
+    : new Failure('HF-X021', `cannot read ${path}: ${textOf(error)}`, 'Is its medium sound?')
+}
 const verify = async ({ path, line }: Given, signal: AbortSignal): Promise<void> => {
   if (line === null) return
   const hash = createHash('sha256')
   let bytes = 0
-  for await (const piece of createReadStream(path, { highWaterMark: chunkBytes, signal })) {
-    hash.update(piece as Buffer)
-    bytes += (piece as Buffer).length
+  try {
+    for await (const piece of createReadStream(path, { highWaterMark: chunkBytes, signal })) {
+      hash.update(piece as Buffer)
+      bytes += (piece as Buffer).length
+    }
+  } catch (error) {
+    throw troubleWith(path, error)
   }
   if (bytes === line.bytes && hash.digest('hex') === line.sha256) return
   throw new Failure(
@@ -131,7 +150,11 @@ const eachBlock = async (
     }
     await use(pieces)
   }
-  await pipeline(from, unpacker(path), work, { signal })
+  try {
+    await pipeline(from, unpacker(path), work, { signal })
+  } catch (error) {
+    throw troubleWith(path, error)
+  }
   if (rest.length > 0)
     throw new Failure('HF-K020', `${path} ends within a block`, 'What stands before it was taken.')
 }

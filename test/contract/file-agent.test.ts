@@ -98,6 +98,14 @@ test(`${kills} × SIGKILL and a folder that goes away, then files over the gap, 
   const refused = cli(['import', gap, '--socket', without.socket])
   assert.match(refused.err, /HF-X022/)
   assert.equal(refused.code, 1)
+  // Nobody checks its digest: what unpacks no more is no bug of ours.
+  const cut = join(plant.folder, 'cut.ndjson.zst')
+  for (const bytes of [touched.subarray(0, touched.length >> 1), Buffer.from('no zstd at all')]) {
+    writeFileSync(cut, bytes)
+    const { code, err } = cli(['import', cut, '--without-index', '--socket', without.socket])
+    assert.equal(code, 1)
+    assert.match(err, /HF-K020 \S+cut\.ndjson\.zst cannot be unpacked: .*\n {2}= Copy it again/)
+  }
   await without.drained(45)
   await reader.stop()
   await regional.stop()
