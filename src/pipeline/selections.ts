@@ -3,10 +3,10 @@
  * goes to destinations like any other.
  *
  * Invariants: copies keep the order of what they were copied from, so none stands over a newer value in a region
- * (decision 0001); how far a copy has come is kept in the transaction that takes its points, so a restart goes on
- * without a hole and without a second copy, and what was no longer held is said; a copy runs at most
- * `aheadSegmentsMax` ahead of the slowest destination, so it never fills the spool; one copy runs at a time, in the
- * order asked for.
+ * (decision 0001); how far a copy has come is kept in the transaction that takes its points and under a key of its own,
+ * so a restart goes on without a hole and without a second copy, whatever is asked for or cancelled meanwhile, and what
+ * was no longer held is said; a copy runs at most `aheadSegmentsMax` ahead of the slowest destination, so it never fills
+ * the spool; one copy runs at a time, in the order asked for.
  */
 import { type BatchBuilder, createBatchBuilder } from '../batch.ts'
 import { openSegment, orderOf, readHeader } from '../codec/segment.ts'
@@ -72,6 +72,8 @@ export interface SelectionsParts {
 }
 
 const key = 'selections'
+/** Of the copy in work alone, in the transactions of its points: before the next one begins the list has it. */
+const progressKey = 'selections/progress'
 const jobsMax = 32
 const readBytesMax = 512 * 1024
 const aheadSegmentsMax = 16
@@ -84,6 +86,9 @@ const runTextMax = 128 * 1024
 
 const isOpen = ({ state }: SelectionStatus) => state === 'waiting' || state === 'running'
 const encode = (state: unknown) => new TextEncoder().encode(JSON.stringify(state))
+const decode = <T>(kept: Uint8Array | null): T | null =>
+  kept === null ? null : JSON.parse(new TextDecoder().decode(kept))
+type Progress = Pick<SelectionStatus, 'id' | 'state' | 'seqDone' | 'pointsCopied' | 'gone' | 'text'>
 
 /** Numbers of the chosen series, by epoch: -1 for one that was not chosen. */
 const createChosen = (parts: SelectionsParts, globs: readonly string[]) => {
@@ -194,16 +199,26 @@ export const createSelections = (parts: SelectionsParts): Selections => {
   let idNext = 1
   let loaded: Promise<void> | undefined
   let changed = new AbortController()
-  const state = () => encode({ idNext, jobs })
-  const save = () => spool.keep([{ key, value: state() }])
+  const save = () => spool.keep([{ key, value: encode({ idNext, jobs }) }])
   const change = (id: number, next: Partial<SelectionStatus>) => {
     jobs = jobs.map((one) => (one.id === id ? { ...one, ...next } : one))
   }
+  const read = async () => {
+    const kept = decode<{ idNext: number; jobs: typeof jobs }>(await spool.kept(key))
+    const progress = decode<Progress>(await spool.kept(progressKey))
+    if (kept === null) return
+    idNext = kept.idNext
+    jobs = kept.jobs
+    if (progress !== null) advance(progress)
+  }
   const load = () => {
-    loaded ??= spool.kept(key).then((kept) => {
-      if (kept !== null) ({ idNext, jobs } = JSON.parse(new TextDecoder().decode(kept)))
-    })
+    loaded ??= read()
     return loaded
+  }
+  /** What was cancelled meanwhile stays so. */
+  const advance = ({ id, state, ...more }: Progress) => {
+    const open = jobs.some((one) => one.id === id && isOpen(one))
+    change(id, open ? { ...more, state } : more)
   }
   const wake = () => {
     changed.abort()
@@ -225,10 +240,15 @@ export const createSelections = (parts: SelectionsParts): Selections => {
     const ended = run.seqDone >= job.seqLast
     const nothing = ended && copied === 0 ? `lane ${job.lane} holds none of these series then` : ''
     const text = goneText(job, gone) || nothing
-    const next = { seqDone: run.seqDone, pointsCopied: copied, gone, text }
-    change(job.id, { ...next, state: ended ? 'done' : 'running' })
+    const next: Progress = {
+      ...{ id: job.id, state: ended ? 'done' : 'running' },
+      ...{ seqDone: run.seqDone, pointsCopied: copied, gone, text },
+    }
     const order = run.order === undefined || points.count === 0 ? {} : { copyOf: run.order }
-    await spool.append(replayLane, { points, ...order, kept: [{ key, value: state() }] })
+    const kept = [{ key: progressKey, value: encode(next) }]
+    await spool.append(replayLane, { points, ...order, kept })
+    // Only now: a list that is saved in between must not say more than is stored.
+    advance(next)
     if (ended) {
       const facts = { id: job.id, lane: job.lane, points: copied }
       if (gone.length === 0) host.log.info('selection_done', facts)
@@ -277,6 +297,7 @@ export const createSelections = (parts: SelectionsParts): Selections => {
   }
   const runJob = async (id: number, signal: AbortSignal): Promise<void> => {
     const now = () => jobs.find((one) => one.id === id && isOpen(one))
+    await save()
     const chosen = createChosen(parts, now()?.series ?? [])
     for (let job = now(); job !== undefined && !signal.aborted; job = now()) {
       if ((await ahead()) > aheadSegmentsMax) await host.clock.sleep(lookMs, signal)

@@ -54,8 +54,8 @@ export interface SpoolParts {
   readonly diskFreeBytes?: () => number
   /** Crash after crash: the file is set aside unopened, a new one goes on (`lives.ts`). */
   readonly suspect?: boolean
-  /** Called at named points; the simulation crashes by throwing from it. */
-  readonly failpoint?: (name: string) => void
+  /** Called at named points; the simulation crashes by throwing from it, and keeps the image of what stands. */
+  readonly failpoint?: (name: string, image: () => Uint8Array) => void
 }
 
 const walAutocheckpointPages = 256
@@ -246,7 +246,7 @@ const buildState = (
     lanes: loaded.lanes,
     sql,
     diskFreeBytes: parts.diskFreeBytes ?? diskFreeUnder(path),
-    failpoint: parts.failpoint ?? (() => {}),
+    failpoint: (name) => parts.failpoint?.(name, () => db.serialize()),
     uptimeBeforeMs: loaded.uptimeMs,
     openedMs: host.clock.monotonicMs(),
     options,

@@ -27,8 +27,8 @@ export interface StageReader {
   /** The lane it reads. */
   readonly lane: string
   readonly stage: Stage
-  /** Where a new one begins; `oldest` when not said. */
-  readonly from?: 'now' | 'oldest'
+  /** Where a new one begins, or behind which seq; `oldest` when not said. */
+  readonly from?: 'now' | 'oldest' | Seq
   /** All that makes it what it is; where that changes, what stood before ends in good order (`stage-changes.ts`). */
   readonly definition?: string
 }
@@ -83,8 +83,18 @@ export interface StageState {
   why: string
   /** By number of the feed: 0 not asked yet, 1 it takes the series, 2 it does not. */
   taken: Uint8Array
-  /** Another definition takes its place, once it has read through `upTo` and `ended`: given out what that lacks. */
-  leaving: { readonly upTo: Seq; readonly next: StageReader | null; readonly ended: boolean } | null
+  leaving: Leaving | null
+}
+/** Another definition takes its place, or nobody does, once it has read through `upTo`. */
+export interface LeavingEnd {
+  readonly upTo: Seq
+  readonly next: StageReader | null
+}
+export interface Leaving extends LeavingEnd {
+  /** It has given out what that lacks. */
+  readonly ended: boolean
+  /** Changes that came meanwhile: where that one ends in its turn. */
+  readonly further: readonly LeavingEnd[]
 }
 
 /** About what a row of the log takes beside what was decided. */
@@ -172,7 +182,9 @@ const readerFor = (
   const oldest = lane.now.floor - 1
   // A damaged cursor: what came after the checkpoint is given out once more, the same points.
   if (row?.intact) return addReader(state, lane, one.reader, Math.max(row.checkpoint, oldest))
-  const begin = one.from === 'now' && !lane.readersLost ? lane.now.head : oldest
+  const { from } = one
+  if (typeof from === 'number') return addReader(state, lane, one.reader, Math.max(from, oldest))
+  const begin = from === 'now' && !lane.readersLost ? lane.now.head : oldest
   return addReader(state, lane, one.reader, begin)
 }
 

@@ -15,16 +15,17 @@ import type { ClockReading, SeriesTable } from '../../src/model.ts'
 import { createAgentClock } from '../../src/pipeline/clock.ts'
 import { createSelections, replayLane, type Selections } from '../../src/pipeline/selections.ts'
 import { createSeriesTable } from '../../src/pipeline/series.ts'
-import { type AnchorFile, createMemoryAnchor } from '../../src/spool/anchor.ts'
 import { type AgentSpoolPort, createSpoolIngest, createSpoolPort } from '../../src/spool/port.ts'
 import { openSpool, type Spool } from '../../src/spool/spool.ts'
-import { createTestStage, type Recorded, type TestStage } from '../unit/spool/stage-support.ts'
+import { createTestStage, type TestStage } from '../unit/spool/stage-support.ts'
+import { changingStages, laneNames, openingKill, writtenBy } from './changing.ts'
 import { createVirtualClock, type VirtualTime } from './clock.ts'
+import { anchorOn, copyDisk, type Disk } from './disk.ts'
 import type { Historian } from './historian.ts'
 import type { SimNetwork } from './network.ts'
 import type { Plan, Totals } from './plan.ts'
 import type { Chance } from './random.ts'
-import { type Archive, emptyArchive, type RecordedStage, recordedStages } from './recorded.ts'
+import { type RecordedStage, recordedStages } from './recorded.ts'
 
 export const agentName = 'gateway-1'
 /** Before this nobody believes the wall clock. */
@@ -42,32 +43,6 @@ const flushes = readFileSync(new URL('../../src/spool/open.ts', import.meta.url)
   "'synchronous = FULL'",
 )
 
-/** What is on the machine's disk while no process runs. */
-export interface Disk {
-  image: Uint8Array | null
-  /** Bytes of the anchor file as they are, and as of its last flush. */
-  anchor: Uint8Array
-  anchorFlushed: Uint8Array
-  /** What the stage was given, by seq: not on the disk, but it tells what should be. */
-  record: Map<number, Recorded>
-  /** Histories of the states of rules and windows: likewise. */
-  archive: Archive
-}
-export const emptyDisk = (): Disk => ({
-  image: null,
-  anchor: new Uint8Array(0),
-  anchorFlushed: new Uint8Array(0),
-  record: new Map(),
-  archive: emptyArchive(),
-})
-export const copyDisk = (disk: Disk): Disk => ({
-  image: disk.image?.slice() ?? null,
-  anchor: disk.anchor.slice(),
-  anchorFlushed: disk.anchorFlushed.slice(),
-  record: new Map(disk.record),
-  archive: disk.archive,
-})
-
 export interface AgentProcess {
   readonly port: AgentSpoolPort
   readonly series: SeriesTable
@@ -77,9 +52,11 @@ export interface AgentProcess {
   /** Its disk has failed: it takes nothing more, and is about to end. */
   readonly failing: () => boolean
   readonly clock: () => ClockReading
+  /** How many changes of the configuration it comes after. */
+  readonly era: number
   readonly drained: () => Promise<boolean>
   /** Ends it at once; the disk holds what a kill (or a power cut) leaves. */
-  readonly die: (how: 'kill' | 'power-cut') => void
+  readonly die: (how: 'kill' | 'power-cut' | 'close') => void
   /** The disk as a backup taken now would hold it. */
   readonly snapshot: () => Disk
   readonly spool: Spool
@@ -104,8 +81,10 @@ export interface AgentParts {
   readonly historian: Historian | undefined
   /** No failpoint may strike now. */
   readonly spared: () => boolean
-  /** Which of the plan's classes stand. */
+  /** Which of the plan's classes, or of its setups, stand. */
   readonly config: number
+  /** How often the machine was started. */
+  readonly opening: number
   /** A failpoint killed it, or it gave up on its disk. */
   readonly onDeath: (why: string) => void
   /** The production code threw what it must not throw. */
@@ -113,23 +92,8 @@ export interface AgentParts {
   readonly trace?: (event: string, fields?: unknown) => void
 }
 
-const anchorOn = (disk: Disk): AnchorFile => {
-  const file = createMemoryAnchor()
-  if (disk.anchor.length > 0) file.write(0, disk.anchor)
-  const size = file.read(0, 1 << 20).length
-  disk.anchorFlushed = disk.anchor = file.read(0, size)
-  return {
-    read: file.read,
-    write: (offset, bytes) => {
-      file.write(offset, bytes)
-      disk.anchor = file.read(0, size)
-    },
-    sync: () => {
-      disk.anchorFlushed = disk.anchor
-    },
-    close: () => {},
-  }
-}
+/** It was killed before the spool was open. */
+export class KilledAtOpening extends Error {}
 
 export const startAgent = (parts: AgentParts): AgentProcess => {
   const { plan, time, chance, machine, totals } = parts
@@ -150,6 +114,12 @@ export const startAgent = (parts: AgentParts): AgentProcess => {
   const unflushed: Uint8Array[] = []
   let opened = false
   let failing = false
+  let closing = false
+  const setup = plan.setups[parts.config]
+  let killIn =
+    setup === undefined || time.nowMs() >= plan.faultsMs ? 0 : openingKill(plan.seed, parts.opening)
+  /** Of an opening that is to be killed, or of a close: as it is after its last commit. */
+  let last = disk.image
   const struck = (oneIn: number): boolean =>
     oneIn > 0 &&
     opened &&
@@ -169,8 +139,14 @@ export const startAgent = (parts: AgentParts): AgentProcess => {
     })
     throw Object.assign(new Error('disk I/O error'), { code: 'SQLITE_IOERR_FSYNC' })
   }
-  const failpoint = (name: string) => {
+  const failpoint = (name: string, image: () => Uint8Array) => {
     if (!living) throw new Error('dead')
+    if (name === 'after-commit' && (closing || (!opened && killIn > 0))) last = image()
+    if (closing) return
+    if (!opened && --killIn === 0) {
+      living = false
+      throw new Error(`killed at ${name} of an opening`)
+    }
     if (name === 'after-commit' && opened && !flushes) {
       unflushed.push(spool.image())
       if (unflushed.length > 8) unflushed.shift()
@@ -186,7 +162,12 @@ export const startAgent = (parts: AgentParts): AgentProcess => {
   }
   const block = { maxDelayMs: 200, segmentPointsMax: 40, policy: 'block' } as const
   const copies = { name: replayLane, ...block, derived: true, copies: true }
-  const lanes = [...plan.lanes, ...plan.derivedLanes, ...(plan.copies ? [copies] : [])]
+  const written = setup === undefined ? null : writtenBy(setup)
+  const derived = plan.derivedLanes.map((lane) => ({
+    ...lane,
+    derived: written?.includes(lane.name) ?? true,
+  }))
+  const lanes = [...plan.lanes, ...derived, ...(plan.copies ? [copies] : [])]
   const stage = createTestStage('stage', {
     prefix: derivedPrefix,
     windowUs: plan.windowUs,
@@ -195,32 +176,55 @@ export const startAgent = (parts: AgentParts): AgentProcess => {
   const raw = plan.lanes[0]?.name ?? ''
   const ofClasses = { lane: raw, agent: agentName, prefix: derivedPrefix, configs: plan.classes }
   const real = plan.stages === 'real' ? recordedStages(ofClasses, disk.archive, parts.config) : []
-  const spool = openSpool({
-    at: { image: disk.image },
-    host,
-    series,
-    options: {
-      agent: agentName,
-      lanes,
-      bytesMax: plan.spoolBytesMax,
-      diskFreeBytesMin: 0,
-      keepSentMs: plan.keepSentMs,
-      compressor: chance.pick(['none', 'lz4', 'zstd'] as const),
-      configRevision: 1,
-      clockFloorUs,
-    },
-    anchorFile: anchorOn(disk),
-    failpoint,
-    stages: plan.stages === 'test' ? [{ reader: 'stage', lane: raw, stage }] : real,
-  })
+  const open = (work: () => Spool): Spool => {
+    try {
+      return work()
+    } catch (error) {
+      if (living) throw error
+      disk.image = last
+      throw new KilledAtOpening()
+    }
+  }
+  const { stepPieces } = plan
+  const changing = { agent: agentName, region: reader, prefix: derivedPrefix, stepPieces }
+  const spool = open(() =>
+    openSpool({
+      at: { image: disk.image },
+      host,
+      series,
+      options: {
+        agent: agentName,
+        lanes,
+        bytesMax: plan.spoolBytesMax,
+        diskFreeBytesMin: 0,
+        keepSentMs: plan.keepSentMs,
+        compressor: chance.pick(['none', 'lz4', 'zstd'] as const),
+        configRevision: 1,
+        clockFloorUs,
+        ...(setup === undefined ? {} : { configDigest: String(parts.config) }),
+      },
+      anchorFile: anchorOn(disk),
+      failpoint,
+      stages: plan.stages === 'test' ? [{ reader: 'stage', lane: raw, stage }] : real,
+      ...(setup === undefined ? {} : changingStages({ ...changing, setup })),
+    }),
+  )
   opened = true
   totals.epochs++
 
+  const isTaken = (lane: string) =>
+    setup === undefined || !laneNames.includes(lane) || setup.takes.includes(lane)
+  /** Of a lane that is taken no more: as far as it still is. */
+  const leftAt = (lane: string): number => {
+    const kept = spool.kept(`forward/${reader}/left`)
+    const until = kept === null ? {} : (JSON.parse(Buffer.from(kept).toString()) as object)
+    return (until as Readonly<Record<string, number>>)[lane] ?? Number.POSITIVE_INFINITY
+  }
   let left = false
-  const leave = (how: 'kill' | 'power-cut') => {
+  const leave = (how: 'kill' | 'power-cut' | 'close') => {
     if (left) return
     left = true
-    disk.image = spool.image()
+    last = disk.image = spool.image()
     if (how === 'power-cut') {
       disk.anchor = disk.anchorFlushed
       if (unflushed.length > 1) disk.image = chance.pick(unflushed)
@@ -231,6 +235,7 @@ export const startAgent = (parts: AgentParts): AgentProcess => {
     } catch {
       // It would save its acks first; a dead process does not.
     }
+    disk.image = how === 'close' ? last : disk.image
   }
   const ingest = createSpoolIngest(spool, host.clock, {
     commitWindowMs: plan.commitWindowMs,
@@ -267,11 +272,13 @@ export const startAgent = (parts: AgentParts): AgentProcess => {
   )
   const forwarding = {
     spool: port,
-    lanes: lanes.map(({ name }, at) => ({ lane: name, priority: at })),
+    lanes: lanes
+      .map(({ name }, at) => ({ lane: name, priority: at }))
+      .filter(({ lane }) => isTaken(lane)),
     host,
   }
   const options = {
-    from: 'oldest',
+    from: setup === undefined ? 'oldest' : 'now',
     requestsInFlight: plan.requestsInFlight,
     bodyBytesMax: plan.bodyBytesMax,
     liveShare: plan.liveShare,
@@ -311,20 +318,27 @@ export const startAgent = (parts: AgentParts): AgentProcess => {
     alive,
     failing: () => failing,
     clock: agentClock.reading,
+    era: parts.config,
     drained: async () => {
       const statuses = await port.lanes()
       const open = selections.list().some(({ state }) => state === 'waiting' || state === 'running')
       return (
         !open &&
-        statuses.every((lane) => lane.readers.every((one) => one.pending === 0)) &&
+        statuses.every(({ lane, readers }) =>
+          readers.every(
+            (one) => one.pending === 0 || (!isTaken(lane) && one.cursor.backlog >= leftAt(lane)),
+          ),
+        ) &&
         (await port.stats()).waitingForClock === 0
       )
     },
     die: (how) => {
-      living = false
+      closing = how === 'close'
+      living = closing
       if (how === 'kill') totals.crashes++
-      else totals.powerCuts++
+      if (how === 'power-cut') totals.powerCuts++
       leave(how)
+      living = false
     },
     snapshot: () =>
       copyDisk({

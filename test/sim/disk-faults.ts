@@ -4,7 +4,7 @@
  */
 import Database from 'better-sqlite3'
 import { stageRows } from '../../src/spool/stage-rows.ts'
-import type { Disk } from './agent.ts'
+import type { Disk } from './disk.ts'
 import type { PlannedEvent } from './plan.ts'
 import { createChance } from './random.ts'
 import { rememberDamaged } from './recorded.ts'

@@ -112,7 +112,7 @@ const decoded = (kind: number, bits: bigint | string): Value => {
   floats.setBigUint64(0, bits)
   return floats.getFloat64(0)
 }
-const foundIn = async (region: SimRegion): Promise<Found> => {
+export const foundIn = async (region: SimRegion): Promise<Found> => {
   const exact = new Map<string, string>()
   const points = new Map<string, Sample[]>()
   const windows = new Map<string, Map<string, Value>>()

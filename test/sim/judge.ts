@@ -10,15 +10,17 @@ import type { SimRegion } from './region.ts'
 
 /** Lanes of the stage, and what they took in: what an uninterrupted stage would have given, as `judgeDerived` sees to. */
 export const derivedOf = (agent: AgentProcess | undefined) => {
-  const lanes = beside(agent).filter(({ lane }) => lane !== replayLane)
+  const lanes = (agent?.spool.lanes() ?? []).filter(
+    ({ lane, derived }) => derived && lane !== replayLane,
+  )
   return {
     ids: new Set(lanes.map(({ id }) => id)),
     accepted: lanes.reduce((sum, lane) => sum + lane.accepted, 0),
   }
 }
-/** Lanes of stages, and of copies: what they hold adds nothing to what was accepted. */
-const beside = (agent: AgentProcess | undefined) =>
-  agent?.spool.lanes().filter((lane) => lane.derived) ?? []
+/** Lanes of stages, also of earlier ones, and of copies: what they hold adds nothing to what was accepted. */
+const beside = (plan: Plan, agent: AgentProcess | undefined) =>
+  agent?.spool.lanes().filter(({ lane }) => !plan.lanes.some(({ name }) => name === lane)) ?? []
 
 /** The stage's lanes are what it gives when nothing interrupts it: in its books, and in the region where none was lost. */
 export const judgeDerived = async (
@@ -61,12 +63,13 @@ const takenOf = (region: SimRegion, lanes: ReadonlySet<number>): number => {
 }
 const floatBits = new DataView(new ArrayBuffer(8))
 export const judge = async (
+  plan: Plan,
   region: SimRegion,
   publisher: ReturnType<typeof createPublisher>,
   agent: AgentProcess | undefined,
   totals: Totals,
-  /** Its disk lost what lanes of stages had given the region. */
-  tailed: boolean,
+  /** Its disk lost what lanes of stages had given the region, or the region takes not all of them. */
+  partly: boolean,
 ): Promise<Verdict> => {
   const store = region.store()
   const back = createEmbeddedReadBack(store.database)
@@ -91,7 +94,7 @@ export const judge = async (
     if (op === 'update') totals.merges++
     if (op !== 'delete' && !untimed(series)) writes.push({ series, timeUs })
   }
-  const lanes = beside(agent)
+  const lanes = beside(plan, agent)
   const derived = {
     ids: new Set(lanes.map(({ id }) => id)),
     accepted: lanes.reduce((sum, lane) => sum + lane.accepted, 0),
@@ -108,7 +111,7 @@ export const judge = async (
   totals.quotaHits += found.filter(({ reason }) => reason === 'quota').length
   const whole = totals.untimed > 0
   const gaps = found.map((gap): GapFound => (whole ? { ...gap, timeUsMin: 0, timeUsMax: 0 } : gap))
-  const given = tailed ? takenOf(region, derived.ids) : derived.accepted - lostDerived
+  const given = partly ? takenOf(region, derived.ids) : derived.accepted - lostDerived
   const listed = await store.agents()
   const mine =
     listed.kind === 'ok' ? listed.agents.find((one) => one.agent === agentName) : undefined

@@ -3,6 +3,7 @@
  * Times are milliseconds of virtual time.
  */
 import type { SeriesClass } from '../../src/pipeline/classes.ts'
+import { type Setup, withChanges } from './changing.ts'
 import { drawClasses } from './classes.ts'
 import { drawStageFaults, drawSyncFailures } from './disk-faults.ts'
 import { type Chance, createChance } from './random.ts'
@@ -17,8 +18,15 @@ export interface Plan {
     readonly segmentPointsMax: number
     readonly policy: 'block' | 'drop_oldest'
   }[]
-  /** Stages read the first lane: none, the test's own, or rules and windows of these classes, before and after a change. */
-  readonly stages: 'none' | 'test' | 'real'
+  /**
+   * Stages read the first lane: none, the test's own, rules and windows of these classes, before and after a change, or
+   * of setups that take each other's place in good order.
+   */
+  readonly stages: 'none' | 'test' | 'real' | 'changing'
+  /** One more than there are changes. */
+  readonly setups: readonly Setup[]
+  /** A turn each, for every step of theirs. */
+  readonly stepPieces: number
   readonly classes: readonly (readonly SeriesClass[])[]
   /** Share of points that come later than others of their series with a later time. */
   readonly lateShare: number
@@ -91,6 +99,7 @@ export const eventKinds = [
   'copy',
   'stage-damage',
   'lost-tail',
+  'change',
 ] as const
 export type EventKind = (typeof eventKinds)[number]
 export interface PlannedEvent {
@@ -236,8 +245,9 @@ export const drawPlan = (seed: number): Plan => {
   }))
   const tailed = stageFaults.some(({ kind }) => kind === 'lost-tail')
   const more = tailed ? stageFaults : [...reclassed, ...stageFaults]
-  return {
+  const all: Plan = {
     ...plan,
+    ...{ setups: [], stepPieces: 1 },
     ...(tailed ? { clockUnknownMs: 0 } : {}),
     syncFailOneIn: drawSyncFailures(seed),
     stages,
@@ -258,6 +268,7 @@ export const drawPlan = (seed: number): Plan => {
     // Long ones hold raw until the quota asks for it.
     windowUs: chance.pick([20_000, 1_000_000, 30_000_000]),
   }
+  return sound && stages === 'none' && !tight ? withChanges(all) : all
 }
 const drawDerived = (
   chance: Chance,
@@ -312,6 +323,11 @@ export const totalNames = [
   'ahead',
   'lostForOne',
   'historianRewinds',
+  'changes',
+  'changesKilled',
+  'changedPoints',
+  'changedWindows',
+  'changedPartial',
 ] as const
 export type Totals = Record<(typeof totalNames)[number], number>
 export const noTotals = (): Totals =>

@@ -20,12 +20,20 @@ export interface Publisher {
   readonly outstanding: () => number
   readonly journal: () => readonly JournalPoint[]
   readonly losses: () => { readonly acked: number; readonly unsure: number }
+  /** In the order in which they were sent. */
+  readonly attempts: () => readonly Attempted[]
   /** Everything acked from here on may be undone (a backup will be restored over it). */
   readonly mark: () => () => void
   /** The spool is copied: what it has not delivered yet may be delivered by both copies, under two names. */
   readonly twins: () => void
 }
-interface Attempt {
+/** What was sent at once, and how many changes of the configuration there had been. */
+export interface Attempted {
+  readonly era: number
+  readonly points: readonly JournalPoint[]
+  readonly state: 'out' | 'acked' | 'unsure'
+}
+interface Attempt extends Attempted {
   readonly lane: string
   readonly points: Mutable[]
   /** The same points once more, where the spool that held them was copied. */
@@ -132,8 +140,19 @@ export const createPublisher = (
       acked: false,
     }
   }
+  /** Of a seed whose configuration changes: in order, so that each point is owed what the classes of its time say. */
+  const drawSteady = (lane: string): Mutable => {
+    lastUs += chance.hit(0.05) ? chance.int(1, 4) * 1_000_000 : chance.int(1, 100_000)
+    const number = chance.int(1, levels.length)
+    const level = (levels[number - 1] as number) + Math.round(chance.between(-20, 20)) / 10
+    levels[number - 1] = level
+    words.setFloat64(0, level)
+    const value = { kind: kinds.float, bits: words.getBigUint64(0), text: null }
+    return { series: `${lane}/${number}`, timeUs: lastUs, ...value, quality: 0, acked: false }
+  }
   const drawPoint = (lane: string): Mutable => {
     if (plan.stages === 'real') return drawSignal(lane)
+    if (plan.stages === 'changing') return drawSteady(lane)
     const kind = chance.pick([0, 0, 0, 1, 2, 3] as const)
     const known = attempts.length > 0 && chance.hit(plan.correctionShare)
     const old = known ? chance.pick(chance.pick(attempts).points) : undefined
@@ -224,6 +243,7 @@ export const createPublisher = (
     const count = chance.int(1, plan.pointsPerAppendMax)
     send({
       lane,
+      era: agent.era,
       points: Array.from({ length: count }, () =>
         monotonic ? drawUntimed(lane) : drawPoint(lane),
       ),
@@ -250,6 +270,8 @@ export const createPublisher = (
       for (const one of attempts.slice(-outstandingMax * 2)) {
         // As a client would that never got its answer: the same points once more.
         if (one.state !== 'unsure' || one.sentAgain || one.monotonic || !chance.hit(0.7)) continue
+        // They would come late, and windows end as late as they come.
+        if (plan.stages === 'changing') continue
         one.sentAgain = true
         const points = one.points.map((point) => ({ ...point, acked: false }))
         send({ ...one, points, twins: [], state: 'out', sentAgain: false })
@@ -264,6 +286,7 @@ export const createPublisher = (
     },
     outstanding: () => out,
     journal: journalOf,
+    attempts: () => attempts,
     losses: lossesOf,
     twins: () => {
       for (const one of attempts.slice(-twinsMax))

@@ -6,24 +6,20 @@ import { createHash } from 'node:crypto'
 import { type Host, silentLog, silentMeter } from '../../src/host.ts'
 import { replayLane } from '../../src/pipeline/selections.ts'
 import type { Verdict } from '../../src/verify/checker.ts'
-import {
-  type AgentProcess,
-  copyDisk,
-  type Disk,
-  emptyDisk,
-  type Machine,
-  startAgent,
-} from './agent.ts'
+import { type AgentProcess, KilledAtOpening, type Machine, startAgent } from './agent.ts'
+import { laneNames } from './changing.ts'
 import { createVirtualClock, createVirtualTime } from './clock.ts'
-import { damageSegment, damageStage } from './disk-faults.ts'
+import { emptyDisk } from './disk.ts'
 import { createHistorian, historianName } from './historian.ts'
 import { judge, judgeDerived } from './judge.ts'
+import { judgeChanging } from './judge-changing.ts'
 import { judgeReal } from './judge-real.ts'
 import { createSimNetwork } from './network.ts'
-import { cloneMs, drawPlan, noTotals, type Plan, type PlannedEvent, type Totals } from './plan.ts'
-import { baseUs, createPublisher } from './publisher.ts'
+import { cloneMs, drawPlan, noTotals, type Plan, type Totals } from './plan.ts'
+import { createPublisher } from './publisher.ts'
 import { createChance } from './random.ts'
-import { createSimRegion, type SimRegion } from './region.ts'
+import { createSimRegion } from './region.ts'
+import { strikes } from './strikes.ts'
 
 export interface SeedResult {
   readonly seed: number
@@ -90,6 +86,7 @@ export const runSeed = async (
   const spared = { untilMs: 0 }
   const startOn = (machine: Machine, stream: string, onDeath: (why: string) => void) =>
     startAgent({
+      opening: boots,
       plan,
       time,
       chance: createChance(seed, `${stream}-${boots++}`),
@@ -106,14 +103,21 @@ export const runSeed = async (
   const start = () => {
     if (agent?.alive()) return
     note('start')
-    agent = startOn(gateway, 'gateway', (why) => {
+    const died = (why: string) => {
       note('killed at', why)
       publisher.forsaken()
       time.at(chance.between(50, 3_000), start)
-    })
-    publisher.start(agent)
+    }
+    try {
+      agent = startOn(gateway, 'gateway', died)
+      publisher.start(agent)
+    } catch (error) {
+      if (!(error instanceof KilledAtOpening)) throw error
+      totals.changesKilled++
+      died('its opening')
+    }
   }
-  const die = (how: 'kill' | 'power-cut', backMs: number) => {
+  const die = (how: 'kill' | 'power-cut' | 'close', backMs: number) => {
     if (!agent?.alive()) return
     note(how)
     agent.die(how)
@@ -126,7 +130,7 @@ export const runSeed = async (
   }
 
   const strike = strikes(
-    { plan, time, chance, region, network, totals, note },
+    { plan, time, region, network, totals, note },
     {
       gateway,
       agent: () => agent,
@@ -137,6 +141,10 @@ export const runSeed = async (
       reclass: () => {
         config = 1
         totals.reclassed++
+      },
+      change: () => {
+        config++
+        totals.changes++
       },
       mark: publisher.mark,
       twins: publisher.twins,
@@ -159,6 +167,8 @@ export const runSeed = async (
         if (
           !stage &&
           reader !== historianName &&
+          // Of a lane that it takes from a change on, it has nothing of before.
+          !(plan.stages === 'changing' && laneNames.includes(lane)) &&
           cursor.backlog > region.told(id) &&
           reasons.length < 5
         )
@@ -198,17 +208,20 @@ export const runSeed = async (
     )
   }
   const verdict = await judge(
+    plan,
     region,
     publisher,
     agent,
     totals,
-    gateway.disk.archive.abandoned.length > 0,
+    gateway.disk.archive.abandoned.length > 0 || plan.stages === 'changing',
   )
   reasons.push(...verdict.reasons)
   if (plan.stages === 'test' && agent?.alive() && drained)
     reasons.push(...(await judgeDerived(plan, region, agent, gateway.disk.record, totals)))
   if (plan.stages === 'real' && agent?.alive() && drained)
     reasons.push(...(await judgeReal(plan, region, agent, gateway.disk.archive, totals)))
+  if (plan.stages === 'changing' && drained)
+    reasons.push(...(await judgeChanging(plan, region, publisher, totals)))
   if (agent?.alive() && drained) reasons.push(...((await historian?.judge(agent)) ?? []))
   if (region.forks() > 0 && !restored && spared.untilMs === 0)
     reasons.push(`${region.forks()} forks: a seq with two contents`)
@@ -248,130 +261,4 @@ const count = (agent: AgentProcess | undefined, totals: Totals) => {
   totals.copied += agent?.spool.lanes().find(({ lane }) => lane === replayLane)?.accepted ?? 0
   totals.quarantines += status?.quarantined ?? 0
   totals.segments += agent?.spool.lanes().reduce((sum, lane) => sum + lane.head, 0) ?? 0
-}
-
-interface Setting {
-  readonly plan: Plan
-  readonly time: ReturnType<typeof createVirtualTime>
-  readonly chance: ReturnType<typeof createChance>
-  readonly region: SimRegion
-  readonly network: ReturnType<typeof createSimNetwork>
-  readonly totals: Totals
-  readonly note: (event: string, fields?: unknown) => void
-}
-interface Acts {
-  readonly gateway: Machine
-  readonly agent: () => AgentProcess | undefined
-  readonly die: (how: 'kill' | 'power-cut', backMs: number) => void
-  readonly restored: () => void
-  readonly reclass: () => void
-  readonly mark: () => () => void
-  readonly twins: () => void
-  readonly clone: (disk: Disk) => void
-}
-
-/** What each planned event does. */
-const strikes = (setting: Setting, acts: Acts) => {
-  const { plan, time, region, network, totals, note } = setting
-  const { gateway } = acts
-  return (event: PlannedEvent): void => {
-    const { kind, forMs, draw } = event
-    const agent = acts.agent()
-    note(`strike ${kind}`, { forMs: Math.round(forMs) })
-    switch (kind) {
-      case 'kill':
-      case 'power-cut':
-        acts.die(kind, forMs)
-        return
-      case 'reclass':
-        acts.reclass()
-        acts.die('kill', forMs)
-        return
-      case 'partition':
-        network.cut(forMs)
-        return
-      case 'portal':
-        network.portal(forMs)
-        return
-      case 'failover':
-        region.failOver(false, forMs)
-        return
-      case 'restore-region':
-        region.failOver(true, forMs)
-        return
-      case 'wall-jump':
-        gateway.wall.offsetUs += Math.round((draw - 0.5) * 2e11)
-        return
-      case 'clone':
-        if (agent?.alive()) acts.clone(agent.snapshot())
-        return
-      case 'damage':
-        if (!agent?.alive()) return
-        acts.die('kill', forMs)
-        damageSegment(gateway.disk, draw)
-        return
-      case 'stage-damage': {
-        if (!agent?.alive()) return
-        const { archive } = gateway.disk
-        for (const one of agent.real[0]?.totals() ?? [])
-          if (one.lateUnmended > 0) archive.unmended.add(one.class)
-        acts.die('kill', forMs)
-        if (damageStage(gateway.disk, draw)) totals.stageDamages++
-        return
-      }
-      case 'lost-tail': {
-        if (!agent?.alive()) return
-        // The disk said it was flushed; only the anchor was.
-        const { image } = agent.snapshot()
-        acts.twins()
-        time.at(Math.min(forMs, 1_000), () => {
-          const now = acts.agent()
-          if (!now?.alive() || time.nowMs() > plan.faultsMs) return
-          gateway.disk.archive.abandoned.push(now.real.map((one) => one.history()))
-          acts.die('kill', 500)
-          gateway.disk.image = image
-          acts.restored()
-          totals.lostTails++
-        })
-        return
-      }
-      case 'replay': {
-        if (!agent?.alive()) return
-        const lane = plan.lanes[0]?.name ?? 'raw'
-        void agent.forwarder.replay(lane, 0, 4e15).then(
-          () => void totals.replays++,
-          () => {},
-        )
-        return
-      }
-      case 'copy': {
-        if (!agent?.alive()) return
-        // Some of what is held, of some series; at the end most of it.
-        const [fromUs, toUs] = draw < 0.3 ? [baseUs + draw * 1e7, 4e15] : [0, 4e15]
-        const lane = (plan.lanes[Math.floor(draw * plan.lanes.length)] ?? plan.lanes[0])?.name
-        const series = draw > 0.8 ? ['*/1', '*/2'] : ['*']
-        void agent.selections
-          .start({ lane: lane ?? 'raw', series, fromUs, toUs })
-          .then(undefined, () => {})
-        return
-      }
-      case 'restore-spool': {
-        if (!agent?.alive()) return
-        const backup = agent.snapshot()
-        const undo = acts.mark()
-        acts.twins()
-        time.at(forMs, () => {
-          if (!acts.agent()?.alive() || time.nowMs() > plan.faultsMs) return
-          acts.die('kill', 500)
-          // With the old anchor nothing can know what is gone; with the present one the loss is declared.
-          if (draw < 0.5) {
-            Object.assign(gateway.disk, copyDisk(backup))
-            undo()
-          } else gateway.disk.image = backup.image
-          acts.restored()
-          totals.restores++
-        })
-      }
-    }
-  }
 }

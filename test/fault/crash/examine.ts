@@ -11,9 +11,11 @@ import { openSpool, type Spool } from '../../../src/spool/spool.ts'
 import type { LaneStatus, ReaderStatus } from '../../../src/spool-port.ts'
 import type { Chance } from '../../sim/random.ts'
 import { createTestClock, newSeries, readAll } from '../../unit/spool/support.ts'
+import { examineCopies } from './copies.ts'
 import {
   diskFreeBytes,
   type Facts,
+  isCopied,
   isStaged,
   type LaneFacts,
   type LaneName,
@@ -35,12 +37,16 @@ export const openAfter = (
   seed: number,
   chance: Chance,
   series: Series,
-  parts: { readonly log?: Log; readonly stages?: Stages } = {},
+  parts: {
+    readonly log?: Log
+    readonly stages?: Stages
+    readonly clock?: ReturnType<typeof createTestClock>
+  } = {},
 ): Spool =>
   openSpool({
     at: { path: join(folder, 'spool.db') },
     host: {
-      clock: createTestClock(),
+      clock: parts.clock ?? createTestClock(),
       randomBytes: chance.bytes,
       bootId: 'cc'.repeat(16),
       log: parts.log ?? silentLog,
@@ -264,16 +270,27 @@ const examineRaw = (spool: Spool, facts: Facts, watch: Watch, stages: Stages) =>
   demand(watch.text() === '', `windows: a crash led to ${watch.text()}`)
 }
 
-export const examine = (folder: string, seed: number, facts: Facts, chance: Chance): string => {
+export const examine = async (
+  folder: string,
+  seed: number,
+  facts: Facts,
+  chance: Chance,
+): Promise<string> => {
   let spool: Spool | null = null
   try {
     const series = newSeries()
     const stages = lifeStages(seed)
     const watch = createWatch()
-    spool = openAfter(folder, seed, chance, series, { log: watch.log, stages })
+    const clock = createTestClock()
+    spool = openAfter(folder, seed, chance, series, { log: watch.log, stages, clock })
     const driven = isStaged(seed) && chance.hit(drivenShare)
     examineSpool({ spool, series }, seed, facts, chance, driven)
     if (driven) examineRaw(spool, facts, watch, stages)
+    if (isCopied(seed)) {
+      const entriesOf = createDictionaries(spool)
+      const text = await examineCopies(spool, seed, { series, clock }, facts, entriesOf)
+      demand(text === '', text)
+    }
     return ''
   } catch (error) {
     if (error instanceof Wrong) return error.message

@@ -12,6 +12,7 @@ import {
   type SeriesEntry,
   type Value,
 } from '../../../src/model.ts'
+import { replayLane } from '../../../src/pipeline/selections.ts'
 import type { SpoolOptions } from '../../../src/spool/spool.ts'
 import { laneOptions, spoolOptions } from '../../unit/spool/support.ts'
 
@@ -250,6 +251,8 @@ export const numbersOf = (
 
 /** Rules and windows read the lane `raw` of every third life, which loses nothing. */
 export const isStaged = (seed: number): boolean => seed % 3 === 1
+/** Of every sixth life copies are made, and nothing is lost there either. */
+export const isCopied = (seed: number): boolean => seed % 6 === 0
 export const stageLanes = ['thin', 'rollup'] as const
 
 /** Every third life has a quota it meets, every second one holds what was sent. */
@@ -269,6 +272,7 @@ export const lifeOptions = (seed: number): SpoolOptions => {
       }),
       laneOptions('bulk', { segmentPointsMax: 200, policy: 'drop_oldest' }),
       ...derived.map((name) => laneOptions(name, { derived: true, segmentPointsMax: 400 })),
+      ...(isCopied(seed) ? [laneOptions(replayLane, { derived: true, copies: true })] : []),
     ],
     bytesMax: quota ? 1_048_576 + 220 * 1_024 : 64 * 1024 * 1024,
     keepSentMs: seed % 2 === 1 ? 400 : 0,

@@ -74,4 +74,18 @@ export const mutants: readonly (Mutant & {
     find: 'Math.min(one.now.checkpoint, one.now.holdSeq - 1, one.hold.seq() - 1)',
     put: 'one.hold.seq() - 1',
   },
+  {
+    name: 'copies-stored-before-how-far-they-came',
+    file: 'pipeline/selections.ts',
+    life: 6,
+    find: '    await spool.append(replayLane, { points, ...order, kept })\n',
+    put: '    await spool.append(replayLane, { points, ...order })\n    await spool.keep(kept)\n',
+  },
+  {
+    name: 'how-far-copies-came-before-they-are-stored',
+    file: 'pipeline/selections.ts',
+    life: 6,
+    find: '    await spool.append(replayLane, { points, ...order, kept })\n',
+    put: '    await spool.keep(kept)\n    await spool.append(replayLane, { points, ...order })\n',
+  },
 ]

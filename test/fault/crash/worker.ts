@@ -34,7 +34,7 @@ const place = (image: ReadonlyMap<string, Buffer>) => {
 const digestOf = (image: ReadonlyMap<string, Buffer>, notes: number): string =>
   [...image].map(([name, bytes]) => `${name} ${bytes.length} ${crc32(bytes)}`).join() + notes
 
-const run = (): Found => {
+const run = async (): Promise<Found> => {
   const steps = readTrace(path)
   const disk = emptyDisk()
   const facts = noFacts()
@@ -58,7 +58,7 @@ const run = (): Found => {
     const image = imageOf(disk, models[state % 2] ?? 'posix', chance.pick(fates), chance)
     seen.add(digestOf(image, notes))
     place(image)
-    const text = examine(folder, seed, facts, chance)
+    const text = await examine(folder, seed, facts, chance)
     done++
     if (text !== '') wrong.push({ state, step: at, text })
     if (text !== '' && stopAtRed === 1) break
@@ -67,7 +67,7 @@ const run = (): Found => {
   return { states: done, distinct: seen.size, wrong }
 }
 try {
-  const found = run()
+  const found = await run()
   process.off('disconnect', orphaned)
   process.send?.(found)
 } finally {

@@ -11,8 +11,10 @@ import { createSpoolIngest, createSpoolPort } from '../../../src/spool/port.ts'
 import { openSpool } from '../../../src/spool/spool.ts'
 import { createChance } from '../../sim/random.ts'
 import { createTestClock, newSeries } from '../../unit/spool/support.ts'
+import { startCopies } from './copies.ts'
 import {
   diskFreeBytes,
+  isCopied,
   isStaged,
   type LaneName,
   lanes,
@@ -150,6 +152,7 @@ const goBack = async (lane: LaneName, reader: string) => {
   await port.rewind(lane, reader, after)
 }
 const staged = isStaged(seed)
+const copies = isCopied(seed) ? startCopies(port, series, clock, chance) : null
 /** A clock that stands closes no window: it only lets stages look what they still hold. */
 const standing = { nowUs: clock.nowUs(), bootId: 'b', monotonicUs: 0, trusted: true }
 const rest = async () => {
@@ -159,7 +162,7 @@ const rest = async () => {
 }
 const reject = async (lane: LaneName) => {
   // What of it a window has seen before depends on the moment.
-  if (staged && lane === 'raw') return
+  if ((staged && lane === 'raw') || copies !== null) return
   const status = (await port.lanes()).find((one) => one.lane === lane)
   if (status === undefined || status.head < status.floor) return
   const seq = chance.int(status.floor, status.head)
@@ -171,6 +174,7 @@ const act = async () => {
   const lane = chance.pick(lanes)
   const reader = chance.pick(readers)
   const what = chance.next()
+  if (copies !== null && chance.hit(0.1)) await copies.ask()
   if (what < 0.6) for (let more = chance.int(1, 4); more > 0; more--) append(chance.pick(lanes))
   else if (what < 0.66) await port.seal(lane)
   else if (what < 0.92) for (const one of lanes) await readAndAck(one, reader)
@@ -185,5 +189,6 @@ for (; step < steps; step++) {
   if (!closes && step === killStep && killAt === 'idle') process.kill(process.pid, 'SIGKILL')
   await act()
 }
+copies?.stop()
 if (closes) await port[Symbol.asyncDispose]()
 else process.kill(process.pid, 'SIGKILL')

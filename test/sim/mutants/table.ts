@@ -290,4 +290,36 @@ export const mutants: readonly Mutant[] = [
     find: 'const { epoch, sealNumber } = frame.copyOf ?? frame',
     put: 'const { epoch, sealNumber } = frame',
   },
+  {
+    name: 'a-stage-that-leaves-gives-nothing-out',
+    file: 'spool/stage-changes.ts',
+    find: 'one.stage.letGo(Number.POSITIVE_INFINITY, raw)',
+    put: 'one.stage.letGo(Number.NEGATIVE_INFINITY, raw)',
+  },
+  {
+    name: 'the-next-definition-stands-before-the-last-has-left',
+    file: 'spool/stage-changes.ts',
+    find: '    const one = attach(state, found.old, row, feed)\n',
+    put: `    const one = attach(state, found.old, row, feed)
+    if (next !== undefined) saveDefinition(state.sql, row.lane, next)
+`,
+  },
+  {
+    name: 'what-comes-while-a-stage-leaves-goes-its-way',
+    file: 'spool/stage-changes.ts',
+    find: '  saveEndings(sql, id, reader, old ? endings : [])\n',
+    put: '',
+  },
+  {
+    name: 'what-is-open-at-a-change-goes-the-new-way',
+    file: 'spool/open.ts',
+    find: '    sealForConfig(state)\n',
+    put: '',
+  },
+  {
+    name: 'lanes-that-are-left-are-left-at-once',
+    file: 'forward/routes.ts',
+    find: 'if (taken.includes(lane) || cursor === undefined) continue',
+    put: 'continue',
+  },
 ]

@@ -29,10 +29,10 @@ const fill = (rig: Rig, spool: Spool) => {
   }
   store(spool, builder.take(), 'raw', true)
 }
-const open = (rig: Rig, image: Uint8Array | null = null) => {
+const open = (rig: Rig, image: Uint8Array | null = null, own = lanes) => {
   const spool = rig.open(image)
-  const ingest = createSpoolIngest(spool, rig.clock, { commitWindowMs: 10, lanes })
-  const series = newSeries()
+  const ingest = createSpoolIngest(spool, rig.clock, { commitWindowMs: 10, lanes: own })
+  const { series } = rig
   const port = createSpoolPort(spool, ingest, series)
   const host = { clock: rig.clock, log: silentLog }
   return { spool, port, selections: createSelections({ spool: port, series, host }) }
@@ -123,6 +123,58 @@ test('crashed at any moment it goes on: no point missing, none twice', async () 
     await ended
     await second.port[Symbol.asyncDispose]()
   }
+})
+
+test('another asked for, or one cancelled, while points wait to be stored: nothing is forgotten, whatever the crash', async () => {
+  const last = { ...request, series: ['oven'] }
+  // Room for all of it: nothing is stored before the commit window ends.
+  const roomy = lanes.map((one) => ({ ...one, segmentPointsMax: 1_000 }))
+  for (const meanwhile of ['start', 'cancel'] as const)
+    for (const crash of ['before the points', 'behind them'] as const) {
+      const rig = createRig({ lanes: roomy })
+      const first = open(rig, null, roomy)
+      fill(rig, first.spool)
+      const stop = new AbortController()
+      void first.selections.run(stop.signal)
+      const { id } = await first.selections.start(request)
+      // Its points are handed over, and wait for the commit window to end.
+      await rig.clock.pass(0)
+      if (meanwhile === 'start') await first.selections.start(last)
+      else await first.selections.cancel(id)
+      if (crash === 'behind them') {
+        const before = first.spool.heads().find(({ lane }) => lane === replayLane)
+        while (first.spool.heads().find(({ lane }) => lane === replayLane)?.head === before?.head)
+          await rig.clock.pass(1)
+      }
+      const second = open(rig, first.spool.image(), roomy)
+      stop.abort()
+      const again = new AbortController()
+      const ended = second.selections.run(again.signal)
+      await rig.clock.pass(5_000)
+      const stored = sorted(pointsOf(second.spool, replayLane))
+      const said = second.selections.list().reduce((sum, one) => sum + one.pointsCopied, 0)
+      const text = `${meanwhile} ${crash}`
+      assert.equal(stored.length, said, text)
+      if (meanwhile === 'start')
+        assert.deepEqual(
+          second.selections.list().map(({ series, state }) => [series[0], state]),
+          [
+            ['press/*', 'done'],
+            ['oven', 'done'],
+          ],
+          text,
+        )
+      else assert.equal(second.selections.list()[0]?.state, 'cancelled', text)
+      if (meanwhile === 'start')
+        assert.deepEqual(
+          stored.filter(({ name }) => name !== 'oven'),
+          expected(second.spool),
+          text,
+        )
+      again.abort()
+      await ended
+      await second.port[Symbol.asyncDispose]()
+    }
 })
 
 test('what is far ahead of its destination waits; what is cancelled ends', async () => {

@@ -141,3 +141,39 @@ test('where nobody knows how it was made, what it had not read is said', () => {
   })
   assert.deepEqual([readers(spool), log], [[], ['stage_left_unread 95']])
 })
+
+/** It leaves in more turns than an opening waits for. */
+const slowly: Remake = (definition, next) => {
+  const stage = remake(definition, next)
+  function* stepping(input: Parameters<Stage['step']>[0]) {
+    for (let piece = 0; piece < 300; piece++) yield 1_000_000
+    return stage.step(input)
+  }
+  return { ...stage, stepping }
+}
+/** Accepted while the rule of before was still leaving, and killed there. */
+const leftBehind = (rules?: number): Uint8Array => {
+  const spool = open(unread(), 'two', { made: slowly, ...(rules === undefined ? {} : { rules }) })
+  assert.equal(spool.lanes()[0]?.unfinished, true)
+  store(spool, floats(rig.series, 96, 95))
+  return spool.image()
+}
+test('what is accepted while a stage still leaves goes the way of its own time, whatever comes next', () => {
+  for (const next of [{ rules: 1_000 }, {}, { rules: 0.1 }]) {
+    const spool = open(leftBehind(1_000), next.rules === 1_000 ? 'two' : 'three', next)
+    deriveAll(spool)
+    const given = accepted(spool) ?? 0
+    assert.ok(given >= 95 && given < 100, `${given} with ${next.rules}`)
+    assert.equal(spool.kept('stage/1/@rules/endings'), null)
+  }
+})
+test('a rule that is put back while it still leaves takes nothing of what came in between', () => {
+  const spool = open(leftBehind(), 'three', { rules: 0.5 })
+  deriveAll(spool)
+  assert.equal(accepted(spool), 95)
+  store(spool, floats(rig.series, 191, 5))
+  spool.seal(['raw'])
+  deriveAll(spool)
+  assert.equal(accepted(spool), 100)
+  assert.equal(spool.lanes()[0]?.readers[0]?.pending, 0)
+})
