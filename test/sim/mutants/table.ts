@@ -305,12 +305,6 @@ export const mutants: readonly Mutant[] = [
 `,
   },
   {
-    name: 'what-comes-while-a-stage-leaves-goes-its-way',
-    file: 'spool/stage-changes.ts',
-    find: '  saveEndings(sql, id, reader, old ? endings : [])\n',
-    put: '',
-  },
-  {
     name: 'what-is-open-at-a-change-goes-the-new-way',
     file: 'spool/open.ts',
     find: '    sealForConfig(state)\n',
