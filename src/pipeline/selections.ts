@@ -3,8 +3,8 @@
  * goes to destinations like any other.
  *
  * Invariants: copies keep the order of what they were copied from, so none stands over a newer value in a region
- * (decision 0001); how far a copy has come is kept in the transaction that takes its points and under a key of its own,
- * so a restart goes on without a hole and without a second copy, whatever is asked for or cancelled meanwhile, and what
+ * (decision 0001); how far a copy has come is kept in the transaction that takes its points, under a key of its own, so
+ * a restart goes on without a hole and without a second copy, whatever is asked for or cancelled meanwhile, and what
  * was no longer held is said; a copy runs at most `aheadSegmentsMax` ahead of the slowest destination, so it never fills
  * the spool; one copy runs at a time, in the order asked for.
  */
