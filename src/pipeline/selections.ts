@@ -5,8 +5,8 @@
  * Invariants: copies keep the order of what they were copied from, so none stands over a newer value in a region
  * (decision 0001); how far a copy has come is kept in the transaction that takes its points, under a key of its own, so
  * a restart goes on without a hole and without a second copy, whatever is asked for or cancelled meanwhile, and what
- * was no longer held is said; a copy runs at most `aheadSegmentsMax` ahead of the slowest destination, so it never fills
- * the spool; one copy runs at a time, in the order asked for.
+ * was no longer held is said; a copy runs at most `aheadSegmentsMax` ahead of the slowest destination, so it never
+ * fills the spool; one copy runs at a time, in the order asked for.
  */
 import { type BatchBuilder, createBatchBuilder } from '../batch.ts'
 import { openSegment, orderOf, readHeader } from '../codec/segment.ts'

@@ -2,10 +2,10 @@
  * How a stage begins, and how another configuration takes its place: what was accepted before goes its way by the
  * definition of then, which the file keeps, through the seq that was the head when the change came.
  *
- * Invariants: a stage that leaves reads nothing beyond that seq, which is kept: what is accepted while it still leaves is
- * for the next one, over whatever crashes and further changes (`Ending`); its last output, its cursor and its state
- * are one transaction, and only a later one lets the next definition stand in the file, so a crash anywhere goes on with
- * the leaving; one that fails, or finds no room, holds its lane until it can.
+ * Invariants: a stage that leaves reads nothing beyond that seq, which is kept: what is accepted while it still leaves
+ * is for the next one, over whatever crashes and further changes (`Ending`); its last output, its cursor and its state
+ * are one transaction, and only a later one lets the next definition stand in the file, so a crash anywhere goes on
+ * with the leaving; one that fails, or finds no room, holds its lane until it can.
  */
 import { crc32 } from 'node:zlib'
 import { isFailure, textOf } from '../errors.ts'
