@@ -5,7 +5,7 @@
 import { openSegment, orderOf } from '../../../src/codec/segment.ts'
 import { silentLog } from '../../../src/host.ts'
 import type { SealOrder, SeriesEntry } from '../../../src/model.ts'
-import { matchesGlob } from '../../../src/pipeline/classes.ts'
+import { matchesGlob } from '../../../src/pipeline/globs.ts'
 import {
   createSelections,
   replayLane,
