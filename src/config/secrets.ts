@@ -90,12 +90,16 @@ export const resolveSecrets = (root: unknown, environment: Environment): Resolve
     } catch (error) {
       // A reference that is none is wrong in itself; what it refers to may be there at the next start.
       const passing = error instanceof SyntaxError ? {} : { surroundings: true as const }
-      const trouble = { code: 'HF-C012', text: textOf(error), path, on: 'value' } as const
+      const { code, path: file } = error as NodeJS.ErrnoException
+      const text = code === 'ENOENT' ? `${file} does not exist` : textOf(error)
+      const trouble = { code: 'HF-C012', text, path, on: 'value' } as const
       const more = isFailure(error)
         ? { hint: error.hint, unitOnly: true as const }
         : isDenied(error)
           ? { hint: 'ask as root, or as the user of the agent: sudo -u holdfast holdfast check' }
-          : {}
+          : code === 'ENOENT'
+            ? { hint: 'write the secret into it, for the user of the agent to read' }
+            : {}
       troubles.push({ ...trouble, ...more, ...passing, ...deniedBy(error) })
       return ''
     }

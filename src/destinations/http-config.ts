@@ -51,6 +51,16 @@ export const checkLogin = (
     miss('token', 'cannot be used beside a username: one of them logs in')
 }
 
+/** People paste the whole address that is written to, and there it would stand twice. */
+export const checkUrl = (
+  [key, url]: readonly [key: string, url: unknown],
+  path: string,
+  miss: (key: string, why: string) => void,
+): void => {
+  if (url instanceof URL && url.pathname.replace(/\/+$/, '').endsWith(path))
+    miss(key, `must end before ${path}, which the agent adds`)
+}
+
 /** `Authorization` of user and password, or of a token; nothing of neither. */
 export const authorizationOf = (given: Login, scheme = 'Bearer'): Record<string, string> => {
   const { token, username, password } = given

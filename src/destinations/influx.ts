@@ -12,7 +12,7 @@ import { z } from 'zod'
 import type { Destination, Standing } from '../model.ts'
 import { duration, size } from '../units.ts'
 import { type DestinationDeps, defineDestination } from './destination.ts'
-import { authorizationOf, checkLogin, httpShape, textSchema } from './http-config.ts'
+import { authorizationOf, checkLogin, checkUrl, httpShape, textSchema } from './http-config.ts'
 import { createHttpExchange } from './http-exchange.ts'
 import {
   type InfluxDialect,
@@ -80,6 +80,7 @@ const influxConfig = z
     if ('why' in lineStartOf(influxDialects[dialect], place, plain))
       miss('agent_tag', `cannot be a tag of ${dialect}`)
     checkLogin(config, miss)
+    checkUrl(['url', config.url], influxDialects[dialect].path, miss)
     if (config.username !== undefined && user === undefined)
       miss('username', `is not taken by ${dialect}: it has tokens`)
     if (config.token !== undefined && token === undefined)

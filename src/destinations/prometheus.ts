@@ -12,7 +12,7 @@ import type { Destination } from '../model.ts'
 import { encodeWriteRequest, type Sample } from '../protocol/remote-write.ts'
 import { duration } from '../units.ts'
 import { type DestinationDeps, defineDestination, type PlanOptions } from './destination.ts'
-import { authorizationOf, checkLogin, httpShape, urlSchema } from './http-config.ts'
+import { authorizationOf, checkLogin, checkUrl, httpShape, urlSchema } from './http-config.ts'
 import { createHttpExchange } from './http-exchange.ts'
 import { type LinkTarget, unwell, well } from './link.ts'
 import { createLogin } from './login.ts'
@@ -62,9 +62,11 @@ const prometheusConfig = z
       .describe('What out_of_order_time_window is there; 0s sends strictly in order'),
   })
   .superRefine((config, context) => {
-    checkLogin(config, (key, message) => {
+    const miss = (key: string, message: string) =>
       context.addIssue({ code: 'custom', path: [key], message })
-    })
+    checkLogin(config, miss)
+    checkUrl(['url', config.url], config.path, miss)
+    checkUrl(['query_url', config.query_url], queryPath, miss)
   })
 type PrometheusConfig = z.output<typeof prometheusConfig>
 

@@ -352,7 +352,7 @@ test('a credential outside of the unit: said as what it is, with the way to look
   assert.equal(problem?.unitOnly, true)
   assert.equal(problem?.surroundings, true, 'the unit itself may try again')
   const [none] = problemsOf(text, { CREDENTIALS_DIRECTORY: folder })
-  assert.match(none?.text ?? '', /ENOENT/)
+  assert.match(none?.text ?? '', /^\S+ does not exist$/)
   assert.equal(none?.unitOnly, undefined)
 })
 

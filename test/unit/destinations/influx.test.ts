@@ -6,6 +6,7 @@ import { test } from 'node:test'
 import { gunzipSync } from 'node:zlib'
 import { influxDestination } from '../../../src/destinations/influx.ts'
 import { influxPlan } from '../../../src/destinations/influx-plan.ts'
+import { prometheusDestination } from '../../../src/destinations/prometheus.ts'
 import { createSystemHost } from '../../../src/host.ts'
 import { createTestLog } from '../../contract/destination-log.ts'
 
@@ -106,4 +107,20 @@ test('tdengine: taosAdapter, rows of one table', async () => {
 test('greptimedb: the plan makes the database that is written to, and no other', () => {
   assert.match(influxPlan('greptimedb', { database: 'works' }), /^CREATE DATABASE .*"works";$/m)
   assert.doesNotMatch(influxPlan('greptimedb', {}), /CREATE/)
+})
+test('an address with the path in it, as people paste it, is refused: it would stand there twice', () => {
+  const influx = { type: 'influx', dialect: 'influxdb1', database: 'plant' }
+  const prom = { type: 'prometheus' }
+  const why = (config: object): string | undefined => {
+    const of = 'dialect' in config ? influxDestination : prometheusDestination
+    return of.config
+      .safeParse(config)
+      .error?.issues.map(({ path, message }) => `${path} ${message}`)[0]
+  }
+  const at = 'https://far.example'
+  assert.match(why({ ...influx, url: `${at}/write` }) ?? '', /^url must end before \/write,/)
+  assert.match(why({ ...prom, url: `${at}/api/v1/write/` }) ?? '', /^url must end before/)
+  const query = { query_url: `${at}/prometheus/api/v1/query` }
+  assert.match(why({ ...prom, url: at, ...query }) ?? '', /^query_url must end before/)
+  for (const one of [influx, prom]) assert.equal(why({ ...one, url: `${at}/write/to` }), undefined)
 })
