@@ -6,7 +6,7 @@ import type { ResendAnswer } from '../control/view.ts'
 import type { QuarantineJson, TapJson } from '../control/wire.ts'
 import { timeText } from '../control/wire.ts'
 import { remedies } from '../destinations/influx-losses.ts'
-import { exitCodes, Failure } from '../errors.ts'
+import { exitCodes, Failure, isFailure } from '../errors.ts'
 import { quarantineRowsMax } from '../limits.ts'
 import { printable } from '../observability/printable.ts'
 import { type CliContext, mayLose } from './context.ts'
@@ -84,7 +84,7 @@ export const show = async (context: CliContext, _options: object, given = ''): P
   return exitCodes.good
 }
 
-/** Exit code 1 when anything stays. */
+/** Exit code 1 when anything stays, or is not there. */
 export const resend = async (
   context: CliContext,
   options: { readonly destination?: string },
@@ -102,8 +102,18 @@ export const resend = async (
   const mine = rows.filter((row) => row.destination === destination).map(({ id }) => String(id))
   const client = await context.client(resendMsMax)
   const answers: (ResendAnswer & { readonly id: number })[] = []
+  let gone = 0
+  const asked = (id: string) => client.post<ResendAnswer>(`/v1/quarantine/${id}/resend`)
   for (const id of destination === undefined ? ids : mine.reverse()) {
-    const answer = await client.post<ResendAnswer>(`/v1/quarantine/${id}/resend`)
+    const answer = await asked(id).catch((error: unknown) => {
+      // The others are sent all the same.
+      if (!isFailure(error, 'HF-X404') || ids.length === 1) throw error
+      context.warn(`${id}  ${error.message}`)
+    })
+    if (answer === undefined) {
+      gone++
+      continue
+    }
     answers.push({ id: Number(id), ...answer })
     if (context.flags.json) continue
     const { delivered, refused, text, hint } = answer
@@ -112,8 +122,10 @@ export const resend = async (
     context.out(`${id}  ${amountText(delivered, 'point')} delivered${printable(stay)}`)
   }
   if (context.flags.json) context.json({ resent: answers })
-  else if (answers.length === 0) context.say(`${destination} has refused nothing that is held here`)
-  return answers.some(({ refused }) => refused > 0) ? exitCodes.failed : exitCodes.good
+  else if (answers.length + gone === 0)
+    context.say(`${destination} has refused nothing that is held here`)
+  const stays = gone > 0 || answers.some(({ refused }) => refused > 0)
+  return stays ? exitCodes.failed : exitCodes.good
 }
 
 export const discard = async (

@@ -102,7 +102,7 @@ test('once an agent has started it loads no file any more: an upgrade may take t
           url: `http://${at(3)}`,
           database: 'd',
         },
-        { name: 'prometheus', type: 'prometheus', url: `http://${at(4)}/api/v1/write` },
+        { name: 'prometheus', type: 'prometheus', url: `http://${at(4)}` },
         { name: 'file', type: 'file', output_dir: folder },
       ],
     }),

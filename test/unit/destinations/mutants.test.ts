@@ -5,6 +5,7 @@ import { type Mutant, survives } from '../../support/mutants.ts'
 
 const faults = 'test/unit/destinations/same-fault.test.ts'
 const stalls = 'test/unit/destinations/stall-limit.test.ts'
+const database = 'test/unit/destinations/postgres-side.test.ts'
 const mutants: readonly (Mutant & { readonly by: string })[] = [
   {
     name: 'a server that takes nothing has its points taken for poison',
@@ -54,6 +55,20 @@ const mutants: readonly (Mutant & { readonly by: string })[] = [
     file: 'destinations/stall-limit.ts',
     find: 'needed = Math.min(neededMost, needed * 2)',
     put: 'needed = arrivalsBetweenTries',
+  },
+  {
+    name: 'what a database is not done with in time comes again as large',
+    by: database,
+    file: 'destinations/postgres-side.ts',
+    find: 'stalled: trouble.stalled === true',
+    put: 'stalled: false',
+  },
+  {
+    name: 'what a region is not done with in time comes again as large',
+    by: 'test/unit/destinations/relay-outcome.test.ts',
+    file: 'destinations/relay-outcome.ts',
+    find: 'error.stalled === true',
+    put: 'false',
   },
 ]
 
