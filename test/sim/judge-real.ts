@@ -18,6 +18,7 @@ import { beyondBound, notSent } from '../reduce/naive-rules.ts'
 import {
   type NaiveSpec,
   type NaiveStep,
+  type NaiveWindow,
   naiveWindows,
   windowDiffers,
 } from '../reduce/naive-windows.ts'
@@ -216,6 +217,14 @@ function* lengthsOf(
   }
 }
 
+/** Given out anew without what was known: of statistics that it does not have those given out before still stand. */
+const rowOf = (
+  row: ReadonlyMap<string, Value>,
+  anew: NaiveWindow,
+  before: NaiveWindow,
+): ReadonlyMap<string, Value> =>
+  new Map([...row].filter(([name]) => anew.statistics.has(name) || !before.statistics.has(name)))
+
 /** Windows as they stand in the region, against those of the raw points. */
 const judgeWindows = (
   plan: Plan,
@@ -258,7 +267,10 @@ const judgeWindows = (
       if (!window.due) return [`windows: ${key} is there before its end`]
       const differs = windowDiffers(row, window)
       const other = others.find(({ startUs }) => startUs === window.startUs)
-      if (differs !== null && (other === undefined || windowDiffers(row, other) !== null))
+      if (
+        differs !== null &&
+        (other === undefined || windowDiffers(rowOf(row, other, window), other) !== null)
+      )
         return [`windows: ${key}: ${differs}`]
       totals.realWindows++
       if (Number(row.get('rev')) > 1) totals.realRevs++
