@@ -59,9 +59,23 @@ const lookAtLink = async (
     findings.push(unknown(check, `no look at a destination of type ${type}`))
   return { findings, offsetUs }
 }
-const lookAtLinks = async (config: Config, stranger: boolean, signal: AbortSignal, tell: Tell) => {
+/** Whether the way there begins with files: certificates, and what signed the far side's. */
+const namesFiles = ({ settings }: DestinationConfig): boolean => {
+  const { tls } = settings as { readonly tls?: unknown }
+  return typeof tls === 'object' && Object.values(tls ?? {}).some((one) => typeof one === 'string')
+}
+const lookAtLinks = async (
+  config: Config,
+  { stranger, filesAnswer }: { readonly stranger: boolean; readonly filesAnswer: boolean },
+  signal: AbortSignal,
+  tell: Tell,
+) => {
   const all = await Promise.all(
     config.destinations.map(async (one) => {
+      if (!filesAnswer && namesFiles(one)) {
+        tell(unknown(`to ${one.name}`, 'not looked at: its certificates may be on the stuck disk'))
+        return null
+      }
       const { findings, offsetUs } = await lookAtLink(one, config.agent.name, stranger, signal)
       tell(...findings)
       return offsetUs
@@ -108,9 +122,10 @@ export const examine = async (
   const unit = await lookAtUnit(`${name}.service`)
   tell(unit.finding, lookAtWear(status, unit.pid, cardTbw))
   // Asked of the disk only where it has answered.
-  const stranger = (await apart.over('surroundings')) && isStranger(config?.agent.state_dir ?? '')
-  const farUs =
-    config === undefined ? null : await lookAtLinks(config, stranger, context.signal, tell)
+  const filesAnswer = await apart.over('surroundings')
+  const stranger = filesAnswer && isStranger(config?.agent.state_dir ?? '')
+  const seen = { stranger, filesAnswer }
+  const farUs = config === undefined ? null : await lookAtLinks(config, seen, context.signal, tell)
   tell(await lookAtClock(status, systemClock.nowUs(), farUs))
   await apart.all
   if (context.signal.aborted) throw interrupted()

@@ -192,6 +192,10 @@ test('reading that does not come back: the rest is looked at without it', { skip
   const { env, order } = createShim('holdfast.yaml')
   order('look-hang')
   const lost = start('node', [cliPath, 'doctor', '--no-color'], { env, cwd: site.folder })
+  // Of a configuration that can be read the CA is there.
+  const keys = createShim(site.certificates.ca)
+  keys.order('look-hang')
+  const named = start('node', [cliPath, ...wordsFor(site), '--no-color'], { env: keys.env })
   const { of, code } = examineWith({}, { ...site, config: fifo })
   assert.equal(of('config').length, 1)
   assert.match(
@@ -209,6 +213,12 @@ test('reading that does not come back: the rest is looked at without it', { skip
   )
   for (const check of ['agent', 'clock', 'unit', 'version'])
     assert.match(said, new RegExp(`^(ok|LOOK|BAD|\\?) +${check} `, 'm'), check)
+  assert.equal(await named.ended, 4)
+  assert.match(named.output(), /^BAD +config +looking at the files named in .* has not come back/m)
+  assert.match(
+    named.output(),
+    /^\? +to region +not looked at: its certificates may be on the stuck/m,
+  )
 })
 
 test('a support bundle is made beside a disk that does not answer, and names it', {
