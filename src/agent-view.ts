@@ -269,7 +269,17 @@ export const createAgentView = (parts: AgentViewParts): AgentView => {
     const all = await spool.lanes()
     if (lane === null) return all.filter(({ derived }) => !derived).map((one) => one.lane)
     if (all.some((one) => one.lane === lane)) return [lane]
-    throw new Failure('HF-X404', `there is no lane "${lane}"`)
+    const names = all.map((one) => one.lane).join(', ')
+    throw new Failure('HF-X404', `there is no lane "${lane}"`, `there are: ${names}`)
+  }
+  /** Of a lane of sources the points leave by their series alone. */
+  const unsent = async (chosen: typeof destinations, lane: string): Promise<Failure> => {
+    const known = (await spool.lanes()).some((one) => one.lane === lane && !one.derived)
+    const sent = [...new Set(chosen.flatMap(({ config: { lanes } }) => lanes))].join(', ')
+    const hint = known
+      ? "its points can be sent by their series: add --series '*', or narrower globs"
+      : `lanes that are sent: ${sent}`
+    return new Failure('HF-X404', `no destination sends lane "${lane}"`, hint)
   }
   const replay: AgentView['replay'] = async (request): Promise<ReplayAnswer> => {
     const { fromUs, toUs, dryRun } = request
@@ -282,8 +292,7 @@ export const createAgentView = (parts: AgentViewParts): AgentView => {
         .filter((lane) => (request.lane ?? lane) === lane)
         .map((lane) => ({ lane, destination: of.config.name, forwarder: of.forwarder, of })),
     )
-    if (wanted.length === 0)
-      throw new Failure('HF-X404', `no destination sends lane "${request.lane}"`)
+    if (wanted.length === 0) throw await unsent(chosen, String(request.lane))
     const replays: ReplayPart[] = []
     const ids: string[] = []
     for (const { lane, destination, forwarder, of } of wanted) {

@@ -5,7 +5,7 @@ import { exitCodes, Failure } from '../errors.ts'
 import { systemClock } from '../host.ts'
 import { parseDurationMs } from '../units.ts'
 import type { CliContext } from './context.ts'
-import { bytesText, countText, spanText, table } from './format.ts'
+import { amountText, bytesText, countText, spanText, table } from './format.ts'
 
 export interface ReplayOptions {
   readonly from?: string
@@ -42,7 +42,8 @@ const timeOf = (name: string, text: string | undefined): number => {
 
 const spanOf = (one: { readonly fromUs: number; readonly toUs: number }) =>
   `${timeText(one.fromUs)} .. ${timeText(one.toUs)}`
-const lastsText = ({ seconds, rate }: ReplayAnswer['parts'][number]): string => {
+const lastsText = ({ points, seconds, rate }: ReplayAnswer['parts'][number]): string => {
+  if (points === 0) return ''
   if (seconds === null) return 'for how long is unknown: no bandwidth is set, and nothing moves'
   const at = rate === 'bandwidth' ? "the link's bandwidth" : 'the present rate'
   return `about ${spanText(seconds * 1_000)} at ${at}`
@@ -65,8 +66,8 @@ export const replay = async (context: CliContext, options: ReplayOptions): Promi
   const lines = answer.parts.map((one) => [
     one.lane,
     one.destination,
-    `${countText(one.segments)} segments`,
-    `${countText(one.points)} points`,
+    amountText(one.segments, 'segment'),
+    amountText(one.points, 'point'),
     bytesText(one.bytes),
     lastsText(one),
   ])
@@ -76,7 +77,8 @@ export const replay = async (context: CliContext, options: ReplayOptions): Promi
   else if (options.dryRun) context.say('nothing was sent: --dry-run')
   else if (answer.parts.every(({ points }) => points === 0))
     context.say(
-      `samples met none of those series; replay ${answer.id} looks at all: holdfast replay list says what it found`,
+      `samples met none of those series; replay ${answer.id} looks at all: holdfast replay list says what it found. ` +
+        'For names: holdfast tap, or holdfast explain NAME, which knows the nearest',
     )
   else context.say(`replay ${answer.id} runs; end it with: holdfast replay cancel ${answer.id}`)
   return exitCodes.good

@@ -47,7 +47,15 @@ test('every lane of sources that holds something of the time is copied, unless o
     ['raw', 'alarms'],
   )
   assert.equal((await view.replay({ ...asked, lane: 'thin' })).id, 'replay:3')
-  await assert.rejects(view.replay({ ...asked, lane: 'none' }), { code: 'HF-X404' })
+  await assert.rejects(view.replay({ ...asked, lane: 'none' }), {
+    code: 'HF-X404',
+    hint: 'there are: raw, alarms, empty, thin, replay',
+  })
+  const whole = { ...asked, series: [] }
+  await assert.rejects(view.replay({ ...whole, lane: 'raw' }), { hint: /--series/ })
+  await assert.rejects(view.replay({ ...whole, lane: 'none' }), {
+    hint: 'lanes that are sent: replay',
+  })
 })
 
 test('without a bandwidth the time is that of the present rate, or unknown', async () => {
