@@ -106,6 +106,20 @@ const byFile: Readonly<Record<string, readonly Mutant[]>> = {
       put: 'const delayMs = options.lanes[0]?.maxDelayMs ?? 0',
     },
   ],
+  'test/unit/spool/stage-changes.test.ts': [
+    {
+      name: 'what comes while a stage leaves goes its way',
+      file: 'spool/stage-changes.ts',
+      find: '  saveEndings(sql, id, reader, old ? endings : [])\n',
+      put: '',
+    },
+    {
+      name: 'a stage that is put back begins where the one before it ended',
+      file: 'spool/stage-changes.ts',
+      find: 'from: after.upTo }',
+      put: "from: 'oldest' as const }",
+    },
+  ],
   'test/reduce/routing.test.ts': [
     {
       name: 'what is open stays open when the configuration changes',
