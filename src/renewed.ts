@@ -92,4 +92,4 @@ export const createTokenCheck = (now: TokenNow): ((brought: readonly string[]) =
   }
 }
 export const bearerOf = (authorization: string | undefined): string =>
-  /^Bearer +(\S+) *$/i.exec(authorization ?? '')?.[1] ?? ''
+  /^Bearer +(.+)$/i.exec(authorization ?? '')?.[1] ?? ''

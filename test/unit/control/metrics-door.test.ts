@@ -51,6 +51,9 @@ test('with a token, only with the token', async () => {
   assert.equal((await door.ask('/metrics')).status, 401)
   assert.equal((await door.ask('/metrics', 'Bearer a-long-enough-tokem')).status, 401)
   assert.equal((await door.ask('/healthz', 'Bearer a-long-enough-token')).status, 200)
+  await using words = await opened('a token of several words')
+  assert.equal((await words.ask('/healthz', 'Bearer a token of several words')).status, 200)
+  assert.equal((await words.ask('/healthz', 'Bearer a token')).status, 401)
 })
 
 test('a token that is replaced is taken; the old one is over once it is looked for', async () => {
