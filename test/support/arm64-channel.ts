@@ -7,7 +7,7 @@
  * its time is over, after which nothing more is asked.
  */
 import { once } from 'node:events'
-import { createServer } from 'node:net'
+import { createServer, type Socket } from 'node:net'
 
 export const portName = 'holdfast.test'
 
@@ -68,9 +68,7 @@ export const listenForMachine = async (
 ): Promise<Ask> => {
   const server = createServer().listen(path)
   await once(server, 'listening')
-  const [socket] = (await once(server, 'connection', { signal: gone })) as [
-    import('node:net').Socket,
-  ]
+  const [socket] = (await once(server, 'connection', { signal: gone })) as [Socket]
   server.close()
   let got = Buffer.alloc(0)
   let look = () => {}

@@ -4,7 +4,7 @@
  * loopback, its disk a copy that is gone when it is. Needs root; nothing is installed, mounted or registered.
  */
 import { execFileSync } from 'node:child_process'
-import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { channelProgram, listenForMachine, portName } from './arm64-channel.ts'
@@ -53,6 +53,8 @@ const switchOn = async (drop: string) => {
   try {
     const ask = await listening
     await ask('systemctl is-system-running --wait')
+    // It has them open: were this test killed, nothing large would stay.
+    for (const large of [disk, place('drop.tar')]) rmSync(large)
     return { ask, running, console }
   } catch (error) {
     await running.kill()

@@ -242,7 +242,7 @@ export const arm64Parts = (): Parts => {
       const [program = ''] = globSync(`${kernelTree}/{usr/,}bin/busybox`)
       writeFileSync(parts.initial, initialFiles(program, kernelTree))
       layTree(archives, tree)
-      // Two of its features would need more of the kernel before the disk is there.
+      // Checksums of its own would need more of the kernel before the disk is there.
       const format = ['-q', '-t', 'ext4', '-O', '^metadata_csum', '-m', '0', '-d', tree]
       execFileSync('mke2fs', [...format, parts.disk, '3G'], {
         env: { ...process.env, PATH: `${process.env.PATH}:/usr/sbin:/sbin` },
