@@ -66,7 +66,7 @@ export const writtenBy = ({ classes }: Setup): readonly string[] =>
   ])
 
 /** Of seeds that have no stages, and room. */
-const share = 0.75
+const share = 0.25
 const changesMax = 4
 /** What the region forgot of a lane that it takes no more is sent by nobody; and a clock that jumps closes windows. */
 const leftOut: readonly string[] = ['failover', 'restore-region', 'wall-jump']
@@ -82,8 +82,7 @@ export const withChanges = (plan: Plan): Plan => {
     ...plan,
     stages: 'changing',
     setups: Array.from({ length: changes.length + 1 }, () => chance.pick(setups)),
-    // Some leave at once, and some still do while the agent runs.
-    stepPieces: chance.pick([1, 1, 40]),
+    stepPieces: chance.pick([1, 1, 3]),
     derivedLanes: laneNames.map((name) => ({
       name,
       maxDelayMs: chance.pick([50, 200, 1_000]),

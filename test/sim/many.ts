@@ -10,6 +10,8 @@ export interface Many {
   readonly from: number
   readonly workers: number
   readonly stopAtRed?: boolean
+  /** Of these seeds those alone whose stages are of this kind. */
+  readonly stages?: string
   /** The tree whose `test/sim/worker.ts` runs. */
   readonly root?: string
   readonly onRed?: (result: SeedResult) => void
@@ -36,6 +38,7 @@ export const runMany = async (many: Many): Promise<ManyResult> => {
       String(many.from + at),
       String(many.from + many.seeds),
       String(many.workers),
+      many.stages ?? '',
     ]),
   )
   const stop = () => {
@@ -75,6 +78,10 @@ export const runMany = async (many: Many): Promise<ManyResult> => {
   return { done: digests.size, red, totals, digests, virtualMs }
 }
 
+/** Where one kind of seeds alone can show it, the others are passed over. */
+export interface SimMutant extends Mutant {
+  readonly stages?: string
+}
 export interface MutantResult {
   readonly name: string
   /** 'killed' by the checker or an invariant; everything else is a failure of the simulation. */
@@ -89,14 +96,15 @@ const byVerdict =
 
 /** Runs seeds over a copy of `src` with one wrong change. */
 export const runMutant = async (
-  mutant: Mutant,
+  mutant: SimMutant,
   many: Pick<Many, 'seeds' | 'workers'>,
 ): Promise<MutantResult> => {
-  const { name } = mutant
+  const { name, stages } = mutant
+  const only = stages === undefined ? {} : { stages }
   const ran = await inMutatedCopy(
     mutant,
     ['test/sim', 'test/support', 'test/reduce', 'test/unit/spool'],
-    (root) => runMany({ ...many, from: 1, root, stopAtRed: true }),
+    (root) => runMany({ ...many, from: 1, root, stopAtRed: true, ...only }),
   )
   if (typeof ran === 'number')
     return { name, end: 'no longer applies', seed: 0, text: `${ran} places` }

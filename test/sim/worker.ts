@@ -1,9 +1,10 @@
 /** One process of many: runs seeds FROM, FROM + STEP, … below TO and tells each result to its parent. */
 import { standsStill } from './clock.ts'
-import { noTotals } from './plan.ts'
+import { drawPlan, noTotals } from './plan.ts'
 import { runSeed, type SeedResult } from './world.ts'
 
 const [from = 1, to = 2, step = 1] = process.argv.slice(2).map(Number)
+const only = process.argv[5] ?? ''
 
 const reasonOf = (error: unknown): string => {
   if (!(error instanceof Error)) return `bug: ${String(error)}`
@@ -24,6 +25,7 @@ process.on('unhandledRejection', (error) => {
 })
 process.on('disconnect', () => process.exit(1))
 for (let seed = from; seed < to; seed += step) {
+  if (only !== '' && drawPlan(seed).stages !== only) continue
   stray = undefined
   let result: SeedResult
   try {

@@ -1,7 +1,7 @@
 /** Negative controls: what the simulation must find. Each is one small wrong change of `src`. */
-import type { Mutant } from '../../support/mutants.ts'
+import type { SimMutant } from '../many.ts'
 
-export const mutants: readonly Mutant[] = [
+export const mutants: readonly SimMutant[] = [
   {
     name: 'ack-before-commit',
     file: 'spool/ingest.ts',
@@ -292,12 +292,14 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: 'a-stage-that-leaves-gives-nothing-out',
+    stages: 'changing',
     file: 'spool/stage-changes.ts',
     find: 'one.stage.letGo(Number.POSITIVE_INFINITY, raw)',
     put: 'one.stage.letGo(Number.NEGATIVE_INFINITY, raw)',
   },
   {
     name: 'the-next-definition-stands-before-the-last-has-left',
+    stages: 'changing',
     file: 'spool/stage-changes.ts',
     find: '    const one = attach(state, found.old, row, feed)\n',
     put: `    const one = attach(state, found.old, row, feed)
@@ -306,12 +308,14 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: 'what-is-open-at-a-change-goes-the-new-way',
+    stages: 'changing',
     file: 'spool/open.ts',
     find: '    sealForConfig(state)\n',
     put: '',
   },
   {
     name: 'lanes-that-are-left-are-left-at-once',
+    stages: 'changing',
     file: 'forward/routes.ts',
     find: 'if (taken.includes(lane) || cursor === undefined) continue',
     put: 'continue',
