@@ -213,6 +213,8 @@ export const createWindowIssue = (
       },
       values: (): Float64Array | undefined => {
         if (!window.quantiles) return undefined
+        const [only, second] = parts
+        if (only !== undefined && second === undefined) return only.sort()
         const all = new Float64Array(parts.reduce((sum, { length }) => sum + length, 0))
         parts.reduce((from, one) => {
           all.set(one, from)

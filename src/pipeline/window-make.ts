@@ -232,10 +232,11 @@ function* gather(
       }
       if (mine === undefined || isAhead(batch.qualities[i] as number)) continue
       const time = batch.timeUs[i] as number
-      for (const ones of mine) {
-        for (let next = firstBehind(ones, time); ; next++) {
-          const one = ones[next]
-          if (one === undefined || time < one.job.fromUs) break
+      for (let k = 0; k < mine.length; k++) {
+        const ones = mine[k] as readonly Gathering[]
+        for (let next = firstBehind(ones, time); next < ones.length; next++) {
+          const one = ones[next] as Gathering
+          if (time < one.job.fromUs) break
           left -= one.add(faces, i)
         }
       }
