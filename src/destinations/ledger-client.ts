@@ -35,6 +35,8 @@ interface Parts {
 
 /** A region that keeps asking (more than once for each epoch) is asked again later instead. */
 const demandsMax = 6
+/** What any link and any database does in time; less would only make the way back long. */
+const stalledBytesMin = 16 * 1024
 
 /** Null: everything is committed and the region stands where it should. */
 const judge = (
@@ -164,7 +166,9 @@ export const createLedgerClient = (deps: DestinationDeps, options: LedgerOptions
     region,
     series,
     greeter,
-    size: createStallLimit({ most: bodyBytesMax }),
+    size: createStallLimit({
+      ...{ most: bodyBytesMax, least: Math.min(bodyBytesMax, stalledBytesMin) },
+    }),
   }
   return {
     name: deps.name,

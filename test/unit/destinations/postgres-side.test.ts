@@ -160,8 +160,13 @@ test('no more than `connections` at once, in order; who gives up while waiting i
   assert.deepEqual([most, seqs], [2, [1, 2, 4]])
 })
 
+/** Some 16 KB a segment: less is not halved any more. */
+const noisy = (from: number): LogPoint[] =>
+  Array.from({ length: 2_500 }, (_, at) => ({
+    ...{ name: 'a', timeUs: from + at, value: Math.sin(from + at) * 1e9 },
+  }))
 test('a database that is not done in time gets less at once, and more again', async () => {
-  let pointsMax = 12
+  let pointsMax = 5_500
   const sizes: number[] = []
   const { log, destination, rows } = setUp((store) => ({
     commit: async (agentName, epoch, frames, aborted) => {
@@ -176,7 +181,7 @@ test('a database that is not done in time gets less at once, and more again', as
     },
   }))
   await destination.standing(log.standing(0), signal)
-  const items = Array.from({ length: 16 }, (_, at) => log.add(points(at * 10)))
+  const items = Array.from({ length: 16 }, (_, at) => log.add(noisy(at * 10_000)))
   /** As the forwarder does: what is smaller is cut, what is later comes again. */
   const sendAll = async (): Promise<void> => {
     let many = items.length
@@ -189,11 +194,11 @@ test('a database that is not done in time gets less at once, and more again', as
     }
   }
   await sendAll()
-  assert.equal(rows(), 80)
-  assert.equal(Math.max(...sizes.slice(-4)), 10, 'no smaller than needed')
-  pointsMax = 1_000
+  assert.equal(rows(), 40_000)
+  assert.equal(Math.max(...sizes.slice(-4)), 5_000, 'no smaller than needed')
+  pointsMax = 100_000
   for (let times = 0; times < 6; times++) await sendAll()
   sizes.length = 0
   await sendAll()
-  assert.deepEqual(sizes, [80])
+  assert.deepEqual(sizes, [40_000])
 })

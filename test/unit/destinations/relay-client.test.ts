@@ -299,17 +299,24 @@ test('a region that keeps asking is asked again later; a given up send ends', as
   })
 })
 
+/** Some 16 KB a segment: less is not halved any more. */
+const noisy = (from: number) =>
+  Array.from({ length: 2_500 }, (_, at) => ({
+    ...{ name: 'a', timeUs: from + at, value: Math.sin(from + at) * 1e9 },
+  }))
 test('a request that gets stuck is made smaller, one segment never, and grows again', async () => {
   await using region = await createTestRegion()
   const log = createTestLog(agent)
   const { wire, destination } = connect(log, region)
   await destination.standing(log.standing(0), signal)
-  const items = Array.from({ length: 8 }, (_, at) => log.add(points(at * 100, 50)))
+  const items = Array.from({ length: 8 }, (_, at) => log.add(noisy(at * 10_000)))
   assert.deepEqual(await destination.send(log.batch(items.slice(0, 1)), signal), stored)
   const honest = region.transport(agent)
   wire.to = (post, abort) =>
-    post.body.length > 700 ? Promise.reject(new Failure('HF-N020', 'stuck')) : honest(post, abort)
-  assert.ok((items[0] as Segment).bytes.length < 700)
+    post.body.length > 50_000
+      ? Promise.reject(new Failure('HF-N020', 'stuck'))
+      : honest(post, abort)
+  assert.ok((items[0] as Segment).bytes.length < 25_000)
   let count = items.length
   const kinds: string[] = []
   while (count > 0) {
@@ -323,7 +330,7 @@ test('a request that gets stuck is made smaller, one segment never, and grows ag
   wire.to = honest
   let grown = false
   for (let round = 0; round < 20 && !grown; round++) {
-    await destination.send(log.batch(items.slice(0, 2)), signal)
+    for (const many of [2, 3, 6]) await destination.send(log.batch(items.slice(0, many)), signal)
     grown = (await destination.send(log.batch(items), signal)).kind === 'stored'
   }
   assert.ok(grown)
