@@ -5,12 +5,36 @@
  */
 import type { Meter } from '../host.ts'
 import { gapRowsMax } from '../limits.ts'
+import type { DestinationStatus } from '../observability/health.ts'
 import type { AgentView } from './view.ts'
 
 type Labels = Readonly<Record<string, string>>
 const healthNumber = { ok: 0, degraded: 1, unhealthy: 2 } as const
 
+/** Longer sentences are cut: a label is no log. */
+const sentenceMax = 300
+/** Numbers in it (how long ago, which request) make no other sentence. */
+const alike = ({ code, text }: DestinationStatus) => code + text.replace(/\d+/g, '#')
+
+/** Tells which destinations wait for a person, each with its sentence as it was first said. */
+const createBlocked = (meter: Meter) => {
+  const known = new Map<string, { readonly alike: string; readonly labels: Labels }>()
+  return (one: DestinationStatus): void => {
+    const before = known.get(one.name)
+    const now = one.state === 'blocked' ? alike(one) : undefined
+    if (before?.alike === now) return
+    if (before !== undefined) meter.gauge('holdfast_destination_blocked', 0, before.labels)
+    known.delete(one.name)
+    if (now === undefined) return
+    const [reason, remedy] = [one.text.slice(0, sentenceMax), one.hint.slice(0, sentenceMax)]
+    const labels = { destination: one.name, code: one.code, reason, remedy }
+    known.set(one.name, { alike: now, labels })
+    meter.gauge('holdfast_destination_blocked', 1, labels)
+  }
+}
+
 export const createGauges = (meter: Meter): ((view: AgentView) => Promise<void>) => {
+  const blocked = createBlocked(meter)
   const seen = new Map<string, number>()
   const countTo = (name: string, total: number, labels: Labels = {}) => {
     const key = JSON.stringify([name, labels])
@@ -47,7 +71,9 @@ export const createGauges = (meter: Meter): ((view: AgentView) => Promise<void>)
     for (const { lane, readers } of lanes)
       for (const { reader, failed } of readers.filter((one) => one.stage))
         meter.gauge('holdfast_stage_failed', failed === undefined ? 0 : 1, { lane, reader })
-    for (const { name, oldestUnackedUs } of destinations) {
+    for (const one of destinations) {
+      const { name, oldestUnackedUs } = one
+      blocked(one)
       const labels = { destination: name }
       // Prometheus reads "nothing waits" best as "now".
       const oldestUs = oldestUnackedUs === 0 ? status.nowUs : oldestUnackedUs

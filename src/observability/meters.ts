@@ -117,6 +117,13 @@ export const meters: Readonly<Record<string, MeterDeclaration>> = {
     'Circuit breaker: 0 closed, 1 half open (a probe is out), 2 open (waits).',
     'destination',
   ),
+  holdfast_destination_blocked: gauge(
+    '1 while it waits for a person; says why, and what to do.',
+    'destination',
+    'code',
+    'reason',
+    'remedy',
+  ),
   holdfast_destination_bytes_sent_total: counter(
     'Bytes handed to its sockets, whatever became of them (file: bytes written).',
     'destination',

@@ -168,6 +168,12 @@ test('expired credentials, missing databases: each pauses with its sentence, the
     )
     assert.match(metrics, new RegExp(`holdfast_destination_breaker\\{destination="${name}"\\} 2`))
     assert.match(metrics, new RegExp(`holdfast_destination_up\\{destination="${name}"\\} 0`))
+    const waits = metrics
+      .split('\n')
+      .find((line) => line.includes(`_blocked{destination="${name}"`))
+    const quoted = (text: string) => JSON.stringify(text.slice(0, 300))
+    const said = `code="${one.code}",reason=${quoted(one.text)},remedy=${quoted(one.hint)}} 1`
+    assert.ok(waits?.endsWith(said), `${waits} beside ${said}`)
     assert.match(spoken, new RegExp(`${name} blocked {3}breaker open after`))
   }
   assert.match(metrics, /holdfast_destination_breaker\{destination="carry"\} 0/)

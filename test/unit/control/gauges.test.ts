@@ -47,6 +47,31 @@ test('a stage that rests has a meter, and one that runs again takes it back', as
   assert.deepEqual(await said(), ['holdfast_stage_failed{lane="raw",reader="@rules"} 0'])
 })
 
+test('a destination that waits for a person says why, and what to do, as it was first said', async () => {
+  const meter = createMeter()
+  const look = createGauges(meter)
+  const said = async (state: 'blocked' | 'up', text = '', code = 'HF-D020') => {
+    const one = { ...status.destinations[0], name: 'plant', state, code, text, hint: 'renew it' }
+    const destinations = [one] as typeof status.destinations
+    await look(createView({ status: async () => ({ ...status, destinations }) }).view)
+    const lines = (await meter.text()).split('\n')
+    return lines.filter((line) => line.startsWith('holdfast_destination_blocked'))
+  }
+  const line = (reason: string, value: number, code = 'HF-D020') =>
+    `holdfast_destination_blocked{destination="plant",code="${code}",reason="${reason}",remedy="renew it"} ${value}`
+  assert.deepEqual(await said('blocked', 'refused 3 s ago'), [line('refused 3 s ago', 1)])
+  assert.deepEqual(await said('blocked', 'refused 63 s ago'), [line('refused 3 s ago', 1)])
+  const other = [line('refused 3 s ago', 0), line('expired', 1)]
+  assert.deepEqual(await said('blocked', 'expired'), other)
+  assert.deepEqual(await said('up'), [line('refused 3 s ago', 0), line('expired', 0)])
+  assert.deepEqual(
+    (await said('blocked', 'expired', 'HF-F120')).at(-1),
+    line('expired', 1, 'HF-F120'),
+  )
+  const long = (await said('blocked', 'x'.repeat(10_000))).at(-1) ?? ''
+  assert.ok(long.length < 500 && long.endsWith(' 1'), long)
+})
+
 test('what rules and windows could not keep is counted by class', async () => {
   const meter = createMeter()
   const [lane] = status.lanes
