@@ -96,6 +96,22 @@ const seriesOf = (history: readonly StageEvent[], changedAfter = Number.POSITIVE
   })
   return found
 }
+/** By series: times where one marked as far ahead came last. What a line had there stands no more, in raw neither. */
+const markedOf = (history: readonly StageEvent[]): ReadonlyMap<string, ReadonlySet<number>> => {
+  const marked = new Map<string, Set<number>>()
+  for (const event of history) {
+    if (event.kind !== 'step') continue
+    const { series, timeUs, qualities } = event.points
+    timeUs.forEach((us, at) => {
+      const { name } = event.entry(series[at] as number)
+      const times = marked.get(name) ?? new Set()
+      marked.set(name, times)
+      if (isAhead(qualities[at] as number)) times.add(us)
+      else times.delete(us)
+    })
+  }
+  return marked
+}
 const pointsIn = (steps: readonly NaiveStep[]): readonly Sample[] =>
   steps.flatMap((step) => ('length' in step ? step : []))
 
@@ -306,6 +322,7 @@ const judgeRules = (
   totals: Totals,
 ): readonly string[] => {
   const [before, after] = compiled(plan) as [CompiledClasses, CompiledClasses]
+  const marked = markedOf(history)
   for (const [name, { steps, before: changed }] of seriesOf(history, changedAfter.get('rules'))) {
     const at = before.classOf(entryNamed(name))
     const one = (changed > 0 ? before : after).classes[at]
@@ -314,11 +331,15 @@ const judgeRules = (
     // Too far back for the knots remembered: beyond the promise.
     if (ruleTotals.find((each) => each.class === one.name)?.lateUnmended !== 0) continue
     const contract = contractOf(one)
-    const given = (found.get(name) ?? []).filter(({ quality }) => !isAhead(quality))
+    const all = found.get(name) ?? []
+    const given = all.filter(({ quality }) => !isAhead(quality))
+    const isReplaced = ({ timeUs }: Sample) => marked.get(name)?.has(timeUs) === true
+    const sent = all.filter((point) => !isAhead(point.quality) || isReplaced(point))
     const lastUs = settled(history) ? Number.POSITIVE_INFINITY : (given.at(-1)?.timeUs ?? 0)
     const accepted = pointsIn(steps).filter(({ timeUs }) => timeUs <= lastUs)
     if (contract === undefined) continue
-    const wrong = beyondBound(accepted, given, contract) ?? notSent(accepted, given, gapAfterUs)
+    const standing = accepted.filter((point) => !isReplaced(point))
+    const wrong = beyondBound(standing, given, contract) ?? notSent(accepted, sent, gapAfterUs)
     if (wrong !== null) return [`rules: ${name}: ${wrong}`]
     totals.realBounds += accepted.length
   }
