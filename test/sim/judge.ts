@@ -68,8 +68,8 @@ export const judge = async (
   publisher: ReturnType<typeof createPublisher>,
   agent: AgentProcess | undefined,
   totals: Totals,
-  /** Its disk lost what lanes of stages had given the region, or the region takes not all of them. */
-  partly: boolean,
+  /** Its disk lost what lanes of stages, or copies, may have given the region. */
+  restored: boolean,
 ): Promise<Verdict> => {
   const store = region.store()
   const back = createEmbeddedReadBack(store.database)
@@ -99,7 +99,11 @@ export const judge = async (
     ids: new Set(lanes.map(({ id }) => id)),
     accepted: lanes.reduce((sum, lane) => sum + lane.accepted, 0),
   }
-  const copied = lanes.some(({ lane, accepted }) => lane === replayLane && accepted > 0)
+  // Also by a life that is gone, of which this spool knows nothing.
+  const copied = lanes.some(
+    ({ lane, id, accepted }) =>
+      lane === replayLane && (accepted > 0 || takenOf(region, new Set([id])) > 0),
+  )
   const all = await back.gapsOf(agentName)
   const found = all.filter(({ lane }) => !derived.ids.has(lane))
   // Sums of epochs folded long ago no longer say of which lane they were.
@@ -111,7 +115,10 @@ export const judge = async (
   totals.quotaHits += found.filter(({ reason }) => reason === 'quota').length
   const whole = totals.untimed > 0
   const gaps = found.map((gap): GapFound => (whole ? { ...gap, timeUsMin: 0, timeUsMax: 0 } : gap))
-  const given = partly ? takenOf(region, derived.ids) : derived.accepted - lostDerived
+  const taken = takenOf(region, derived.ids)
+  const known = derived.accepted - lostDerived
+  // Of what lives that are gone gave, only the region knows; and of a region that takes not all, only it.
+  const given = plan.stages === 'changing' ? taken : restored ? Math.max(taken, known) : known
   const listed = await store.agents()
   const mine =
     listed.kind === 'ok' ? listed.agents.find((one) => one.agent === agentName) : undefined

@@ -207,14 +207,7 @@ export const runSeed = async (
       `not drained: ${JSON.stringify({ ...facts, heads, lanes, status: agent?.forwarder.status() })}`,
     )
   }
-  const verdict = await judge(
-    plan,
-    region,
-    publisher,
-    agent,
-    totals,
-    gateway.disk.archive.abandoned.length > 0 || plan.stages === 'changing',
-  )
+  const verdict = await judge(plan, region, publisher, agent, totals, restored)
   reasons.push(...verdict.reasons)
   if (plan.stages === 'test' && agent?.alive() && drained)
     reasons.push(...(await judgeDerived(plan, region, agent, gateway.disk.record, totals)))
