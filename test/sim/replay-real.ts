@@ -50,15 +50,18 @@ const createNumbering = () => {
   }
 }
 
-/** What one stage of this history gives: how many points, the last of each (series, time), and each window's revs. */
+/**
+ * What one stage of this history gives: how many points, the last of each (series, time), and each window's revs; and
+ * every one of those that it gave since an event.
+ */
 export const replay = (
   plan: Plan,
   which: number,
   history: readonly StageEvent[],
-  /** Tells only of what was given from this event on. */
-  from = 0,
+  from = history.length,
 ) => {
   const told = new Map<string, string>()
+  const since = new Map<string, Set<string>>()
   const wrong: string[] = []
   const revs = new Map<string, number>()
   const { entry, renumbered } = createNumbering()
@@ -72,13 +75,15 @@ export const replay = (
   }
   let stage: ReturnType<typeof make> | undefined
   let count = 0
-  const take = (given: readonly Derived[]) => {
+  const take = (given: readonly Derived[], isSince: boolean) => {
     for (const { points, entry: own } of given) {
       count += points.count
       for (let at = 0; at < points.count; at++) {
         const { name, tags } = own(points.series[at] as number)
         const key = keyOf(name, tags, points.timeUs[at] as number)
-        told.set(key, textOf(points, at))
+        const text = textOf(points, at)
+        told.set(key, text)
+        if (isSince) since.set(key, (since.get(key) ?? new Set()).add(text))
         if (!tags.some(([tag, value]) => tag === '@statistic' && value === 'rev')) continue
         const rev = Number(points.bits[at])
         if (rev !== (revs.get(key) ?? 0) + 1) wrong.push(`windows: rev ${rev} of ${key}`)
@@ -93,7 +98,6 @@ export const replay = (
     }
   }
   for (const [at, event] of history.entries()) {
-    if (at === from) told.clear()
     if (event.kind === 'open') {
       const state = stage?.save() ?? null
       stage = make(event.config)
@@ -102,9 +106,9 @@ export const replay = (
     else if (event.kind === 'step') {
       const points = event.points.count === 0 ? emptyBatch : renumbered(event.points, event.entry)
       seen.push(points)
-      take(stage.step({ points, entry, seq: event.seq, raw }))
-    } else if (event.kind === 'tick') take(stage.tick(event.nowUs, raw))
-    else take(stage.letGo(event.beforeUs, raw))
+      take(stage.step({ points, entry, seq: event.seq, raw }), at >= from)
+    } else if (event.kind === 'tick') take(stage.tick(event.nowUs, raw), at >= from)
+    else take(stage.letGo(event.beforeUs, raw), at >= from)
   }
-  return { told, count, wrong, stage }
+  return { told, since, count, wrong, stage }
 }
