@@ -2,8 +2,9 @@
  * Quota, free-disk floor and what happens at them.
  *
  * Invariants: inserts stop `spoolReserveBytes` short of the quota, which only gaps, cursors and seals may use; held
- * segments that everyone has passed go first, then samples of the quarantine, then what open windows hold (they are
- * given out first, as partial), then a `drop_oldest` lane loses its oldest, never a `block` lane.
+ * segments that everyone has passed go first, then samples of the quarantine, then what a stage would step again after
+ * a restart (it is saved first), then what open windows hold (they are given out first, as partial), then a
+ * `drop_oldest` lane loses its oldest, never a `block` lane.
  */
 import { existsSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { Failure, isFailure } from '../errors.ts'
@@ -108,6 +109,18 @@ const attempt = (state: SpoolState, work: () => boolean): boolean => {
   }
 }
 
+/** What only a restart would ask for, to step it again: once states are saved it need not. */
+const releaseStepped = (state: SpoolState, lane: LaneState, bytes: number): boolean => {
+  const stages = stagesOf(state, lane)
+  const held = stages.map(({ hold }) => hold.seq() - 1)
+  const last = Math.min(passedByReaders(lane), ...held)
+  if (last < lane.now.floor || stages.every(({ now }) => now.checkpoint >= last)) return false
+  return attempt(state, () => {
+    checkpointBefore(state, lane, last)
+    return releasePassed(state, bytes)
+  })
+}
+
 /** What open windows hold of a lane's oldest segments up to `last`: they are given out as they are. */
 const releaseWindows = (state: SpoolState, lane: LaneState, last: Seq, bytes: number): boolean => {
   if (last < lane.now.floor) return false
@@ -148,6 +161,7 @@ const makeRoom = (
   if (attempt(state, () => releasePassed(state, bytes) || shedSamples(state, bytes) > 0))
     return true
   for (const lane of state.lanes.values()) {
+    if (releaseStepped(state, lane, bytes)) return true
     if (releaseWindows(state, lane, passedByReaders(lane), bytes)) return true
   }
   const drop = Math.max(bytes, Math.floor(bytesUsed(state) * dropShare))

@@ -48,6 +48,12 @@ test('what an open window holds of a lane that blocks is let go: the window is g
   assert.match(cut[0]?.[1][0] ?? '', /:1$/)
 })
 
+test('what a stage has read, but for a restart not saved yet, blocks nobody: it is saved, and goes', () => {
+  const { rig, spool } = rigOf('block', createTestStage())
+  assert.equal(fill(spool, rig, 0, 60, true), 60)
+  assert.deepEqual(spool.gaps(10), [])
+})
+
 test('a spool that is full of points nobody has read yet is derived all the same, and intake goes on', () => {
   const stage = createTestStage()
   const { rig, spool } = rigOf('block', stage)
