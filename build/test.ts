@@ -40,32 +40,32 @@ const prometheus = ['prometheus', 'prometheus', '/usr/bin/prometheus'] as const
 const suites: Readonly<Record<string, Suite>> = {
   unit: {
     about: 'types, style, every room alone',
-    seconds: 95,
+    seconds: 100,
     tools: [mosquitto],
     concurrency: 2,
   },
   contract: {
     about:
       'stores, destinations, alerts, shells: real PostgreSQL, PgBouncer, InfluxDB 1, VictoriaMetrics, Prometheus, zsh, fish; stand-ins for InfluxDB 2 and 3, GreptimeDB, TDengine',
-    seconds: 260,
+    seconds: 240,
     tools: [postgres, pgbouncer, influxd, victoria, prometheus, promtool, ...shells],
     concurrency: 2,
     also: ['standins'],
   },
   model: {
     about: 'the spool in lockstep with a naive twin',
-    seconds: 20,
+    seconds: 15,
     tools: [],
     concurrency: 2,
   },
   reduce: {
     about:
       'rules, windows and routes against naive ones, in any order, restarted anywhere; their mutants. A release tries ten times as many signals',
-    seconds: 95,
+    seconds: 110,
     tools: [],
     concurrency: 2,
   },
-  sim: { about: '2,000 simulated lives and the mutants', seconds: 325, tools: [], concurrency: 1 },
+  sim: { about: '2,000 simulated lives and the mutants', seconds: 245, tools: [], concurrency: 1 },
   fault: {
     about:
       'full disks, failing fsync, killed brokers, a Patroni cluster that fails over, safe mode, doctor, bundle',
@@ -75,7 +75,7 @@ const suites: Readonly<Record<string, Suite>> = {
   },
   promises: {
     about: 'every sentence of the promise, and both demos, end to end',
-    seconds: 315,
+    seconds: 310,
     tools: [postgres, pgbouncer, mosquitto],
     concurrency: 2,
   },

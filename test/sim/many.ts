@@ -9,7 +9,8 @@ export interface Many {
   readonly seeds: number
   readonly from: number
   readonly workers: number
-  readonly stopAtRed?: boolean
+  /** Ends with the first red one of which it says so; without it all seeds run. */
+  readonly endAt?: (red: SeedResult) => boolean
   /** Of these seeds those alone whose stages are of this kind. */
   readonly stages?: string
   /** The tree whose `test/sim/worker.ts` runs. */
@@ -33,6 +34,7 @@ export const runMany = async (many: Many): Promise<ManyResult> => {
   const red: SeedResult[] = []
   const digests = new Map<number, string>()
   let virtualMs = 0
+  let ended = false
   const children = Array.from({ length: many.workers }, (_, at) =>
     fork(join(many.root ?? projectRoot, 'test/sim/worker.ts'), [
       String(many.from + at),
@@ -57,14 +59,15 @@ export const runMany = async (many: Many): Promise<ManyResult> => {
           console.log(`no word after seed ${last}`)
           child.kill('SIGKILL')
         }, silenceMs)
-        if (many.stopAtRed === true && red.length > 0) return
+        if (ended) return
         digests.set(result.seed, result.digest)
         virtualMs += result.virtualMs
         for (const name of totalNames) totals[name] += result.totals[name]
         if (result.ok) return
         red.push(result)
         many.onRed?.(result)
-        if (many.stopAtRed === true) stop()
+        ended = many.endAt?.(result) === true
+        if (ended) stop()
       })
       return new Promise((resolve) =>
         child.on('exit', () => {
@@ -94,6 +97,8 @@ export interface MutantResult {
 const byVerdict =
   /^(?:missing|altered|duplicate|too many|not drained|ahead|unexplained|derived|rules|windows|historian|stands still|\d+ forks)/
 
+const verdictOf = ({ reasons }: SeedResult) => reasons.find((one) => byVerdict.test(one))
+
 /** Runs seeds over a copy of `src` with one wrong change. */
 export const runMutant = async (
   mutant: SimMutant,
@@ -104,14 +109,19 @@ export const runMutant = async (
   const ran = await inMutatedCopy(
     mutant,
     ['test/sim', 'test/support', 'test/reduce', 'test/unit/spool'],
-    (root) => runMany({ ...many, from: 1, root, stopAtRed: true, ...only }),
+    (root) =>
+      runMany({
+        ...{ ...many, from: 1, root, ...only },
+        // Which of two is told first is chance, and a mutant may also break otherwise before.
+        endAt: (red) => verdictOf(red) !== undefined,
+      }),
   )
   if (typeof ran === 'number')
     return { name, end: 'no longer applies', seed: 0, text: `${ran} places` }
   const { red, done } = ran
-  const first = red[0]
+  const first = red.find((one) => verdictOf(one) !== undefined) ?? red[0]
   if (first === undefined) return { name, end: 'survived', seed: done, text: `${done} seeds` }
-  const text = first.reasons.find((one) => byVerdict.test(one))
+  const text = verdictOf(first)
   if (text !== undefined) return { name, end: 'killed', seed: first.seed, text }
   return { name, end: 'died otherwise', seed: first.seed, text: first.reasons[0] ?? '' }
 }
