@@ -64,7 +64,7 @@ test('a late point finds all that was left out around it, however many knots ago
         assert.ok(range.fromUs <= timeUs && range.toUs >= timeUs)
       },
     ),
-    { numRuns: runs, endOnFailure: process.env.HOLDFAST_REDUCE_RUNS !== undefined },
+    { numRuns: runs },
   )
 })
 

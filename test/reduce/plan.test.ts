@@ -24,7 +24,6 @@ import { cut, signal, startUs } from './signals.ts'
 
 const runs = runsOf(300)
 // A mutant need not be shrunk.
-const endOnFailure = process.env.HOLDFAST_REDUCE_RUNS !== undefined
 type Knot = readonly [timeUs: number, value: number]
 
 /** As a reader computes it, from everything at once. */
@@ -79,7 +78,7 @@ test('the error measured on the way is that of everything at once, however long 
         const truth = naiveError(raw, knots, how)
         assert.ok(Math.abs(measure.greatest() - truth) < 1e-6, `${measure.greatest()} ${truth}`)
       }),
-      { numRuns: 8, endOnFailure },
+      { numRuns: 8 },
     )
   }
 })
@@ -154,7 +153,7 @@ for (const reduce of [
         fc.pre(found.unmended === 0 && found.unmeasured === 0)
         assert.ok((found.greatestError ?? 0) <= reduce.deviation, `${found.greatestError}`)
       }),
-      { numRuns: Math.min(runs, 25), endOnFailure },
+      { numRuns: Math.min(runs, 25) },
     )
   })
 
@@ -206,7 +205,7 @@ for (const reduce of rules)
           if (times.has(timeUs) && reason === last.get(timeUs)) sum.said++
         }
       }),
-      { numRuns: runs, endOnFailure },
+      { numRuns: runs },
     )
     for (const [{ said, all }, share] of [
       [whole, 0.65],

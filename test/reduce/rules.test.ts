@@ -53,7 +53,7 @@ for (const [name, reduce] of Object.entries(bounded)) {
         fc.pre(totals?.lateUnmended === 0)
         checkBound(points, given, contract)
       }),
-      { numRuns: runs, endOnFailure: process.env.HOLDFAST_REDUCE_RUNS !== undefined },
+      { numRuns: runs },
     )
   })
 }
